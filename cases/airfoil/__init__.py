@@ -1,0 +1,1 @@
+"""Airfoil drag minimization on NeuralFoil."""

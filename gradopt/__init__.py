@@ -1,0 +1,30 @@
+"""gradopt: design optimization with gradient-enhanced neural surrogates.
+
+Reading order: `Dataset` (gradopt.data) holds samples with their partials; `JENN` (gradopt.surrogates) is fitted to it
+by a solver of gradopt.training and becomes a `Surrogate`; `SurrogateComp` (gradopt.om) puts that into an OpenMDAO
+model, where SLSQP optimizes on it with exact partials.
+"""
+
+from gradopt.data.dataset import Dataset as Dataset
+from gradopt.data.sampling import full_factorial as full_factorial
+from gradopt.data.sampling import latin_hypercube as latin_hypercube
+from gradopt.data.sampling import sobol as sobol
+from gradopt.data.variables import Variable as Variable
+from gradopt.errors import EvaluationError as EvaluationError
+from gradopt.errors import FileFormatError as FileFormatError
+from gradopt.errors import GradoptError as GradoptError
+from gradopt.errors import InputError as InputError
+from gradopt.errors import MissingExtraError as MissingExtraError
+from gradopt.errors import ShapeError as ShapeError
+from gradopt.surrogates.files import load as load
+from gradopt.surrogates.fitted import FitInterrupted as FitInterrupted
+from gradopt.surrogates.fitted import Surrogate as Surrogate
+from gradopt.surrogates.jenn import JENN as JENN
+from gradopt.surrogates.jenn import MLP as MLP
+from gradopt.surrogates.polish import Polish as Polish
+from gradopt.training.adam import Adam as Adam
+from gradopt.training.lbfgs import LBFGS as LBFGS
+from gradopt.training.levenberg_marquardt import LevenbergMarquardt as LevenbergMarquardt
+from gradopt.training.result import FitResult as FitResult
+from gradopt.training.result import Progress as Progress
+from gradopt.training.result import Status as Status

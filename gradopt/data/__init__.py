@@ -1,0 +1,1 @@
+"""Variables, datasets, scaling and designs of experiments. Floor 1: imports only `gradopt.errors`."""

@@ -1,0 +1,82 @@
+"""The one place that checks arrays from outside and words the messages about shape, type and finiteness."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from gradopt.errors import InputError, ShapeError, explain
+
+
+def as_floats(argument: str, values: ArrayLike, allow_complex: bool = False) -> np.ndarray:
+    """Copy an array-like into float64.
+
+    Args:
+        argument: Name of the argument, for messages.
+        values: The array-like.
+        allow_complex: Whether complex numbers (for complex step) pass.
+
+    Returns:
+        A new float64 (or complex128) array of the same shape.
+
+    Raises:
+        InputError: If the values are not numbers.
+    """
+    array: np.ndarray[Any, np.dtype[Any]]
+    try:
+        array = np.asarray(values)
+    except ValueError as ragged:
+        raise InputError(explain(argument, "be a regular array", "rows of different length", "")) from ragged
+    if np.iscomplexobj(array) and allow_complex:
+        return np.array(array, dtype=np.complex128)
+    if array.dtype.kind not in "fiub":
+        raise InputError(explain(argument, "hold real numbers", f"dtype {array.dtype}", "Convert it to float64 first."))
+    return np.array(array, dtype=np.float64)
+
+
+def check_matrix(argument: str, array: np.ndarray, columns: int | None, what: str) -> None:
+    """Check that an array is sample-first.
+
+    Args:
+        argument: Name of the argument.
+        array: The array.
+        columns: Number of columns it must have, or None for any.
+        what: Words for the shape, such as "(n, d)".
+
+    Raises:
+        ShapeError: If the array is not two-dimensional with that many columns.
+    """
+    expected = f"have shape {what}" if columns is None else f"have shape {what} = (n, {columns})"
+    if array.ndim == 1:
+        remedy = f"For one column pass `{argument}[:, None]`, for one sample `{argument}[None, :]`."
+        raise ShapeError(explain(argument, expected, array.shape, remedy))
+    if array.ndim != 2:
+        raise ShapeError(explain(argument, expected, array.shape, "Samples come first, then columns."))
+    if columns is not None and array.shape[1] != columns:
+        remedy = "Samples come first, then columns in the order of the variables."
+        if array.shape[0] == columns:
+            remedy = f"If samples are its columns, (columns, n), pass `{argument}.T`."
+        raise ShapeError(explain(argument, expected, array.shape, remedy))
+
+
+def check_finite(argument: str, array: np.ndarray, columns: list[str], remedy: str) -> None:
+    """Check that a matrix has neither NaN nor infinity.
+
+    Args:
+        argument: Name of the argument.
+        array: (n, columns).
+        columns: A name for each column.
+        remedy: What to do about it.
+
+    Raises:
+        InputError: Naming the first bad entry and the number of bad rows.
+    """
+    bad = ~np.isfinite(array)
+    if not bad.any():
+        return
+    row, column = (int(index) for index in np.argwhere(bad)[0])
+    count = int(bad.any(axis=1).sum())
+    where = f"{array[row, column]} in row {row}, column {columns[column]!r} ({count} bad rows of {len(array)})"
+    raise InputError(explain(argument, "be finite", where, remedy))

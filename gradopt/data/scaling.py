@@ -1,0 +1,191 @@
+"""Standardization and transforms: the only place with the chain rule of units.
+
+A physical column v becomes (t(v) - mean) / scale, where t is the transform of its variable (identity, log or logit),
+mean and scale are those of the training data. Partials follow: with u for outputs and z for inputs,
+
+    du/dz = dy/dx * t_y'(y) / scale_y * scale_x / t_x'(x)
+
+A constant input column has scale 0: its z is 0 and the partials with respect to it are 0. It is never divided by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradopt.data.dataset import Dataset
+from gradopt.data.variables import Variable, column_names
+from gradopt.errors import InputError, explain
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """How physical columns map to standardized ones and back.
+
+    Attributes:
+        input_mean: (d,) in transformed units, as are the others.
+        input_scale: (d,), 0 where the column is constant.
+        output_mean: (m,).
+        output_scale: (m,), never 0.
+        input_transforms: None, "log" or "logit" for each input column.
+        output_transforms: Likewise for each output column.
+    """
+
+    input_mean: np.ndarray
+    input_scale: np.ndarray
+    output_mean: np.ndarray
+    output_scale: np.ndarray
+    input_transforms: tuple[str | None, ...]
+    output_transforms: tuple[str | None, ...]
+
+    @classmethod
+    def of(cls, data: Dataset) -> Scaling:
+        """Take means and standard deviations from data.
+
+        Args:
+            data: The training data.
+
+        Returns:
+            The scaling. A constant output takes its scale from its partials, or 1 where these vanish too.
+
+        Raises:
+            InputError: If a value is outside the domain of its transform.
+        """
+        input_transforms = column_transforms(data.input_variables)
+        output_transforms = column_transforms(data.output_variables)
+        _check_domain("x", data.x, input_transforms, column_names(data.input_variables))
+        _check_domain("y", data.y, output_transforms, column_names(data.output_variables))
+        input_mean, input_scale = _moments(_forward(data.x, input_transforms))
+        output_mean, output_scale = _moments(_forward(data.y, output_transforms))
+        unit = cls(input_mean, input_scale, output_mean, np.ones(data.m), input_transforms, output_transforms)
+        slopes = np.nan_to_num(unit.scale_partials(data.x, data.y, data.partials))
+        steepest = np.sqrt((slopes**2).sum(axis=2).max(axis=0))
+        fallback = np.where(steepest > 0.0, steepest, 1.0)
+        output_scale = np.where(output_scale > 0.0, output_scale, fallback)
+        return cls(input_mean, input_scale, output_mean, output_scale, input_transforms, output_transforms)
+
+    @property
+    def constant(self) -> np.ndarray:
+        """Which input columns are constant, bool (d,)."""
+        return self.input_scale == 0.0
+
+    def scale_inputs(self, x: np.ndarray) -> np.ndarray:
+        """Standardize inputs x (n, d); complex numbers pass."""
+        return (_forward(x, self.input_transforms) - self.input_mean) * _inverse(self.input_scale)
+
+    def scale_outputs(self, y: np.ndarray) -> np.ndarray:
+        """Standardize outputs y (n, m)."""
+        return (_forward(y, self.output_transforms) - self.output_mean) / self.output_scale
+
+    def scale_partials(self, x: np.ndarray, y: np.ndarray, dydx: np.ndarray) -> np.ndarray:
+        """Standardize partials.
+
+        Args:
+            x: Inputs (n, d), physical.
+            y: Outputs (n, m), physical.
+            dydx: Partials (n, m, d), physical; NaN stays NaN.
+
+        Returns:
+            Partials (n, m, d) of standardized outputs with respect to standardized inputs.
+        """
+        rows = 1.0 / (_rate(y, self.output_transforms) * self.output_scale)
+        columns = self.input_scale * _rate(x, self.input_transforms)
+        return dydx * rows[:, :, None] * columns[:, None, :]
+
+    def unscale_outputs(self, u: np.ndarray) -> np.ndarray:
+        """Bring standardized outputs u (n, m) back to physical units; complex numbers pass."""
+        return _backward(u * self.output_scale + self.output_mean, self.output_transforms)
+
+    def unscale_partials(self, x: np.ndarray, y: np.ndarray, dudz: np.ndarray) -> np.ndarray:
+        """Bring standardized partials back to physical units, the inverse of `scale_partials`.
+
+        Args:
+            x: Inputs (n, d), physical.
+            y: Outputs (n, m), physical, as `unscale_outputs` gave them.
+            dudz: Partials (n, m, d), standardized.
+
+        Returns:
+            Partials (n, m, d), physical; 0 with respect to constant columns.
+        """
+        rows = self.output_scale * _rate(y, self.output_transforms)
+        columns = _inverse(self.input_scale) / _rate(x, self.input_transforms)
+        return dudz * rows[:, :, None] * columns[:, None, :]
+
+
+def column_transforms(variables: Sequence[Variable]) -> tuple[str | None, ...]:
+    """Return the transform of each column of several variables together."""
+    return tuple(variable.transform for variable in variables for _ in range(variable.size))
+
+
+def check_input_domain(x: np.ndarray, variables: Sequence[Variable]) -> None:
+    """Raise `InputError` if an input column x (n, d) leaves the domain of its transform."""
+    _check_domain("x", x, column_transforms(variables), column_names(variables))
+
+
+def _check_domain(argument: str, values: np.ndarray, transforms: Sequence[str | None], names: Sequence[str]) -> None:
+    for column, transform in enumerate(transforms):
+        real = values[:, column].real
+        bad = (real <= 0.0) | (real >= 1.0) if transform == "logit" else real <= 0.0
+        if transform and bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            domain = "lie in (0, 1)" if transform == "logit" else "be positive"
+            raise InputError(
+                explain(
+                    argument,
+                    f"{domain} in column {names[column]!r}, which has transform {transform!r}",
+                    f"{real[row]} in row {row}",
+                    "Drop those samples or the transform.",
+                )
+            )
+
+
+def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each column; the latter 0 where a column varies by rounding only."""
+    mean, scale = values.mean(axis=0), values.std(axis=0)
+    rounding = 8.0 * np.finfo(float).eps * np.abs(values).max(axis=0)
+    return mean, np.where(scale > rounding, scale, 0.0)
+
+
+def _inverse(scale: np.ndarray) -> np.ndarray:
+    return np.divide(1.0, scale, out=np.zeros_like(scale), where=scale != 0.0)
+
+
+def _forward(values: np.ndarray, transforms: Sequence[str | None]) -> np.ndarray:
+    if not any(transforms):
+        return values
+    result = values.copy()
+    for column, transform in enumerate(transforms):
+        v = values[:, column]
+        if transform == "log":
+            result[:, column] = np.log(v)
+        elif transform == "logit":
+            result[:, column] = np.log(v) - np.log(1.0 - v)
+    return result
+
+
+def _backward(values: np.ndarray, transforms: Sequence[str | None]) -> np.ndarray:
+    if not any(transforms):
+        return values
+    result = values.copy()
+    for column, transform in enumerate(transforms):
+        v = values[:, column]
+        if transform == "log":
+            result[:, column] = np.exp(v)
+        elif transform == "logit":
+            small = np.exp(-np.where(v.real > 0.0, v, -v))  # never overflows
+            result[:, column] = np.where(v.real > 0.0, 1.0, small) / (1.0 + small)
+    return result
+
+
+def _rate(values: np.ndarray, transforms: Sequence[str | None]) -> np.ndarray:
+    """1/t'(v) of each entry, shape of `values`: finite even where a prediction has saturated."""
+    rate = np.ones_like(values)
+    for column, transform in enumerate(transforms):
+        v = values[:, column]
+        if transform == "log":
+            rate[:, column] = v
+        elif transform == "logit":
+            rate[:, column] = v * (1.0 - v)
+    return rate

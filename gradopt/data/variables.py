@@ -1,0 +1,225 @@
+"""Variables: names, shapes, units, bounds and transforms, and the way from named arrays to flat columns and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan, prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from gradopt.errors import InputError, ShapeError, explain
+
+TRANSFORMS = (None, "log", "logit")
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One named quantity of a model, scalar or array.
+
+    Attributes:
+        name: Name, as OpenMDAO will know it.
+        shape: Shape of one sample's array; its `size` columns stand in C order.
+        units: OpenMDAO unit string, or None for a number without one.
+        lower: Lower bound in `units`, scalar or array of `shape`; None = unbounded. Kept as a flat tuple.
+        upper: Upper bound, likewise.
+        transform: "log" for a positive quantity, "logit" for one in (0, 1): the network then models the transformed
+            quantity, while everything public stays in `units`.
+    """
+
+    name: str
+    shape: tuple[int, ...] = (1,)
+    units: str | None = None
+    lower: ArrayLike | None = None
+    upper: ArrayLike | None = None
+    transform: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check every field and flatten the bounds."""
+        if not isinstance(self.name, str) or not self.name:
+            raise InputError(explain("name", "be a non-empty string", repr(self.name), "Try Variable('x')."))
+        shape = (self.shape,) if isinstance(self.shape, int) else tuple(self.shape)
+        if not shape or any(not isinstance(size, int | np.integer) or size < 1 for size in shape):
+            raise InputError(
+                explain("shape", "hold positive whole numbers", self.shape, f"For a scalar {self.name!r} use (1,).")
+            )
+        object.__setattr__(self, "shape", tuple(int(size) for size in shape))
+        if self.transform not in TRANSFORMS:
+            raise InputError(
+                explain("transform", "be None, 'log' or 'logit'", repr(self.transform), f"Variable {self.name!r}.")
+            )
+        for side in ("lower", "upper"):
+            object.__setattr__(self, side, self._flat_bound(side))
+        low, high = self.bounds
+        if (low >= high).any():
+            raise InputError(
+                explain("lower", f"be below `upper` for {self.name!r}", f"{self.lower} and {self.upper}", "Swap them?")
+            )
+        if self.transform and self.lower is not None and (low < 0).any():
+            raise InputError(
+                explain("lower", f"not be negative with transform {self.transform!r}", self.lower, "Drop either.")
+            )
+
+    def _flat_bound(self, side: str) -> tuple[float, ...] | None:
+        bound = getattr(self, side)
+        if bound is None:
+            return None
+        values = np.asarray(bound, dtype=float)
+        if values.size not in (1, self.size):
+            raise ShapeError(
+                explain(side, f"be a number or have shape {self.shape}", f"shape {values.shape}", f"See {self.name!r}.")
+            )
+        flat = tuple(float(value) for value in np.broadcast_to(values.ravel(), (self.size,)))
+        if any(isnan(value) for value in flat):
+            raise InputError(explain(side, "not hold NaN", bound, "Use None for an unbounded variable."))
+        return flat
+
+    @property
+    def size(self) -> int:
+        """Number of columns the variable takes."""
+        return prod(self.shape)
+
+    @property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper bounds, each (size,), infinite where there is none."""
+        low = np.full(self.size, -np.inf) if self.lower is None else np.array(self.lower, dtype=float)
+        high = np.full(self.size, np.inf) if self.upper is None else np.array(self.upper, dtype=float)
+        return low, high
+
+    @property
+    def columns(self) -> list[str]:
+        """A name for each column: "x" for a scalar, "x[0]", "x[1]" ... or "x[0,1]" for arrays."""
+        if self.size == 1:
+            return [self.name]
+        return [f"{self.name}[{','.join(map(str, index))}]" for index in np.ndindex(*self.shape)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values."""
+        return {
+            "name": self.name,
+            "shape": list(self.shape),
+            "units": self.units,
+            "lower": None if self.lower is None else list(self.bounds[0]),
+            "upper": None if self.upper is None else list(self.bounds[1]),
+            "transform": self.transform,
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Variable:
+        """Build a variable from what `to_dict` returned."""
+        return cls(**{**fields, "shape": tuple(fields["shape"])})
+
+
+def total_size(variables: Sequence[Variable]) -> int:
+    """Return the number of columns of several variables together."""
+    return sum(variable.size for variable in variables)
+
+
+def column_names(variables: Sequence[Variable]) -> list[str]:
+    """Return a name for each column of several variables together."""
+    return [name for variable in variables for name in variable.columns]
+
+
+def column_bounds(variables: Sequence[Variable]) -> tuple[np.ndarray, np.ndarray]:
+    """Return lower and upper bounds of all columns, each (columns,), infinite where there are none."""
+    bounds = [variable.bounds for variable in variables]
+    return np.concatenate([low for low, _ in bounds]), np.concatenate([high for _, high in bounds])
+
+
+def column_slices(variables: Sequence[Variable]) -> dict[str, slice]:
+    """Return, by variable name, the columns that the variable takes."""
+    slices, start = {}, 0
+    for variable in variables:
+        slices[variable.name] = slice(start, start + variable.size)
+        start += variable.size
+    return slices
+
+
+def flatten(values: Mapping[str, ArrayLike], variables: Sequence[Variable]) -> np.ndarray:
+    """Lay named arrays side by side.
+
+    Args:
+        values: For each variable an array of its shape, or of (n, *shape) for n samples, in its units.
+        variables: The variables in column order.
+
+    Returns:
+        (columns,) or (n, columns).
+
+    Raises:
+        InputError: If a variable is missing or a name is unknown.
+        ShapeError: If an array has another shape than its variable.
+    """
+    names = [variable.name for variable in variables]
+    if set(values) != set(names):
+        raise InputError(explain("values", f"have exactly the names {names}", sorted(values), "Check the spelling."))
+    parts: list[np.ndarray] = []
+    for variable in variables:
+        array = np.asarray(values[variable.name])
+        if array.shape == variable.shape or (array.ndim == 0 and variable.size == 1):
+            parts.append(array.reshape(variable.size))
+        elif array.shape[1:] == variable.shape:
+            parts.append(array.reshape(len(array), variable.size))
+        else:
+            raise ShapeError(
+                explain(
+                    f"values[{variable.name!r}]",
+                    f"have shape {variable.shape} or (n, {', '.join(map(str, variable.shape))})",
+                    array.shape,
+                    "Reshape it.",
+                )
+            )
+    if len({part.shape[:-1] for part in parts}) > 1:
+        raise ShapeError(
+            explain("values", "hold as many samples for each name", [len(part) for part in parts], "Check lengths.")
+        )
+    return np.concatenate(parts, axis=-1)
+
+
+def unflatten(flat: np.ndarray, variables: Sequence[Variable]) -> dict[str, np.ndarray]:
+    """Cut flat columns into named arrays, the inverse of `flatten`.
+
+    Args:
+        flat: (columns,) or (n, columns).
+        variables: The variables in column order.
+
+    Returns:
+        For each variable an array of its shape, or (n, *shape).
+    """
+    slices = column_slices(variables)
+    return {v.name: flat[..., slices[v.name]].reshape(flat.shape[:-1] + v.shape) for v in variables}
+
+
+def check_variables(
+    argument: str, variables: Sequence[Variable] | None, columns: int, letter: str
+) -> tuple[Variable, ...]:
+    """Check that variables cover the columns of an array; without any, name them after the array.
+
+    Args:
+        argument: Name of the argument, for messages.
+        variables: The variables, or None.
+        columns: Number of columns to cover.
+        letter: Name given to the one variable made when there are none, and of the array in messages.
+
+    Returns:
+        The variables as a tuple.
+
+    Raises:
+        InputError: If two variables share a name or one is no `Variable`.
+        ShapeError: If the sizes do not add up to the columns.
+    """
+    if variables is None:
+        return (Variable(letter, shape=(columns,)),)
+    wrong = [variable for variable in variables if not isinstance(variable, Variable)]
+    if wrong:
+        raise InputError(explain(argument, "hold Variable objects", repr(wrong[0]), "Try [Variable('x')]."))
+    names = [variable.name for variable in variables]
+    if len(set(names)) < len(names):
+        raise InputError(explain(argument, "have different names", names, "Rename one."))
+    if total_size(variables) != columns:
+        sizes = ", ".join(f"{variable.name}: {variable.size}" for variable in variables)
+        raise ShapeError(
+            explain(argument, f"cover the {columns} columns of `{letter}`", f"{total_size(variables)} ({sizes})", "")
+        )
+    return tuple(variables)

@@ -1,0 +1,1 @@
+"""Networks: shape, activations, values and partials in one pass. Floor 2."""

@@ -1,0 +1,1 @@
+"""gradopt inside OpenMDAO. Floor 6."""

@@ -1,0 +1,1 @@
+"""JENN and MLP, the fitted surrogate, polishing, files. Floor 4."""

@@ -1,0 +1,110 @@
+"""The file format: safetensors with a JSON header and a checksum. Nothing in it is ever executed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from gradopt.errors import FileFormatError
+
+FORMAT = "gradopt.surrogate"
+SCHEMA_VERSION = 1
+
+
+def write(path: str | Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write a file atomically: it appears whole or not at all.
+
+    Args:
+        path: Where to write; an existing file is replaced.
+        header: Plain JSON values.
+        arrays: Named arrays.
+    """
+    path = Path(path)
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    text = json.dumps(header, sort_keys=True, allow_nan=False)
+    metadata = {
+        "format": FORMAT,
+        "schema_version": str(SCHEMA_VERSION),
+        "header": text,
+        "checksum": _checksum(text, contiguous),
+    }
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(save(contiguous, metadata))
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Read a file that `write` wrote.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Header and arrays.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        FileFormatError: If the file is truncated, foreign, newer than this version, or was changed.
+    """
+    path = Path(path)
+    with path.open("rb") as file:
+        beginning = file.read(2)
+    if beginning[:1] == b"\x80" or beginning == b"PK":
+        raise FileFormatError(
+            f"{str(path)!r} is a pickle or a torch.save archive, which gradopt never opens: loading one can run any "
+            "code. Save the surrogate with `surrogate.save(path)` where it was made."
+        )
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+    except (SafetensorError, ValueError, TypeError) as broken:
+        raise FileFormatError(
+            f"{str(path)!r} is no safetensors file, or a truncated one ({broken}). Copy it again from where it was "
+            "saved; surrogates are written by `surrogate.save(path)`."
+        ) from broken
+    if metadata.get("format") != FORMAT:
+        raise FileFormatError(
+            f"{str(path)!r} is a safetensors file of another program (format {metadata.get('format')!r}, expected "
+            f"{FORMAT!r}). Pass a file written by `surrogate.save(path)`."
+        )
+    version = metadata.get("schema_version", "")
+    if not version.isdigit() or int(version) > SCHEMA_VERSION:
+        raise FileFormatError(
+            f"{str(path)!r} has schema version {version!r}, this gradopt reads up to {SCHEMA_VERSION}. "
+            "It was written by a newer gradopt: upgrade with `pip install -U gradopt`."
+        )
+    text = metadata.get("header", "")
+    if metadata.get("checksum") != _checksum(text, arrays):
+        raise FileFormatError(
+            f"{str(path)!r} was changed after it was written: its checksum does not match. Copy it again from where "
+            "it was saved."
+        )
+    return json.loads(text), arrays
+
+
+def _checksum(text: str, arrays: Mapping[str, np.ndarray]) -> str:
+    found = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        found.update(f"{name} {array.dtype.str} {array.shape}".encode() + array.tobytes())
+    return found.hexdigest()

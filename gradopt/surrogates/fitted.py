@@ -1,0 +1,297 @@
+"""The fitted surrogate: predicts, linearizes, polishes, saves."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from gradopt.data.arrays import as_floats, check_finite, check_matrix
+from gradopt.data.dataset import Dataset
+from gradopt.data.scaling import Scaling, check_input_domain
+from gradopt.data.variables import Variable, column_bounds, column_names
+from gradopt.errors import InputError, explain
+from gradopt.networks.jacobian import Trace, trace
+from gradopt.networks.mlp import Network
+from gradopt.surrogates import container
+from gradopt.surrogates.fitting import check_trainable, fit_network
+from gradopt.surrogates.polish import Polish
+from gradopt.surrogates.protocol import Configuration
+from gradopt.training.result import Callback, FitResult, Status
+from gradopt.versions import versions
+
+_FAR = 10.0  # domain widths beyond which an input is rather in other units or in another order than meant
+
+
+class FitInterrupted(KeyboardInterrupt):
+    """Ctrl-C came during a fit; the best state so far is kept.
+
+    Attributes:
+        surrogate: The surrogate with the best parameters so far; pass it as `warm_start` to continue.
+    """
+
+    def __init__(self, surrogate: Surrogate) -> None:
+        """Keep the surrogate."""
+        result = surrogate.fit_result
+        super().__init__(
+            f"fit interrupted after {result.iterations} iterations, loss {result.total_loss:.3e}. Catch "
+            "gradopt.FitInterrupted and use its `.surrogate`; continue with fit(data, warm_start=surrogate)."
+        )
+        self.surrogate = surrogate
+
+
+@dataclass(frozen=True, eq=False)
+class SurrogateEvaluation:
+    """One forward pass of a surrogate; partials follow on request without repeating it.
+
+    Attributes:
+        x: Inputs (n, d), physical.
+        y: Outputs (n, m), physical.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    _scaling: Scaling
+    _trace: Trace
+
+    def dydx(self) -> np.ndarray:
+        """Partials (n, m, d), physical: exact derivatives of `y`."""
+        with torch.no_grad():
+            partials = self._trace.partials().numpy()
+        return self._scaling.unscale_partials(self.x, self.y, partials)
+
+
+@dataclass(frozen=True, eq=False)
+class Surrogate:
+    """A fitted network; immutable. Made by `JENN.fit`, `MLP.fit` or `gradopt.load`.
+
+    Attributes:
+        configuration: Settings of the fit.
+        network: Shape of the network.
+        theta: Its parameters (n_parameters,).
+        scaling: Standardization of its inputs and outputs.
+        inputs: Variables of the input columns.
+        outputs: Variables of the output columns.
+        lower: Lower edge of the domain (d,), physical: the bounds of the variables, elsewhere the data's.
+        upper: Upper edge of the domain (d,).
+        fit_result: How the last fit or polish went.
+        data_digest: `Dataset.digest` of the data of the last fit or polish.
+    """
+
+    configuration: Configuration
+    network: Network
+    theta: np.ndarray
+    scaling: Scaling
+    inputs: tuple[Variable, ...]
+    outputs: tuple[Variable, ...]
+    lower: np.ndarray
+    upper: np.ndarray
+    fit_result: FitResult
+    data_digest: str
+
+    @property
+    def d(self) -> int:
+        """Number of input columns."""
+        return len(self.lower)
+
+    @property
+    def m(self) -> int:
+        """Number of output columns."""
+        return len(self.scaling.output_mean)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of everything that determines the answers."""
+        found = hashlib.sha256(repr((self.network, self.inputs, self.outputs)).encode())
+        for array in self._arrays().values():
+            found.update(array.tobytes())
+        return found.hexdigest()
+
+    @cached_property
+    def _tensors(self) -> tuple[Tensor, Tensor]:
+        theta = torch.from_numpy(self.theta)
+        return theta, theta.to(torch.complex128)
+
+    def predict(self, x: ArrayLike) -> np.ndarray:
+        """Predict outputs.
+
+        Args:
+            x: Inputs (n, d), physical, in the order of `inputs`; complex numbers pass (complex step).
+
+        Returns:
+            Outputs (n, m), physical.
+
+        Raises:
+            InputError: If `x` is not finite, or so far outside the domain that units or order must be wrong.
+            ShapeError: If `x` has another shape.
+        """
+        return self.evaluate(self._checked(x)).y
+
+    def linearize(self, x: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+        """Predict outputs and their exact partials in one pass.
+
+        Args:
+            x: Inputs (n, d), physical, in the order of `inputs`.
+
+        Returns:
+            Outputs (n, m) and partials (n, m, d), unit of y per unit of x.
+
+        Raises:
+            InputError: If `x` is not finite, or so far outside the domain that units or order must be wrong.
+            ShapeError: If `x` has another shape.
+        """
+        found = self.evaluate(self._checked(x))
+        return found.y, found.dydx()
+
+    def evaluate(self, x: np.ndarray) -> SurrogateEvaluation:
+        """Evaluate without any check, for callers that check by themselves.
+
+        Args:
+            x: Inputs (n, d), float64 or complex128.
+
+        Returns:
+            The forward pass; `.y` (n, m), `.dydx()` (n, m, d).
+        """
+        theta = self._tensors[1 if np.iscomplexobj(x) else 0]
+        with torch.no_grad():
+            run = trace(self.network, theta, torch.from_numpy(self.scaling.scale_inputs(x)))
+        return SurrogateEvaluation(x, self.scaling.unscale_outputs(run.values.numpy()), self.scaling, run)
+
+    def polish(self, data: Dataset, polish: Polish | None = None, callback: Callback | None = None) -> Surrogate:
+        """Continue training from the present parameters with the flat regions magnified.
+
+        The scaling of the first fit is kept, so nothing moves before the first step.
+
+        Args:
+            data: Samples of the same variables with partials; usually the training data.
+            polish: What to magnify and how much; None = `Polish()`.
+            callback: See `gradopt.training.result.Callback`.
+
+        Returns:
+            The polished surrogate; this one is unchanged.
+
+        Raises:
+            InputError: If the data have other variables or no known partials.
+        """
+        self.check_variables_of(data)
+        beta, gamma = self.configuration.data_weights(data)
+        gamma = gamma * (polish or Polish()).factors(data, self.scaling)
+        return self.refit(data, (beta, gamma), callback)
+
+    def refit(self, data: Dataset, weights: tuple[np.ndarray, np.ndarray], callback: Callback | None) -> Surrogate:
+        """Continue training from the present parameters in the present scaling.
+
+        Args:
+            data: Samples of the same variables.
+            weights: beta (n, m) and gamma (n, m, d).
+            callback: See `gradopt.training.result.Callback`.
+
+        Returns:
+            The new surrogate; its domain covers the new data.
+
+        Raises:
+            FitInterrupted: On Ctrl-C, with the state so far.
+        """
+        check_trainable(data)
+        theta, result = fit_network(self.configuration, self.network, data, self.scaling, weights, self.theta, callback)
+        low, high = domain(data)
+        surrogate = replace(
+            self,
+            theta=theta,
+            lower=np.minimum(self.lower, low),
+            upper=np.maximum(self.upper, high),
+            fit_result=result,
+            data_digest=data.digest,
+        )
+        return finished(surrogate)
+
+    def save(self, path: str | Path) -> None:
+        """Write the surrogate to a file (safetensors with a JSON header), atomically; read it with `gradopt.load`.
+
+        Args:
+            path: Where to write; an existing file is replaced.
+        """
+        settings = self.configuration.to_dict()
+        arrays = {f"configuration.{name}": v for name, v in settings.items() if isinstance(v, np.ndarray)}
+        header = {
+            "configuration": {name: v for name, v in settings.items() if not isinstance(v, np.ndarray)},
+            "network": {"layer_sizes": list(self.network.layer_sizes), "activation": self.network.activation},
+            "inputs": [variable.to_dict() for variable in self.inputs],
+            "outputs": [variable.to_dict() for variable in self.outputs],
+            "fit_result": self.fit_result.to_dict(),
+            "data_digest": self.data_digest,
+            "versions": versions(),
+        }
+        container.write(path, header, {**self._arrays(), **arrays})
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {
+            "theta": self.theta,
+            "input_mean": self.scaling.input_mean,
+            "input_scale": self.scaling.input_scale,
+            "output_mean": self.scaling.output_mean,
+            "output_scale": self.scaling.output_scale,
+            "lower": self.lower,
+            "upper": self.upper,
+        }
+
+    def check_variables_of(self, data: Dataset) -> None:
+        """Raise `InputError` unless the data have this surrogate's variables."""
+        for name, mine, theirs in (
+            ("inputs", self.inputs, data.input_variables),
+            ("outputs", self.outputs, data.output_variables),
+        ):
+            if mine != theirs:
+                remedy = "Build the dataset with the variables of the surrogate, in its order and units."
+                raise InputError(explain(f"data.{name}", f"equal the surrogate's {mine}", theirs, remedy))
+
+    def _checked(self, x: ArrayLike) -> np.ndarray:
+        values = as_floats("x", x, allow_complex=True)
+        names = column_names(self.inputs)
+        check_matrix("x", values, self.d, "(n, d)")
+        check_finite("x", values, names, "Drop those rows.")
+        width = self.upper - self.lower
+        reach = _FAR * np.where(width > 0.0, width, np.inf)
+        far = (values.real < self.lower - reach) | (values.real > self.upper + reach)
+        if far.any():
+            row, column = (int(index) for index in np.argwhere(far)[0])
+            variable = next(v for v in self.inputs if names[column] in v.columns)
+            raise InputError(
+                explain(
+                    "x",
+                    f"lie near the domain [{self.lower[column]:g}, {self.upper[column]:g}] in column {names[column]!r}",
+                    f"{values[row, column].real:g} in row {row}, over {_FAR:g} widths away",
+                    f"Are its units {variable.units or '(none)'}, and are the columns in the order {names}?",
+                )
+            )
+        check_input_domain(values, self.inputs)
+        return values
+
+
+def domain(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Where a surrogate of some data may be asked: the bounds of the variables, where there are none those of the data.
+
+    Args:
+        data: The training data.
+
+    Returns:
+        Lower and upper edges, each (d,), physical.
+    """
+    low, high = column_bounds(data.input_variables)
+    return (
+        np.where(np.isfinite(low), low, data.x.min(axis=0)),
+        np.where(np.isfinite(high), high, data.x.max(axis=0)),
+    )
+
+
+def finished(surrogate: Surrogate) -> Surrogate:
+    """Return the surrogate of a fit that ended, or raise `FitInterrupted` with it."""
+    if surrogate.fit_result.status is Status.INTERRUPTED:
+        raise FitInterrupted(surrogate)
+    return surrogate

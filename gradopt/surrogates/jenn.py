@@ -1,0 +1,188 @@
+"""JENN and MLP: frozen configurations with `.fit`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass, field, fields
+from math import isfinite
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+
+from gradopt.data.dataset import Dataset
+from gradopt.data.scaling import Scaling
+from gradopt.errors import InputError, ShapeError, explain
+from gradopt.networks.mlp import Network
+from gradopt.surrogates.fitted import Surrogate, domain, finished
+from gradopt.surrogates.fitting import check_trainable, fit_network
+from gradopt.training.adam import Adam
+from gradopt.training.lbfgs import LBFGS
+from gradopt.training.levenberg_marquardt import LevenbergMarquardt
+from gradopt.training.result import Callback
+from gradopt.training.solvers import Solver, check_solver
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _NetworkConfiguration(ABC):
+    """What JENN and MLP share."""
+
+    hidden_sizes: tuple[int, ...] = field(default=(20,), kw_only=False)
+    activation: str = "tanh"
+    beta: ArrayLike = 1.0
+    alpha: float = 1e-8
+    solver: str | Solver = "auto"
+    starts: int = 4
+    seed: int = 0
+    dtype: str = "float64"
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        sizes = (self.hidden_sizes,) if isinstance(self.hidden_sizes, int) else tuple(self.hidden_sizes)
+        object.__setattr__(self, "hidden_sizes", sizes)
+        Network((1, *sizes, 1), self.activation)
+        check_solver(self.solver)
+        if not (isinstance(self.alpha, float | int) and isfinite(self.alpha) and self.alpha >= 0.0):
+            raise InputError(explain("alpha", "be a number of at least 0", self.alpha, "The default suits most data."))
+        if not isinstance(self.starts, int) or self.starts < 1:
+            raise InputError(explain("starts", "be a whole number of at least 1", self.starts, "4 is usual."))
+        if self.dtype not in ("float64", "float32"):
+            raise InputError(
+                explain("dtype", "be 'float64' or 'float32'", repr(self.dtype), "float64 is the reference.")
+            )
+        if torch.device(self.device).type == "cuda" and not torch.cuda.is_available():
+            raise InputError(explain("device", "be available", repr(self.device), "Use 'cpu' on this machine."))
+        _check_weight("beta", self.beta)
+
+    @abstractmethod
+    def data_weights(self, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+        """Beta (n, m) and gamma (n, m, d) for some data; gamma is 0 where a partial is not known."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain JSON values and NumPy arrays, with the class name under "kind"."""
+        found: dict[str, Any] = {"kind": type(self).__name__}
+        for name in (entry.name for entry in fields(self)):
+            value = getattr(self, name)
+            if isinstance(value, LevenbergMarquardt | LBFGS | Adam):
+                value = {"kind": type(value).__name__, **asdict(value)}
+            elif name == "hidden_sizes":
+                value = list(value)
+            elif name in ("beta", "gamma"):
+                value = np.asarray(value, dtype=float)
+                value = value if value.ndim else float(value)
+            found[name] = value
+        return found
+
+    def fit(self, data: Dataset, warm_start: Surrogate | None = None, callback: Callback | None = None) -> Surrogate:
+        """Train on data.
+
+        Args:
+            data: At least two samples.
+            warm_start: A surrogate of the same variables and network to continue from, in its own scaling; None =
+                `starts` fresh initializations, of which the best is kept.
+            callback: Called after each iteration with a `Progress`; returning True ends the fit there.
+
+        Returns:
+            The surrogate; its `fit_result` says why the training ended and what to try next.
+
+        Raises:
+            InputError: If the data cannot be trained on, or do not fit to the weights or the warm start.
+            FitInterrupted: On Ctrl-C, with the state so far.
+        """
+        check_trainable(data)
+        weights = self.data_weights(data)
+        network = Network((data.d, *self.hidden_sizes, data.m), self.activation)
+        low, high = domain(data)
+        theta = None
+        scaling = Scaling.of(data)
+        if warm_start is not None:
+            warm_start.check_variables_of(data)
+            if warm_start.network != network:
+                remedy = "Use its `hidden_sizes` and `activation`, or fit without `warm_start`."
+                raise InputError(explain("warm_start", f"have network {network}", warm_start.network, remedy))
+            theta, scaling = warm_start.theta, warm_start.scaling
+        theta, result = fit_network(self, network, data, scaling, weights, theta, callback)
+        surrogate = Surrogate(
+            self,
+            network,
+            theta,
+            scaling,
+            data.input_variables,
+            data.output_variables,
+            low,
+            high,
+            result,
+            data.digest,
+        )
+        return finished(surrogate)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class JENN(_NetworkConfiguration):
+    """Jacobian-enhanced neural network: values and partials in one loss.
+
+    Attributes:
+        hidden_sizes: Widths of the hidden layers.
+        activation: "tanh", "sigmoid", "silu", "softplus" or "sin".
+        beta: Weights of the values, a number or an array broadcastable to (n, m).
+        gamma: Weights of the partials, a number or an array broadcastable to (n, m, d). Partials that are not known
+            (NaN) never count.
+        alpha: Precision of the Gaussian prior on the parameters (lambda in the paper), against sums of residuals
+            in standardized units.
+        solver: "auto", "levenberg_marquardt", "lbfgs", "adam", or a solver object with its hyperparameters.
+        starts: Number of initializations; the best by evidence is kept (by loss where the solver is not
+            Levenberg-Marquardt).
+        seed: Seed of the initializations.
+        dtype: "float64" or "float32", of the training; predictions are float64.
+        device: Torch device of the training, such as "cpu" or "cuda".
+
+    References:
+        Berguin (2024), Jacobian-enhanced neural networks, arXiv 2406.09132.
+    """
+
+    gamma: ArrayLike = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        super().__post_init__()
+        _check_weight("gamma", self.gamma)
+
+    def data_weights(self, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+        """Beta (n, m) and gamma (n, m, d) for some data; gamma is 0 where a partial is not known."""
+        if not data.known.any():
+            remedy = "Without partials use `MLP(...)`; with them, `Dataset(x, y, dydx)`."
+            raise InputError(explain("data", "know at least one partial", "`dydx` all NaN", remedy))
+        beta = _broadcast("beta", self.beta, (data.n, data.m), "(n, m)")
+        gamma = _broadcast("gamma", self.gamma, (data.n, data.m, data.d), "(n, m, d)")
+        return beta, np.where(data.known, gamma, 0.0)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MLP(_NetworkConfiguration):
+    """Multilayer perceptron trained on values alone; pays nothing for partials, even where the data have them.
+
+    Its attributes are those of `JENN`, without gamma.
+    """
+
+    def data_weights(self, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+        """Beta (n, m) for some data, and zeros (n, m, d) for gamma."""
+        return _broadcast("beta", self.beta, (data.n, data.m), "(n, m)"), np.zeros((data.n, data.m, data.d))
+
+
+def _check_weight(argument: str, weight: ArrayLike) -> None:
+    values = np.asarray(weight, dtype=float)
+    bad = ~np.isfinite(values) | (values < 0.0)
+    if bad.any():
+        remedy = "A weight of 0 leaves an entry out; unknown partials are marked NaN in `dydx`."
+        raise InputError(explain(argument, "be finite and not negative", float(values[bad].flat[0]), remedy))
+
+
+def _broadcast(argument: str, weight: ArrayLike, shape: tuple[int, ...], words: str) -> np.ndarray:
+    values = np.asarray(weight, dtype=float)
+    try:
+        return np.array(np.broadcast_to(values, shape))
+    except ValueError as mismatch:
+        remedy = "A number weighs all alike."
+        raise ShapeError(explain(argument, f"broadcast to {words} = {shape}", values.shape, remedy)) from mismatch

@@ -1,0 +1,1 @@
+"""What is fitted and how: weighted residuals, solvers, results. Floor 3."""

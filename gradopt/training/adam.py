@@ -1,0 +1,90 @@
+"""Adam with mini-batches, the solver for large data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradopt.errors import InputError, explain
+from gradopt.training.monitor import Monitor
+from gradopt.training.problem import FitProblem
+from gradopt.training.result import Callback, SolverResult, Status
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma & Ba 2015) with a one-cycle schedule (Smith & Topin 2017); every epoch uses every sample once.
+
+    Attributes:
+        epochs: Passes over the data.
+        batch_size: Samples in a mini-batch; the last of an epoch may be smaller.
+        learning_rate: Peak of the schedule, or the constant rate.
+        schedule: "one_cycle" or "constant".
+        validation_fraction: Share of the samples held out; the parameters with the best loss on them are kept.
+            0 holds nothing out, and keeps those with the best training loss of an epoch.
+        time_limit: Seconds at most, or None.
+        seed: Seed of shuffling and validation split.
+    """
+
+    epochs: int = 100
+    batch_size: int = 256
+    learning_rate: float = 5e-3
+    schedule: str = "one_cycle"
+    validation_fraction: float = 0.0
+    time_limit: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        if self.epochs < 1 or self.batch_size < 1:
+            raise InputError(explain("epochs", "be at least 1, as `batch_size`", (self.epochs, self.batch_size), ""))
+        if self.schedule not in ("one_cycle", "constant"):
+            raise InputError(explain("schedule", "be 'one_cycle' or 'constant'", repr(self.schedule), ""))
+        if not 0.0 <= self.validation_fraction < 1.0:
+            raise InputError(explain("validation_fraction", "lie in [0, 1)", self.validation_fraction, "Try 0.1."))
+
+    def solve(self, problem: FitProblem, theta: Tensor, callback: Callback | None = None) -> SolverResult:
+        """Minimize the loss.
+
+        Args:
+            problem: What is fitted.
+            theta: Initial parameters (n_parameters,).
+            callback: See `gradopt.training.result.Callback`; called once an epoch.
+
+        Returns:
+            The best parameters and how the run went.
+        """
+        monitor = Monitor(callback, self.time_limit)
+        return monitor.run(lambda: self._iterate(problem, theta, monitor))
+
+    def _iterate(self, problem: FitProblem, theta: Tensor, monitor: Monitor) -> Status:
+        _, device = problem.tensor_options
+        generator = np.random.default_rng(self.seed)
+        order = generator.permutation(problem.n_samples)
+        held = round(self.validation_fraction * problem.n_samples)
+        validation = torch.as_tensor(order[:held], device=device)
+        training = order[held:]
+        batches = -(-len(training) // self.batch_size)
+        parameters = theta.detach().clone().requires_grad_()
+        optimizer = torch.optim.Adam([parameters], lr=self.learning_rate)
+        schedule = None
+        if self.schedule == "one_cycle":
+            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, self.epochs * batches)
+
+        def judged_loss() -> float:
+            return problem.loss_and_gradient(parameters, validation if held else None)[0]
+
+        monitor.record(parameters.detach().clone(), judged_loss())
+        for _ in range(self.epochs):
+            generator.shuffle(training)
+            for first in range(0, len(training), self.batch_size):
+                batch = torch.as_tensor(training[first : first + self.batch_size], device=device)
+                _, parameters.grad = problem.loss_and_gradient(parameters, batch)
+                optimizer.step()
+                if schedule:
+                    schedule.step()
+            monitor.record(parameters.detach().clone(), judged_loss())
+        return Status.ITERATION_LIMIT

@@ -1,0 +1,39 @@
+"""The evidence of a fit: by it the best of several starts is chosen, without held-out data."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gradopt.training.problem import FitProblem
+
+
+@torch.no_grad()
+def log_evidence(problem: FitProblem, theta: Tensor, memory_limit: int = 2**30) -> float:
+    """Log evidence of a minimum in the Gauss-Newton approximation, up to a constant of the problem.
+
+    Read as a Gaussian likelihood with an unknown common noise level, which is set to its maximum-likelihood value, and
+    a Gaussian prior: log p = -N/2 log(2 E / N) - 1/2 log det(I + A^-1 J'J), A = diag(alpha), N residuals.
+
+    Args:
+        problem: What was fitted; every alpha must be positive.
+        theta: A minimum of the loss (n_parameters,).
+        memory_limit: Bytes for the residual Jacobian.
+
+    Returns:
+        The log evidence; of several minima the one with the larger is to be preferred.
+
+    References:
+        MacKay (1992), Bayesian interpolation, Neural Computation 4(3).
+    """
+    whitening = problem.alpha.rsqrt()
+    n, columns = problem.n_residuals, problem.n_parameters
+    loss = 0.5 * float((problem.alpha * theta) @ theta)
+    gram = torch.zeros(columns, columns, dtype=theta.dtype, device=theta.device)
+    for residuals, jacobian in problem.linearized(theta, memory_limit):
+        loss += 0.5 * float(residuals @ residuals)
+        whitened = jacobian * whitening
+        gram.addmm_(whitened.T, whitened)
+    determinant = torch.log1p(torch.linalg.eigvalsh(gram).clamp_min(0.0)).sum()
+    smallest = torch.finfo(theta.dtype).tiny
+    return -0.5 * n * float(torch.log(torch.tensor(max(2.0 * loss / n, smallest)))) - 0.5 * float(determinant)

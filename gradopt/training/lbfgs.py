@@ -1,0 +1,79 @@
+"""L-BFGS (SciPy), the solver for networks and data too large for Levenberg-Marquardt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+
+from gradopt.training.monitor import Monitor
+from gradopt.training.problem import FitProblem
+from gradopt.training.result import Callback, SolverResult, Status
+
+
+@dataclass(frozen=True)
+class LBFGS:
+    """Limited-memory BFGS on the whole data, by `scipy.optimize.minimize(method="L-BFGS-B")`.
+
+    Attributes:
+        max_iterations: Iterations at most.
+        time_limit: Seconds at most, or None.
+        tolerance: Relative decrease of the loss below which it counts as converged.
+        memory: Number of gradient pairs kept.
+    """
+
+    max_iterations: int = 2000
+    time_limit: float | None = None
+    tolerance: float = 1e-12
+    memory: int = 30
+
+    def solve(self, problem: FitProblem, theta: Tensor, callback: Callback | None = None) -> SolverResult:
+        """Minimize the loss.
+
+        Args:
+            problem: What is fitted.
+            theta: Initial parameters (n_parameters,).
+            callback: See `gradopt.training.result.Callback`.
+
+        Returns:
+            The best parameters and how the run went.
+        """
+        monitor = Monitor(callback, self.time_limit)
+        return monitor.run(lambda: self._minimize(problem, theta, monitor))
+
+    def _minimize(self, problem: FitProblem, theta: Tensor, monitor: Monitor) -> Status:
+        dtype, device = problem.tensor_options
+
+        def tensor(vector: np.ndarray) -> Tensor:
+            return torch.tensor(vector, dtype=dtype, device=device)
+
+        def loss_and_gradient(vector: np.ndarray) -> tuple[float, np.ndarray]:
+            loss, gradient = problem.loss_and_gradient(tensor(vector))
+            return loss, gradient.to("cpu", torch.float64).numpy()
+
+        # The parameter must have this name: SciPy then passes value and point together.
+        def record(intermediate_result: object) -> None:
+            monitor.record(tensor(intermediate_result.x), float(intermediate_result.fun))  # type: ignore[attr-defined]
+
+        start = theta.to("cpu", torch.float64).numpy()
+        monitor.record(theta, loss_and_gradient(start)[0])
+        found = minimize(
+            loss_and_gradient,
+            start,
+            jac=True,
+            method="L-BFGS-B",
+            callback=record,
+            options={
+                "maxiter": self.max_iterations,
+                "maxfun": 20 * self.max_iterations,
+                "maxcor": self.memory,
+                "ftol": self.tolerance,
+                "gtol": 1e-12,
+            },
+        )
+        if found.status == 0:
+            return Status.CONVERGED
+        return Status.ITERATION_LIMIT if found.status == 1 else Status.NO_PROGRESS

@@ -1,0 +1,126 @@
+"""Levenberg-Marquardt with exact residual Jacobians, the solver for small networks and few samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gradopt.training.monitor import Monitor
+from gradopt.training.problem import FitProblem
+from gradopt.training.result import Callback, SolverResult, Status
+
+_SMALLEST_DAMPING = 1e-15
+_PATIENCE = 10  # iterations in a row with a negligible decrease before the run counts as converged
+
+
+@dataclass(frozen=True)
+class LevenbergMarquardt:
+    """Levenberg-Marquardt, damped after Nielsen (1999).
+
+    Each step solves (J'J + diag(alpha) + mu I) step = -gradient, in the space of the parameters or of the residuals,
+    whichever is smaller; mu follows the ratio of the actual to the predicted decrease.
+
+    Attributes:
+        max_iterations: Accepted steps at most.
+        time_limit: Seconds at most, or None.
+        tolerance: Relative decrease of the loss below which a step is negligible.
+        damping: Initial mu.
+        memory_limit: Bytes for the residual Jacobian; a larger one is accumulated in chunks.
+    """
+
+    max_iterations: int = 500
+    time_limit: float | None = None
+    tolerance: float = 1e-8
+    damping: float = 1e-3
+    memory_limit: int = 2**30
+
+    @torch.no_grad()
+    def solve(self, problem: FitProblem, theta: Tensor, callback: Callback | None = None) -> SolverResult:
+        """Minimize the loss.
+
+        Args:
+            problem: What is fitted.
+            theta: Initial parameters (n_parameters,).
+            callback: See `gradopt.training.result.Callback`.
+
+        Returns:
+            The best parameters and how the run went.
+        """
+        monitor = Monitor(callback, self.time_limit)
+        return monitor.run(lambda: self._iterate(problem, theta, monitor))
+
+    def _iterate(self, problem: FitProblem, theta: Tensor, monitor: Monitor) -> Status:
+        mu, growth, negligible = self.damping, 2.0, 0
+        loss = _loss(problem, theta)
+        monitor.record(theta, loss)
+        for _ in range(self.max_iterations):
+            gradient, step_for = self._linearize(problem, theta)
+            if float(gradient.abs().max()) <= 1e-14 * (1.0 + loss):
+                return Status.CONVERGED
+            while True:
+                step = step_for(mu)
+                new_loss = _loss(problem, theta + step) if step is not None else float("inf")
+                if step is not None and new_loss < loss:
+                    break
+                if mu > 1e15:
+                    return Status.CONVERGED if negligible else Status.NO_PROGRESS
+                mu = max(mu, _SMALLEST_DAMPING) * growth
+                growth *= 2.0
+            predicted = 0.5 * float(step @ (mu * step - gradient))
+            ratio = (loss - new_loss) / predicted if predicted > 0.0 else 0.0
+            mu = max(mu * max(1.0 / 3.0, 1.0 - (2.0 * ratio - 1.0) ** 3), _SMALLEST_DAMPING)
+            growth = 2.0
+            negligible = negligible + 1 if loss - new_loss <= self.tolerance * loss else 0
+            theta, loss = theta + step, new_loss
+            monitor.record(theta, loss)
+            if negligible >= _PATIENCE or loss == 0.0:
+                return Status.CONVERGED
+        return Status.ITERATION_LIMIT
+
+    def _linearize(self, problem: FitProblem, theta: Tensor) -> tuple[Tensor, Callable[[float], Tensor | None]]:
+        """Gradient of the loss, and the step as a function of mu (None where rounding makes the matrix indefinite)."""
+        rows, columns = problem.n_residuals, problem.n_parameters
+        prior_gradient = problem.alpha * theta
+        if rows < columns and rows * columns * theta.element_size() <= self.memory_limit / 4:
+            chunks = list(problem.linearized(theta, self.memory_limit))
+            residuals = torch.cat([r for r, _ in chunks])
+            jacobian = torch.cat([j for _, j in chunks])
+            return jacobian.T @ residuals + prior_gradient, lambda mu: _residual_space_step(
+                jacobian, residuals, prior_gradient, problem.alpha + mu
+            )
+        matrix = torch.diag(problem.alpha)
+        gradient = prior_gradient.clone()
+        for chunk_residuals, chunk in problem.linearized(theta, self.memory_limit):
+            matrix.addmm_(chunk.T, chunk)
+            gradient.addmv_(chunk.T, chunk_residuals)
+        return gradient, lambda mu: _parameter_space_step(matrix, gradient, mu)
+
+
+def _loss(problem: FitProblem, theta: Tensor) -> float:
+    residuals = problem.residuals(theta)
+    return 0.5 * float(residuals @ residuals + (problem.alpha * theta) @ theta)
+
+
+def _parameter_space_step(matrix: Tensor, gradient: Tensor, mu: float) -> Tensor | None:
+    damped = matrix.clone()
+    damped.diagonal().add_(mu)
+    factor, info = torch.linalg.cholesky_ex(damped)
+    if int(info):
+        return None
+    return torch.cholesky_solve(-gradient[:, None], factor)[:, 0]
+
+
+def _residual_space_step(jacobian: Tensor, residuals: Tensor, prior: Tensor, diagonal: Tensor) -> Tensor | None:
+    """The same step by the matrix inversion lemma; with w = prior/D it is -w - D^-1 J' (I + J D^-1 J')^-1 (r - J w)."""
+    scaled = jacobian / diagonal
+    kernel = scaled @ jacobian.T
+    kernel.diagonal().add_(1.0)
+    factor, info = torch.linalg.cholesky_ex(kernel)
+    if int(info):
+        return None
+    shift = prior / diagonal
+    right = torch.cholesky_solve((residuals - jacobian @ shift)[:, None], factor)[:, 0]
+    return -shift - scaled.T @ right

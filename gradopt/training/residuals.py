@@ -1,0 +1,168 @@
+"""The one loss: weighted residuals of values and partials, and a Gaussian prior on the parameters.
+
+    E(theta) = 1/2 sum beta (f - y)^2 + 1/2 sum gamma (df/dx - dy/dx)^2 + 1/2 sum alpha theta^2
+
+in standardized units (Berguin 2024, arXiv 2406.09132, with sums in place of means).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradopt.networks.jacobian import parameter_jacobian, trace
+from gradopt.networks.mlp import Network
+
+_LOSS_CHUNK = 4096  # samples whose activations are held at once where the whole loss is asked for
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkProblem:
+    """The loss of a network on standardized data; a `FitProblem`.
+
+    Attributes:
+        network: Shape of the network.
+        x: Inputs (n, d).
+        targets: Values and partials (n, m, 1 + d), value first; without partials (n, m, 1). Finite everywhere.
+        weights: beta and gamma in the layout of `targets`; an entry of weight 0 has no residual at all.
+        alpha: Precision of the prior on each parameter (n_parameters,).
+    """
+
+    network: Network
+    x: Tensor
+    targets: Tensor
+    weights: Tensor
+    alpha: Tensor
+
+    @classmethod
+    def build(
+        cls,
+        network: Network,
+        x: np.ndarray,
+        y: np.ndarray,
+        dydx: np.ndarray,
+        beta: np.ndarray,
+        gamma: np.ndarray,
+        alpha: float,
+        dtype: torch.dtype = torch.float64,
+        device: str = "cpu",
+    ) -> NetworkProblem:
+        """Assemble the loss from standardized arrays.
+
+        Args:
+            network: Shape of the network.
+            x: Inputs (n, d).
+            y: Outputs (n, m).
+            dydx: Partials (n, m, d); NaN where gamma is 0 does no harm.
+            beta: Weights of the values (n, m).
+            gamma: Weights of the partials (n, m, d), 0 where not known.
+            alpha: Precision of the prior on every parameter.
+            dtype: Floating type of the computation.
+            device: Torch device of the computation.
+
+        Returns:
+            The problem; if gamma is 0 everywhere, nothing is ever spent on partials.
+        """
+        targets, weights = y[:, :, None], beta[:, :, None]
+        if gamma.any():
+            targets = np.concatenate([targets, np.where(gamma > 0.0, dydx, 0.0)], axis=2)
+            weights = np.concatenate([weights, gamma], axis=2)
+
+        def tensor(array: np.ndarray) -> Tensor:
+            return torch.tensor(array, dtype=dtype, device=device)
+
+        prior = torch.full((network.n_parameters,), alpha, dtype=dtype, device=device)
+        return cls(network, tensor(x), tensor(targets), tensor(weights), prior)
+
+    @property
+    def n_parameters(self) -> int:
+        """Length of theta."""
+        return self.network.n_parameters
+
+    @property
+    def n_samples(self) -> int:
+        """Number of samples."""
+        return len(self.x)
+
+    @property
+    def n_residuals(self) -> int:
+        """Number of entries of positive weight."""
+        return len(self._rows)
+
+    @property
+    def has_partials(self) -> bool:
+        """Whether any partial is fitted."""
+        return self.targets.shape[2] > 1
+
+    @property
+    def tensor_options(self) -> tuple[torch.dtype, torch.device]:
+        """Type and device of the computation."""
+        return self.x.dtype, self.x.device
+
+    @cached_property
+    def _rows(self) -> Tensor:
+        """Flat indices of the entries of positive weight."""
+        return torch.nonzero(self.weights.reshape(-1) > 0.0)[:, 0]
+
+    @cached_property
+    def _root_weights(self) -> Tensor:
+        return torch.sqrt(self.weights)
+
+    def _weighted_errors(self, theta: Tensor, samples: slice | Tensor) -> Tensor:
+        """Root-weighted errors (k, m, 1 or 1 + d), 0 where the weight is 0; differentiable."""
+        run = trace(self.network, theta, self.x[samples])
+        responses = run.values[:, :, None]
+        if self.has_partials:
+            responses = torch.cat([responses, run.partials()], dim=2)
+        return (responses - self.targets[samples]) * self._root_weights[samples]
+
+    def residuals(self, theta: Tensor) -> Tensor:
+        """Weighted residuals (n_residuals,) in the order sample, output, (value, partials ...)."""
+        return self._weighted_errors(theta, slice(None)).reshape(-1)[self._rows]
+
+    def linearized(self, theta: Tensor, memory_limit: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield chunks of residuals (k,) and exact Jacobian (k, n_parameters) within the memory limit in bytes."""
+        per_sample = self.targets[0].numel() * self.n_parameters * self.x.element_size()
+        size = max(1, int(memory_limit / (4 * per_sample)))  # the Jacobian, a copy of its rows, a layer's block
+        for start in range(0, self.n_samples, size):
+            samples = slice(start, start + size)
+            responses, jacobian = parameter_jacobian(self.network, theta, self.x[samples], self.has_partials)
+            root = self._root_weights[samples]
+            rows = torch.nonzero(root.reshape(-1) > 0.0)[:, 0]
+            residuals = ((responses - self.targets[samples]) * root).reshape(-1)[rows]
+            yield residuals, jacobian.reshape(-1, self.n_parameters)[rows] * root.reshape(-1)[rows, None]
+
+    def loss_and_gradient(self, theta: Tensor, samples: Tensor | None = None) -> tuple[float, Tensor]:
+        """Loss and its gradient (n_parameters,) by autograd; see `FitProblem`."""
+        theta = theta.detach()
+        loss = 0.5 * float((self.alpha * theta * theta).sum())
+        gradient = self.alpha * theta
+        if samples is None:
+            chunks: list[slice | Tensor] = [
+                slice(start, start + _LOSS_CHUNK) for start in range(0, self.n_samples, _LOSS_CHUNK)
+            ]
+            share = 1.0
+        else:
+            chunks, share = [samples], self.n_samples / len(samples)
+        for chunk in chunks:
+            variable = theta.clone().requires_grad_()
+            errors = self._weighted_errors(variable, chunk)
+            part = 0.5 * share * (errors * errors).sum()
+            gradient = gradient + torch.autograd.grad(part, variable)[0]
+            loss += float(part.detach())
+        return loss, gradient
+
+    def terms(self, theta: Tensor) -> dict[str, float]:
+        """The parts of the loss: "values", "partials" and "prior"; their sum is E."""
+        values = partials = 0.0
+        with torch.no_grad():
+            for start in range(0, self.n_samples, _LOSS_CHUNK):
+                errors = self._weighted_errors(theta, slice(start, start + _LOSS_CHUNK))
+                values += 0.5 * float((errors[:, :, 0] ** 2).sum())
+                partials += 0.5 * float((errors[:, :, 1:] ** 2).sum())
+        return {"values": values, "partials": partials, "prior": 0.5 * float((self.alpha * theta * theta).sum())}

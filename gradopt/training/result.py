@@ -1,0 +1,129 @@
+"""What a solver and a fit report: why it stopped, what to try next, and how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from enum import Enum
+from typing import Any
+
+from torch import Tensor
+
+
+class Status(Enum):
+    """Why a fit stopped; the value says it in words, with the remedy."""
+
+    CONVERGED = "The loss is at a minimum: its gradient, or every further decrease, is negligible."
+    ITERATION_LIMIT = (
+        "The iteration limit was reached while the loss still fell. If held-out errors are too large, "
+        "raise the solver's limit or continue with `warm_start`."
+    )
+    TIME_LIMIT = (
+        "The time limit was reached while the loss still fell. Raise `time_limit` or continue with `warm_start`."
+    )
+    NO_PROGRESS = (
+        "No step lowered the loss although its gradient is not zero. Usually the rounding floor is reached; if the fit "
+        "is poor, try another `seed`, more `starts` or dtype 'float64'."
+    )
+    NOT_FINITE = (
+        "The loss is not finite; the best finite parameters were kept. Lower the learning rate or the weights, "
+        "and look for extreme values in the data."
+    )
+    STOPPED = "The callback asked to stop; the best parameters so far were kept. Continue with `warm_start`."
+    INTERRUPTED = "The fit was interrupted; the best parameters so far were kept. Continue with `warm_start`."
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a callback is told after each iteration (LM, L-BFGS) or epoch (Adam).
+
+    Attributes:
+        iteration: Number of the iteration, from 1.
+        loss: Value of the loss.
+        seconds: Time since the solver started.
+    """
+
+    iteration: int
+    loss: float
+    seconds: float
+
+
+Callback = Callable[[Progress], bool | None]
+"""Called after each iteration; returning True ends the fit with `Status.STOPPED`."""
+
+
+@dataclass(frozen=True, eq=False)
+class SolverResult:
+    """Outcome of one solver run.
+
+    Attributes:
+        theta: Best parameters found (n_parameters,).
+        loss: Loss there (Adam with validation: the validation loss).
+        status: Why it stopped.
+        history: Loss after each iteration, the initial loss first.
+        seconds: Wall time.
+    """
+
+    theta: Tensor
+    loss: float
+    status: Status
+    history: tuple[float, ...]
+    seconds: float
+
+    @property
+    def iterations(self) -> int:
+        """Number of iterations made."""
+        return max(len(self.history) - 1, 0)
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """Outcome of a fit.
+
+    Attributes:
+        status: Why the kept start stopped; its value says what to try next.
+        loss: The parts of the loss at the end: "values", "partials", "prior".
+        iterations: Iterations of the kept start.
+        seconds: Wall time of all starts.
+        solver: Name of the solver that ran.
+        seed: Seed of the initial parameters.
+        start: Which start was kept, from 0.
+        start_losses: Final loss of each start.
+        log_evidence: Log evidence of each start up to a common constant, or None where it is not computed.
+        n_residuals: Number of fitted residuals.
+        n_parameters: Number of network parameters.
+        history: Loss after each iteration of the kept start, the initial loss first.
+        notes: What the user ought to know, such as inputs held fixed.
+    """
+
+    status: Status
+    loss: dict[str, float]
+    iterations: int
+    seconds: float
+    solver: str
+    seed: int
+    start: int
+    start_losses: tuple[float, ...]
+    log_evidence: tuple[float, ...] | None
+    n_residuals: int
+    n_parameters: int
+    history: tuple[float, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def total_loss(self) -> float:
+        """Value of the whole loss E."""
+        return sum(self.loss.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values."""
+        return {**asdict(self), "status": self.status.name}
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> FitResult:
+        """Build a result from what `to_dict` returned."""
+        sequences = {
+            name: None if fields[name] is None else tuple(fields[name])
+            for name in ("start_losses", "log_evidence", "history", "notes")
+        }
+        return cls(**{**fields, **sequences, "status": Status[fields["status"]]})

@@ -1,0 +1,72 @@
+"""The solvers by name, and the rule by which "auto" chooses one."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+from gradopt.errors import InputError, explain
+from gradopt.training.adam import Adam
+from gradopt.training.lbfgs import LBFGS
+from gradopt.training.levenberg_marquardt import LevenbergMarquardt
+from gradopt.training.problem import FitProblem
+from gradopt.training.result import Callback, SolverResult
+
+
+class Solver(Protocol):
+    """Minimizes a `FitProblem`; its fields are its hyperparameters."""
+
+    def solve(self, problem: FitProblem, theta: Tensor, callback: Callback | None = None) -> SolverResult:
+        """Minimize the loss from theta (n_parameters,)."""
+        ...
+
+
+SOLVERS: dict[str, type[LevenbergMarquardt] | type[LBFGS] | type[Adam]] = {
+    "levenberg_marquardt": LevenbergMarquardt,
+    "lbfgs": LBFGS,
+    "adam": Adam,
+}
+
+_LM_WORK = 1e10  # multiplications of a Levenberg-Marquardt iteration, about half a second on one core
+_LBFGS_SAMPLES = 10_000  # above it a mini-batch tells as much as the whole for a fraction of the cost
+
+
+def check_solver(solver: object) -> None:
+    """Raise `InputError` unless the argument is "auto", the name of a solver, or a solver."""
+    if (
+        solver == "auto"
+        or (isinstance(solver, str) and solver in SOLVERS)
+        or isinstance(solver, tuple(SOLVERS.values()))
+    ):
+        return
+    known = ", ".join(repr(name) for name in ("auto", *SOLVERS))
+    remedy = "For its hyperparameters pass an object such as LevenbergMarquardt(max_iterations=1000)."
+    raise InputError(explain("solver", f"be one of {known} or a solver object", repr(solver), remedy))
+
+
+def get_solver(solver: str | Solver, problem: FitProblem) -> Solver:
+    """Find the solver for a problem.
+
+    "auto" takes Levenberg-Marquardt while one of its iterations costs R * P * min(R, P) <= 1e10 multiplications
+    (R residuals, P parameters), above that L-BFGS up to 10,000 samples, above that Adam with mini-batches.
+
+    Args:
+        solver: "auto", the name of a solver, or a solver.
+        problem: What is to be fitted.
+
+    Returns:
+        A solver.
+
+    Raises:
+        InputError: If there is no such solver.
+    """
+    check_solver(solver)
+    if not isinstance(solver, str):
+        return solver
+    if solver != "auto":
+        return SOLVERS[solver]()
+    rows, columns = problem.n_residuals, problem.n_parameters
+    if rows * columns * min(rows, columns) <= _LM_WORK:
+        return LevenbergMarquardt()
+    return LBFGS() if problem.n_samples <= _LBFGS_SAMPLES else Adam()
