@@ -1,0 +1,167 @@
+"""A surrogate as an ordinary OpenMDAO component."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import openmdao.api as om
+
+from gradopt.data.variables import Variable, column_names, column_slices
+from gradopt.errors import InputError, explain
+from gradopt.surrogates.protocol import Evaluation, SupportsEvaluate
+
+_ROUNDING = 1e-9  # part of the domain's width by which an optimizer may overstep its own bounds
+_CITE = """
+@article{berguin2024jenn,
+    title={Jacobian-Enhanced Neural Networks},
+    author={Berguin, Steven H.},
+    journal={arXiv preprint arXiv:2406.09132},
+    year={2024}
+}"""
+
+
+class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
+    """Explicit component that answers from a fitted surrogate, with exact partials.
+
+    Inputs and outputs are the surrogate's variables: names, shapes and units; with `vec_size` > 1 each gets that many
+    rows, evaluated together, with block-diagonal partials. Complex step runs through the network itself, so that it
+    checks the partials independently.
+
+    Options: `vec_size` (int), `extrapolate` (str), and `surrogate_digest` (str), which recorders keep in place of the
+    network.
+    """
+
+    def __init__(
+        self, surrogate: SupportsEvaluate, vec_size: int = 1, extrapolate: str = "error", **options: Any
+    ) -> None:
+        """Wrap a surrogate.
+
+        Args:
+            surrogate: A fitted surrogate, such as `JENN(...).fit(data)`.
+            vec_size: Number of points evaluated together.
+            extrapolate: What to do with inputs outside the surrogate's domain: "error" raises `AnalysisError` (not
+                under an optimizer: give its design variables these bounds), "warn" warns once and answers,
+                "clip" answers for the nearest point of the domain, "allow" answers.
+            **options: Options of every OpenMDAO component, such as `run_root_only`.
+
+        Raises:
+            InputError: If the first argument is no fitted surrogate.
+        """
+        if not callable(getattr(surrogate, "evaluate", None)):
+            remedy = "Fit first: SurrogateComp(surrogate=JENN().fit(data))."
+            raise InputError(explain("surrogate", "be a fitted surrogate", repr(surrogate), remedy))
+        self._surrogate = surrogate
+        self._last: tuple[np.ndarray, np.ndarray, Evaluation] | None = None
+        self._warned = False
+        super().__init__(vec_size=vec_size, extrapolate=extrapolate, surrogate_digest=surrogate.digest, **options)
+        self.cite = _CITE
+
+    def initialize(self) -> None:
+        """Declare the options."""
+        self.options.declare("vec_size", types=int, lower=1, desc="Number of points evaluated together.")
+        self.options.declare(
+            "extrapolate",
+            values=["error", "warn", "clip", "allow"],
+            desc="What to do with inputs outside the domain of the surrogate.",
+        )
+        self.options.declare("surrogate_digest", types=str, desc="Hash of the surrogate that answers.")
+
+    @property
+    def surrogate(self) -> SupportsEvaluate:
+        """The surrogate that answers; another one of the same variables may be assigned at any time."""
+        return self._surrogate
+
+    @surrogate.setter
+    def surrogate(self, surrogate: SupportsEvaluate) -> None:
+        mine, theirs = (self._surrogate.inputs, self._surrogate.outputs), (surrogate.inputs, surrogate.outputs)
+        if mine != theirs:
+            raise InputError(explain("surrogate", f"have the variables {mine}", theirs, "Use a new component."))
+        self._surrogate = surrogate
+        self._last = None
+        self.options["surrogate_digest"] = surrogate.digest
+
+    def setup(self) -> None:
+        """Add the surrogate's variables."""
+        surrogate = self._surrogate
+        center = 0.5 * (surrogate.lower + surrogate.upper)
+        slices = column_slices(surrogate.inputs)
+        for variable in surrogate.inputs:
+            value = self._rows_of(variable, center[slices[variable.name]])
+            self.add_input(variable.name, val=value, units=variable.units, desc="Input of the surrogate.")
+        for variable in surrogate.outputs:
+            value = self._rows_of(variable, np.ones(variable.size))
+            self.add_output(variable.name, val=value, units=variable.units, desc="Predicted by the surrogate.")
+        self._last = None
+        self._warned = False
+
+    def setup_partials(self) -> None:
+        """Declare exact partials, block-diagonal for several points."""
+        points = np.arange(self.options["vec_size"])[:, None, None]
+        for of in self._surrogate.outputs:
+            for wrt in self._surrogate.inputs:
+                if len(points) == 1:
+                    self.declare_partials(of.name, wrt.name)
+                    continue
+                block = np.ones((len(points), of.size, wrt.size), dtype=int)
+                rows = block * (points * of.size + np.arange(of.size)[:, None])
+                cols = block * (points * wrt.size + np.arange(wrt.size))
+                self.declare_partials(of.name, wrt.name, rows=rows.ravel(), cols=cols.ravel())
+
+    def compute(self, inputs: Any, outputs: Any) -> None:
+        """Predict."""
+        evaluation, _ = self._evaluate(inputs)
+        for name, columns in column_slices(self._surrogate.outputs).items():
+            outputs[name] = evaluation.y[:, columns].reshape(outputs[name].shape)
+
+    def compute_partials(self, inputs: Any, partials: Any) -> None:
+        """Differentiate the prediction, on the forward pass of `compute` if the inputs are still the same."""
+        evaluation, outside = self._evaluate(inputs)
+        dydx = evaluation.dydx()
+        if outside.any() and self.options["extrapolate"] == "clip":
+            dydx = np.where(outside[:, None, :], 0.0, dydx)
+        wrt_slices = column_slices(self._surrogate.inputs)
+        for of, rows in column_slices(self._surrogate.outputs).items():
+            for wrt, columns in wrt_slices.items():
+                block = dydx[:, rows, columns]
+                partials[of, wrt] = block[0] if len(block) == 1 else block.ravel()
+
+    def _rows_of(self, variable: Variable, flat: np.ndarray) -> np.ndarray:
+        value = flat.reshape(variable.shape)
+        points = self.options["vec_size"]
+        return value if points == 1 else np.broadcast_to(value, (points, *variable.shape)).copy()
+
+    def _evaluate(self, inputs: Any) -> tuple[Evaluation, np.ndarray]:
+        """The forward pass at the present inputs, and which of them (n, d) are outside the domain."""
+        points = self.options["vec_size"]
+        x = np.concatenate([inputs[v.name].reshape(points, v.size) for v in self._surrogate.inputs], axis=1)
+        if self._last is not None and self._last[0].dtype == x.dtype and np.array_equal(self._last[0], x):
+            return self._last[2], self._last[1]
+        asked, outside = self._within_domain(x)
+        evaluation = self._surrogate.evaluate(asked)
+        self._last = (x, outside, evaluation)
+        return evaluation, outside
+
+    def _within_domain(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Apply the option `extrapolate`: the points to ask, and which inputs were outside."""
+        low, high = self._surrogate.lower, self._surrogate.upper
+        slack = _ROUNDING * np.where(high > low, high - low, np.maximum(np.abs(low), 1.0))
+        outside = (x.real < low - slack) | (x.real > high + slack)
+        mode = self.options["extrapolate"]
+        if mode == "allow" or not outside.any():
+            return x, outside
+        if mode == "clip":
+            return np.where(outside, np.clip(x.real, low, high), x), outside
+        point, column = (int(index) for index in np.argwhere(outside)[0])
+        name = column_names(self._surrogate.inputs)[column]
+        message = (
+            f"Input {name!r} is {x[point, column].real:g}, outside the domain [{low[column]:g}, {high[column]:g}] of "
+            "the surrogate. Bound the design variables by the domain, or set the option 'extrapolate' to 'warn', "
+            "'clip' or 'allow'."
+        )
+        if mode == "error":
+            raise om.AnalysisError(f"{self.msginfo}: {message}")
+        if not self._warned:
+            self._warned = True
+            om.issue_warning(message, prefix=self.msginfo)
+        return x, outside
