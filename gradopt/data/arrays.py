@@ -28,7 +28,8 @@ def as_floats(argument: str, values: ArrayLike, allow_complex: bool = False) -> 
     try:
         array = np.asarray(values)
     except ValueError as ragged:
-        raise InputError(explain(argument, "be a regular array", "rows of different length", "")) from ragged
+        remedy = "Give every row the same length."
+        raise InputError(explain(argument, "be a regular array", "rows of different length", remedy)) from ragged
     if np.iscomplexobj(array) and allow_complex:
         return np.array(array, dtype=np.complex128)
     if array.dtype.kind not in "fiub":

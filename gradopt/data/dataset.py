@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gradopt.data.arrays import as_floats, check_finite, check_matrix
-from gradopt.data.variables import Variable, check_variables, column_names
+from gradopt.data.variables import Variable, check_variables, column_names, column_slices
 from gradopt.errors import InputError, ShapeError, explain
 
 
@@ -46,11 +46,20 @@ class Dataset:
             remedy = "Samples come first in both."
             if x.shape[1] == y.shape[1]:
                 remedy = "If samples are the columns of both, pass `x.T` and `y.T`."
+            elif x.shape[1] == len(y):
+                remedy = "If samples are the columns of `x`, pass `x.T`."
+            elif y.shape[1] == len(x):
+                remedy = "If samples are the columns of `y`, pass `y.T`."
             raise ShapeError(explain("y", f"have as many rows as `x`, {len(x)}", y.shape, remedy))
         if not len(x) or not x.shape[1] or not y.shape[1]:
-            raise ShapeError(explain("x", "hold at least one sample and column", f"{x.shape}, y {y.shape}", ""))
+            got = f"shape {x.shape} and `y` {y.shape}"
+            raise ShapeError(explain("x", "hold at least one sample and column, as `y`", got, "Nothing to learn from."))
         inputs = check_variables("inputs", self.inputs, x.shape[1], "x")
         outputs = check_variables("outputs", self.outputs, y.shape[1], "y")
+        shared = {v.name for v in inputs} & {v.name for v in outputs}
+        if shared:
+            remedy = "OpenMDAO cannot tell them apart; rename one."
+            raise InputError(explain("outputs", "have other names than `inputs`", sorted(shared), remedy))
         remedy = "Drop those samples: a failed evaluation is no training data."
         check_finite("x", x, column_names(inputs), remedy)
         check_finite("y", y, column_names(outputs), remedy)
@@ -123,7 +132,8 @@ class Dataset:
         """SHA-256 of arrays and variables: equal data, equal digest."""
         found = hashlib.sha256()
         for array in (self.x, self.y, self.partials):
-            found.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
+            plain = np.where(np.isnan(array), np.nan, array + 0.0)  # one NaN, one zero
+            found.update(str(plain.shape).encode() + plain.tobytes())
         variables = [variable.to_dict() for variable in (*self.input_variables, *self.output_variables)]
         found.update(json.dumps(variables, sort_keys=True).encode())
         return found.hexdigest()
@@ -139,6 +149,29 @@ class Dataset:
         """
         rows = np.asarray(rows)
         return replace(self, x=self.x[rows], y=self.y[rows], dydx=self.partials[rows])
+
+    def select_outputs(self, names: Sequence[str]) -> Dataset:
+        """Keep some outputs, for instance to fit one surrogate each.
+
+        Args:
+            names: Names of the output variables wanted, in the order wanted.
+
+        Returns:
+            Dataset of all samples with those outputs.
+
+        Raises:
+            InputError: If there is no such output.
+        """
+        slices = column_slices(self.output_variables)
+        unknown = [name for name in names if name not in slices]
+        if unknown or not names:
+            remedy = "Check the spelling."
+            raise InputError(explain("names", f"be among the outputs {sorted(slices)}", unknown or "none", remedy))
+        columns = np.concatenate([np.arange(slices[name].start, slices[name].stop) for name in names])
+        by_name = {variable.name: variable for variable in self.output_variables}
+        return replace(
+            self, y=self.y[:, columns], dydx=self.partials[:, columns], outputs=[by_name[name] for name in names]
+        )
 
     def concat(self, other: Dataset) -> Dataset:
         """Append the samples of `other`.

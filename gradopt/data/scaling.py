@@ -19,6 +19,8 @@ from gradopt.data.dataset import Dataset
 from gradopt.data.variables import Variable, column_names
 from gradopt.errors import InputError, explain
 
+_LARGEST_EXPONENT = 700.0  # far outside any data; beyond it exp() would overflow and SLSQP meet infinity
+
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
@@ -152,10 +154,14 @@ def _inverse(scale: np.ndarray) -> np.ndarray:
     return np.divide(1.0, scale, out=np.zeros_like(scale), where=scale != 0.0)
 
 
+def _floats(values: np.ndarray) -> np.ndarray:
+    return np.array(values, dtype=np.result_type(values, np.float64))
+
+
 def _forward(values: np.ndarray, transforms: Sequence[str | None]) -> np.ndarray:
     if not any(transforms):
         return values
-    result = values.copy()
+    result = _floats(values)
     for column, transform in enumerate(transforms):
         v = values[:, column]
         if transform == "log":
@@ -168,11 +174,11 @@ def _forward(values: np.ndarray, transforms: Sequence[str | None]) -> np.ndarray
 def _backward(values: np.ndarray, transforms: Sequence[str | None]) -> np.ndarray:
     if not any(transforms):
         return values
-    result = values.copy()
+    result = _floats(values)
     for column, transform in enumerate(transforms):
         v = values[:, column]
         if transform == "log":
-            result[:, column] = np.exp(v)
+            result[:, column] = np.exp(np.where(v.real > _LARGEST_EXPONENT, _LARGEST_EXPONENT, v))
         elif transform == "logit":
             small = np.exp(-np.where(v.real > 0.0, v, -v))  # never overflows
             result[:, column] = np.where(v.real > 0.0, 1.0, small) / (1.0 + small)
@@ -181,7 +187,7 @@ def _backward(values: np.ndarray, transforms: Sequence[str | None]) -> np.ndarra
 
 def _rate(values: np.ndarray, transforms: Sequence[str | None]) -> np.ndarray:
     """1/t'(v) of each entry, shape of `values`: finite even where a prediction has saturated."""
-    rate = np.ones_like(values)
+    rate = np.ones_like(_floats(values))
     for column, transform in enumerate(transforms):
         v = values[:, column]
         if transform == "log":

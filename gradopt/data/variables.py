@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isnan, prod
+from math import inf, isfinite, isnan, prod
 from typing import Any
 
 import numpy as np
@@ -61,13 +61,19 @@ class Variable:
             raise InputError(
                 explain("lower", f"not be negative with transform {self.transform!r}", self.lower, "Drop either.")
             )
+        beyond = (high <= 0.0) | ((high > 1.0) & (self.transform == "logit"))
+        if self.transform and self.upper is not None and beyond.any():
+            domain = "lie in (0, 1]" if self.transform == "logit" else "be positive"
+            raise InputError(
+                explain("upper", f"{domain} with transform {self.transform!r}", self.upper, "Drop either.")
+            )
 
     def _flat_bound(self, side: str) -> tuple[float, ...] | None:
         bound = getattr(self, side)
         if bound is None:
             return None
         values = np.asarray(bound, dtype=float)
-        if values.size not in (1, self.size):
+        if values.size != 1 and values.shape not in (self.shape, (self.size,)):
             raise ShapeError(
                 explain(side, f"be a number or have shape {self.shape}", f"shape {values.shape}", f"See {self.name!r}.")
             )
@@ -96,20 +102,24 @@ class Variable:
         return [f"{self.name}[{','.join(map(str, index))}]" for index in np.ndindex(*self.shape)]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON values."""
+        """Return the fields as plain JSON values; an infinite bound of a column becomes None."""
         return {
             "name": self.name,
             "shape": list(self.shape),
             "units": self.units,
-            "lower": None if self.lower is None else list(self.bounds[0]),
-            "upper": None if self.upper is None else list(self.bounds[1]),
+            "lower": None if self.lower is None else [float(v) if isfinite(v) else None for v in self.bounds[0]],
+            "upper": None if self.upper is None else [float(v) if isfinite(v) else None for v in self.bounds[1]],
             "transform": self.transform,
         }
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Variable:
         """Build a variable from what `to_dict` returned."""
-        return cls(**{**fields, "shape": tuple(fields["shape"])})
+        bounds = {
+            side: None if fields[side] is None else [free if value is None else value for value in fields[side]]
+            for side, free in (("lower", -inf), ("upper", inf))
+        }
+        return cls(**{**fields, **bounds, "shape": tuple(fields["shape"])})
 
 
 def total_size(variables: Sequence[Variable]) -> int:
@@ -219,7 +229,7 @@ def check_variables(
         raise InputError(explain(argument, "have different names", names, "Rename one."))
     if total_size(variables) != columns:
         sizes = ", ".join(f"{variable.name}: {variable.size}" for variable in variables)
-        raise ShapeError(
-            explain(argument, f"cover the {columns} columns of `{letter}`", f"{total_size(variables)} ({sizes})", "")
-        )
+        remedy = f"Check each `shape`; if samples are the columns of `{letter}`, pass `{letter}.T`."
+        got = f"{total_size(variables)} ({sizes})"
+        raise ShapeError(explain(argument, f"cover the {columns} columns of `{letter}`", got, remedy))
     return tuple(variables)

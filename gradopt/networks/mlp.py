@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 from torch import Tensor
@@ -28,7 +29,7 @@ class Network:
 
     def __post_init__(self) -> None:
         """Check sizes and activation."""
-        if len(self.layer_sizes) < 2 or any(not isinstance(size, int) or size < 1 for size in self.layer_sizes):
+        if len(self.layer_sizes) < 2 or any(not isinstance(size, Integral) or size < 1 for size in self.layer_sizes):
             raise InputError(
                 explain("hidden_sizes", "hold whole numbers of at least 1", self.layer_sizes[1:-1], "Try (20,).")
             )
@@ -70,8 +71,9 @@ class Network:
     def initialize(self, generator: np.random.Generator) -> np.ndarray:
         """Draw initial parameters for standardized inputs.
 
-        Weights are normal with standard deviation gain/sqrt(fan in). Biases of hidden layers are normal with standard
-        deviation gain, which spreads the bends of the units over the data instead of stacking them at the origin.
+        Weights are normal with standard deviation gain/(2 sqrt(fan in)), so that the network starts smooth. Biases
+        of hidden layers are normal with standard deviation gain, which spreads the bends of the units over the data
+        instead of stacking them at the origin. Measured best of five pairs of scales on 2-D Rosenbrock.
 
         Args:
             generator: Source of randomness.
@@ -82,7 +84,7 @@ class Network:
         theta = np.zeros(self.n_parameters)
         *hidden, last = self.layers
         for weights, biases, (_, fan_in) in hidden:
-            scale = self.function.gain / np.sqrt(fan_in)
+            scale = 0.5 * self.function.gain / np.sqrt(fan_in)
             theta[weights] = scale * generator.standard_normal(weights.stop - weights.start)
             theta[biases] = self.function.gain * generator.standard_normal(biases.stop - biases.start)
         weights, _, (_, fan_in) = last

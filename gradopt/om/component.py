@@ -83,15 +83,13 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
 
     def setup(self) -> None:
         """Add the surrogate's variables."""
-        surrogate = self._surrogate
-        center = 0.5 * (surrogate.lower + surrogate.upper)
-        slices = column_slices(surrogate.inputs)
-        for variable in surrogate.inputs:
-            value = self._rows_of(variable, center[slices[variable.name]])
-            self.add_input(variable.name, val=value, units=variable.units, desc="Input of the surrogate.")
-        for variable in surrogate.outputs:
-            value = self._rows_of(variable, np.ones(variable.size))
-            self.add_output(variable.name, val=value, units=variable.units, desc="Predicted by the surrogate.")
+        # Initial values stay OpenMDAO's 1.0: any other would clash with components promoted to the same name.
+        for variable in self._surrogate.inputs:
+            shape = self._shape_of(variable)
+            self.add_input(variable.name, shape=shape, units=variable.units, desc="Input of the surrogate.")
+        for variable in self._surrogate.outputs:
+            shape = self._shape_of(variable)
+            self.add_output(variable.name, shape=shape, units=variable.units, desc="Predicted by the surrogate.")
         self._last = None
         self._warned = False
 
@@ -126,10 +124,9 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
                 block = dydx[:, rows, columns]
                 partials[of, wrt] = block[0] if len(block) == 1 else block.ravel()
 
-    def _rows_of(self, variable: Variable, flat: np.ndarray) -> np.ndarray:
-        value = flat.reshape(variable.shape)
+    def _shape_of(self, variable: Variable) -> tuple[int, ...]:
         points = self.options["vec_size"]
-        return value if points == 1 else np.broadcast_to(value, (points, *variable.shape)).copy()
+        return variable.shape if points == 1 else (points, *variable.shape)
 
     def _evaluate(self, inputs: Any) -> tuple[Evaluation, np.ndarray]:
         """The forward pass at the present inputs, and which of them (n, d) are outside the domain."""

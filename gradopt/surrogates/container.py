@@ -66,18 +66,18 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         FileFormatError: If the file is truncated, foreign, newer than this version, or was changed.
     """
     path = Path(path)
-    with path.open("rb") as file:
-        beginning = file.read(2)
-    if beginning[:1] == b"\x80" or beginning == b"PK":
-        raise FileFormatError(
-            f"{str(path)!r} is a pickle or a torch.save archive, which gradopt never opens: loading one can run any "
-            "code. Save the surrogate with `surrogate.save(path)` where it was made."
-        )
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
     except (SafetensorError, ValueError, TypeError) as broken:
+        with path.open("rb") as opened:
+            beginning = opened.read(2)
+        if beginning[:1] == b"\x80" or beginning == b"PK":
+            raise FileFormatError(
+                f"{str(path)!r} is a pickle or a torch.save archive, which gradopt never opens: loading one can run "
+                "any code. Save the surrogate with `surrogate.save(path)` where it was made."
+            ) from broken
         raise FileFormatError(
             f"{str(path)!r} is no safetensors file, or a truncated one ({broken}). Copy it again from where it was "
             "saved; surrogates are written by `surrogate.save(path)`."

@@ -95,6 +95,13 @@ class Surrogate:
     fit_result: FitResult
     data_digest: str
 
+    def __post_init__(self) -> None:
+        """Freeze the arrays."""
+        for name in ("theta", "lower", "upper"):
+            array = np.array(getattr(self, name))
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
+
     @property
     def d(self) -> int:
         """Number of input columns."""
@@ -115,7 +122,7 @@ class Surrogate:
 
     @cached_property
     def _tensors(self) -> tuple[Tensor, Tensor]:
-        theta = torch.from_numpy(self.theta)
+        theta = torch.tensor(self.theta)
         return theta, theta.to(torch.complex128)
 
     def predict(self, x: ArrayLike) -> np.ndarray:
@@ -181,6 +188,9 @@ class Surrogate:
         """
         self.check_variables_of(data)
         beta, gamma = self.configuration.data_weights(data)
+        if not gamma.any():
+            remedy = "This surrogate was fitted to values alone; fit a JENN to polish it."
+            raise InputError(explain("data", "have partials that the surrogate is fitted to", "none", remedy))
         gamma = gamma * (polish or Polish()).factors(data, self.scaling)
         return self.refit(data, (beta, gamma), callback)
 

@@ -89,6 +89,8 @@ def fit_network(
         getattr(torch, configuration.dtype),
         configuration.device,
     )
+    if not problem.n_residuals:
+        raise InputError(explain("beta", "leave at least one positive weight", "all zero", "Weights of 1 are usual."))
     solver = get_solver(configuration.solver, problem)
     dtype, device = problem.tensor_options
     if theta is not None:
@@ -100,18 +102,26 @@ def fit_network(
     evidence: list[float] = []
     rows, columns = problem.n_residuals, problem.n_parameters
     judge = isinstance(solver, LevenbergMarquardt) and configuration.alpha > 0.0 and len(initial) > 1
+    interrupted = False
     with _threads_for(rows * columns * min(rows, columns), device):
-        for start in initial:
-            run = solver.solve(problem, torch.as_tensor(start, dtype=dtype, device=device), callback)
-            runs.append(run)
-            if judge:
-                evidence.append(log_evidence(problem, run.theta))
-            if run.status in (Status.INTERRUPTED, Status.STOPPED):
-                break
+        try:
+            for start in initial:
+                run = solver.solve(problem, torch.tensor(start, dtype=dtype, device=device), callback)
+                runs.append(run)
+                if judge:
+                    evidence.append(log_evidence(problem, run.theta))
+                if run.status in (Status.INTERRUPTED, Status.STOPPED):
+                    break
+        except KeyboardInterrupt:
+            if not runs:
+                raise
+            interrupted = True
     losses = [run.loss if np.isfinite(run.loss) else np.inf for run in runs]
+    judge = judge and len(evidence) == len(runs)
     kept = int(np.argmax(evidence)) if judge else int(np.argmin(losses))
     best = runs[kept]
-    status = runs[-1].status if runs[-1].status is Status.INTERRUPTED else best.status
+    interrupted = interrupted or runs[-1].status is Status.INTERRUPTED
+    status = Status.INTERRUPTED if interrupted else best.status
     notes = []
     if scaling.constant.any():
         names = [column_names(data.input_variables)[j] for j in np.flatnonzero(scaling.constant)]

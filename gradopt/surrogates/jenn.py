@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from gradopt.data.arrays import as_floats
 from gradopt.data.dataset import Dataset
 from gradopt.data.scaling import Scaling
 from gradopt.errors import InputError, ShapeError, explain
@@ -40,21 +43,24 @@ class _NetworkConfiguration(ABC):
 
     def __post_init__(self) -> None:
         """Check the fields."""
-        sizes = (self.hidden_sizes,) if isinstance(self.hidden_sizes, int) else tuple(self.hidden_sizes)
-        object.__setattr__(self, "hidden_sizes", sizes)
+        sizes = (self.hidden_sizes,) if not isinstance(self.hidden_sizes, Iterable) else tuple(self.hidden_sizes)
         Network((1, *sizes, 1), self.activation)
+        object.__setattr__(self, "hidden_sizes", tuple(int(size) for size in sizes))
         check_solver(self.solver)
-        if not (isinstance(self.alpha, float | int) and isfinite(self.alpha) and self.alpha >= 0.0):
+        if not (isinstance(self.alpha, Real) and isfinite(self.alpha) and self.alpha >= 0.0):
             raise InputError(explain("alpha", "be a number of at least 0", self.alpha, "The default suits most data."))
-        if not isinstance(self.starts, int) or self.starts < 1:
-            raise InputError(explain("starts", "be a whole number of at least 1", self.starts, "4 is usual."))
+        object.__setattr__(self, "alpha", float(self.alpha))
+        for name, least in (("starts", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or value < least:
+                remedy = "The default suits most data."
+                raise InputError(explain(name, f"be a whole number of at least {least}", repr(value), remedy))
+            object.__setattr__(self, name, int(value))
         if self.dtype not in ("float64", "float32"):
-            raise InputError(
-                explain("dtype", "be 'float64' or 'float32'", repr(self.dtype), "float64 is the reference.")
-            )
-        if torch.device(self.device).type == "cuda" and not torch.cuda.is_available():
-            raise InputError(explain("device", "be available", repr(self.device), "Use 'cpu' on this machine."))
-        _check_weight("beta", self.beta)
+            remedy = "float64 is the reference."
+            raise InputError(explain("dtype", "be 'float64' or 'float32'", repr(self.dtype), remedy))
+        _check_device(self.device)
+        object.__setattr__(self, "beta", _checked_weight("beta", self.beta))
 
     @abstractmethod
     def data_weights(self, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -69,9 +75,6 @@ class _NetworkConfiguration(ABC):
                 value = {"kind": type(value).__name__, **asdict(value)}
             elif name == "hidden_sizes":
                 value = list(value)
-            elif name in ("beta", "gamma"):
-                value = np.asarray(value, dtype=float)
-                value = value if value.ndim else float(value)
             found[name] = value
         return found
 
@@ -147,7 +150,7 @@ class JENN(_NetworkConfiguration):
     def __post_init__(self) -> None:
         """Check the fields."""
         super().__post_init__()
-        _check_weight("gamma", self.gamma)
+        object.__setattr__(self, "gamma", _checked_weight("gamma", self.gamma))
 
     def data_weights(self, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
         """Beta (n, m) and gamma (n, m, d) for some data; gamma is 0 where a partial is not known."""
@@ -171,18 +174,30 @@ class MLP(_NetworkConfiguration):
         return _broadcast("beta", self.beta, (data.n, data.m), "(n, m)"), np.zeros((data.n, data.m, data.d))
 
 
-def _check_weight(argument: str, weight: ArrayLike) -> None:
-    values = np.asarray(weight, dtype=float)
+def _check_device(device: str) -> None:
+    try:
+        available = torch.device(device).type != "cuda" or torch.cuda.is_available()
+    except RuntimeError:
+        available = False
+    if not available:
+        raise InputError(explain("device", "be a torch device of this machine", repr(device), "Use 'cpu'."))
+
+
+def _checked_weight(argument: str, weight: ArrayLike) -> float | np.ndarray:
+    """A private, read-only copy of a weight."""
+    values = as_floats(argument, weight)
     bad = ~np.isfinite(values) | (values < 0.0)
     if bad.any():
         remedy = "A weight of 0 leaves an entry out; unknown partials are marked NaN in `dydx`."
         raise InputError(explain(argument, "be finite and not negative", float(values[bad].flat[0]), remedy))
+    values.flags.writeable = False
+    return values if values.ndim else float(values)
 
 
 def _broadcast(argument: str, weight: ArrayLike, shape: tuple[int, ...], words: str) -> np.ndarray:
-    values = np.asarray(weight, dtype=float)
     try:
-        return np.array(np.broadcast_to(values, shape))
+        return np.array(np.broadcast_to(np.asarray(weight), shape))
     except ValueError as mismatch:
         remedy = "A number weighs all alike."
-        raise ShapeError(explain(argument, f"broadcast to {words} = {shape}", values.shape, remedy)) from mismatch
+        got = f"shape {np.shape(weight)}"
+        raise ShapeError(explain(argument, f"broadcast to {words} = {shape}", got, remedy)) from mismatch

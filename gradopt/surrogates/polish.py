@@ -39,8 +39,8 @@ class Polish:
 
     def __post_init__(self) -> None:
         """Check the fields."""
-        if not self.magnitude >= 0.0:
-            raise InputError(explain("magnitude", "not be negative", self.magnitude, "1000 is usual."))
+        if not (self.magnitude >= 0.0 and np.isfinite(self.magnitude)):
+            raise InputError(explain("magnitude", "be finite and not negative", self.magnitude, "1000 is usual."))
         if not self.width > 0.0:
             raise InputError(explain("width", "be positive", self.width, "0.1 in standardized units is usual."))
         if self.about != "flat":

@@ -39,10 +39,13 @@ class Adam:
 
     def __post_init__(self) -> None:
         """Check the fields."""
-        if self.epochs < 1 or self.batch_size < 1:
-            raise InputError(explain("epochs", "be at least 1, as `batch_size`", (self.epochs, self.batch_size), ""))
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise InputError(explain(name, "be at least 1", getattr(self, name), "The defaults suit most data."))
         if self.schedule not in ("one_cycle", "constant"):
-            raise InputError(explain("schedule", "be 'one_cycle' or 'constant'", repr(self.schedule), ""))
+            raise InputError(
+                explain("schedule", "be 'one_cycle' or 'constant'", repr(self.schedule), "See its docstring.")
+            )
         if not 0.0 <= self.validation_fraction < 1.0:
             raise InputError(explain("validation_fraction", "lie in [0, 1)", self.validation_fraction, "Try 0.1."))
 
@@ -65,6 +68,15 @@ class Adam:
         generator = np.random.default_rng(self.seed)
         order = generator.permutation(problem.n_samples)
         held = round(self.validation_fraction * problem.n_samples)
+        if self.validation_fraction and not 0 < held < problem.n_samples:
+            raise InputError(
+                explain(
+                    "validation_fraction",
+                    "leave samples on both sides",
+                    f"{held} of {problem.n_samples} held out",
+                    "With so few samples use Levenberg-Marquardt without validation.",
+                )
+            )
         validation = torch.as_tensor(order[:held], device=device)
         training = order[held:]
         batches = -(-len(training) // self.batch_size)
@@ -75,14 +87,14 @@ class Adam:
             schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, self.epochs * batches)
 
         def judged_loss() -> float:
-            return problem.loss_and_gradient(parameters, validation if held else None)[0]
+            return problem.loss_and_gradient(parameters.detach(), validation if held else None)[0]
 
         monitor.record(parameters.detach().clone(), judged_loss())
         for _ in range(self.epochs):
             generator.shuffle(training)
             for first in range(0, len(training), self.batch_size):
                 batch = torch.as_tensor(training[first : first + self.batch_size], device=device)
-                _, parameters.grad = problem.loss_and_gradient(parameters, batch)
+                _, parameters.grad = problem.loss_and_gradient(parameters.detach(), batch)
                 optimizer.step()
                 if schedule:
                     schedule.step()

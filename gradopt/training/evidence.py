@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import sys
+
 import torch
 from torch import Tensor
 
@@ -35,5 +38,5 @@ def log_evidence(problem: FitProblem, theta: Tensor, memory_limit: int = 2**30) 
         whitened = jacobian * whitening
         gram.addmm_(whitened.T, whitened)
     determinant = torch.log1p(torch.linalg.eigvalsh(gram).clamp_min(0.0)).sum()
-    smallest = torch.finfo(theta.dtype).tiny
-    return -0.5 * n * float(torch.log(torch.tensor(max(2.0 * loss / n, smallest)))) - 0.5 * float(determinant)
+    variance = max(2.0 * loss / n, sys.float_info.min)
+    return -0.5 * n * math.log(variance) - 0.5 * float(determinant)

@@ -21,7 +21,7 @@ class LBFGS:
     Attributes:
         max_iterations: Iterations at most.
         time_limit: Seconds at most, or None.
-        tolerance: Relative decrease of the loss below which it counts as converged.
+        tolerance: Decrease of the loss in a step, as a part of the initial loss, below which it counts as converged.
         memory: Number of gradient pairs kept.
     """
 
@@ -52,17 +52,22 @@ class LBFGS:
 
         def loss_and_gradient(vector: np.ndarray) -> tuple[float, np.ndarray]:
             loss, gradient = problem.loss_and_gradient(tensor(vector))
-            return loss, gradient.to("cpu", torch.float64).numpy()
+            if not np.isfinite(loss):
+                monitor.record(tensor(vector), loss)  # ends the run: SciPy would call this converged
+            return loss / scale, gradient.to("cpu", torch.float64).numpy() / scale
 
         # The parameter must have this name: SciPy then passes value and point together.
         def record(intermediate_result: object) -> None:
-            monitor.record(tensor(intermediate_result.x), float(intermediate_result.fun))  # type: ignore[attr-defined]
+            monitor.record(tensor(intermediate_result.x), scale * float(intermediate_result.fun))  # type: ignore[attr-defined]
 
-        start = theta.to("cpu", torch.float64).numpy()
-        monitor.record(theta, loss_and_gradient(start)[0])
+        initial, _ = problem.loss_and_gradient(theta)
+        scale = initial or 1.0  # SciPy's tolerances are absolute below 1
+        monitor.record(theta, initial)
+        if self.max_iterations == 0:
+            return Status.ITERATION_LIMIT
         found = minimize(
             loss_and_gradient,
-            start,
+            theta.to("cpu", torch.float64).numpy(),
             jac=True,
             method="L-BFGS-B",
             callback=record,

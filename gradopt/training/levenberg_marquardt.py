@@ -12,7 +12,7 @@ from gradopt.training.monitor import Monitor
 from gradopt.training.problem import FitProblem
 from gradopt.training.result import Callback, SolverResult, Status
 
-_SMALLEST_DAMPING = 1e-15
+_SMALLEST_DAMPING, _LARGEST_DAMPING = 1e-18, 1e15  # of the largest diagonal entry of J'J
 _PATIENCE = 10  # iterations in a row with a negligible decrease before the run counts as converged
 
 
@@ -21,13 +21,14 @@ class LevenbergMarquardt:
     """Levenberg-Marquardt, damped after Nielsen (1999).
 
     Each step solves (J'J + diag(alpha) + mu I) step = -gradient, in the space of the parameters or of the residuals,
-    whichever is smaller; mu follows the ratio of the actual to the predicted decrease.
+    whichever is smaller; mu follows the ratio of the actual to the predicted decrease. Nothing depends on the
+    scale of the loss.
 
     Attributes:
         max_iterations: Accepted steps at most.
         time_limit: Seconds at most, or None.
         tolerance: Relative decrease of the loss below which a step is negligible.
-        damping: Initial mu.
+        damping: Initial mu, as a part of the largest diagonal entry of J'J.
         memory_limit: Bytes for the residual Jacobian; a larger one is accumulated in chunks.
     """
 
@@ -53,25 +54,28 @@ class LevenbergMarquardt:
         return monitor.run(lambda: self._iterate(problem, theta, monitor))
 
     def _iterate(self, problem: FitProblem, theta: Tensor, monitor: Monitor) -> Status:
-        mu, growth, negligible = self.damping, 2.0, 0
+        mu, growth, negligible, scale = 0.0, 2.0, 0, 0.0
         loss = _loss(problem, theta)
         monitor.record(theta, loss)
         for _ in range(self.max_iterations):
-            gradient, step_for = self._linearize(problem, theta)
-            if float(gradient.abs().max()) <= 1e-14 * (1.0 + loss):
+            gradient, largest, step_for = self._linearize(problem, theta)
+            if not gradient.any():
                 return Status.CONVERGED
+            if not scale:
+                scale = largest or 1.0
+                mu = self.damping * scale
             while True:
                 step = step_for(mu)
                 new_loss = _loss(problem, theta + step) if step is not None else float("inf")
                 if step is not None and new_loss < loss:
                     break
-                if mu > 1e15:
+                if mu > _LARGEST_DAMPING * scale:
                     return Status.CONVERGED if negligible else Status.NO_PROGRESS
-                mu = max(mu, _SMALLEST_DAMPING) * growth
+                mu = max(mu, _SMALLEST_DAMPING * scale) * growth
                 growth *= 2.0
             predicted = 0.5 * float(step @ (mu * step - gradient))
             ratio = (loss - new_loss) / predicted if predicted > 0.0 else 0.0
-            mu = max(mu * max(1.0 / 3.0, 1.0 - (2.0 * ratio - 1.0) ** 3), _SMALLEST_DAMPING)
+            mu = max(mu * max(1.0 / 3.0, 1.0 - (2.0 * ratio - 1.0) ** 3), _SMALLEST_DAMPING * scale)
             growth = 2.0
             negligible = negligible + 1 if loss - new_loss <= self.tolerance * loss else 0
             theta, loss = theta + step, new_loss
@@ -80,23 +84,26 @@ class LevenbergMarquardt:
                 return Status.CONVERGED
         return Status.ITERATION_LIMIT
 
-    def _linearize(self, problem: FitProblem, theta: Tensor) -> tuple[Tensor, Callable[[float], Tensor | None]]:
-        """Gradient of the loss, and the step as a function of mu (None where rounding makes the matrix indefinite)."""
+    def _linearize(self, problem: FitProblem, theta: Tensor) -> tuple[Tensor, float, Callable[[float], Tensor | None]]:
+        """Gradient, largest diagonal entry of J'J, step as a function of mu (None where the matrix is singular)."""
         rows, columns = problem.n_residuals, problem.n_parameters
         prior_gradient = problem.alpha * theta
         if rows < columns and rows * columns * theta.element_size() <= self.memory_limit / 4:
             chunks = list(problem.linearized(theta, self.memory_limit))
             residuals = torch.cat([r for r, _ in chunks])
             jacobian = torch.cat([j for _, j in chunks])
-            return jacobian.T @ residuals + prior_gradient, lambda mu: _residual_space_step(
-                jacobian, residuals, prior_gradient, problem.alpha + mu
+            largest = float((jacobian * jacobian).sum(dim=0).max())
+            return (
+                jacobian.T @ residuals + prior_gradient,
+                largest,
+                lambda mu: _residual_space_step(jacobian, residuals, prior_gradient, problem.alpha + mu),
             )
         matrix = torch.diag(problem.alpha)
         gradient = prior_gradient.clone()
         for chunk_residuals, chunk in problem.linearized(theta, self.memory_limit):
             matrix.addmm_(chunk.T, chunk)
             gradient.addmv_(chunk.T, chunk_residuals)
-        return gradient, lambda mu: _parameter_space_step(matrix, gradient, mu)
+        return gradient, float(matrix.diagonal().max()), lambda mu: _parameter_space_step(matrix, gradient, mu)
 
 
 def _loss(problem: FitProblem, theta: Tensor) -> float:

@@ -42,10 +42,10 @@ class Monitor:
             theta: Parameters (n_parameters,); kept by reference, so they must not change in place.
             loss: Loss there, the figure by which the best parameters are chosen.
         """
-        self._history.append(loss)
         if not math.isfinite(loss):
             self._best = self._best or (loss, theta)
             raise _Stop(Status.NOT_FINITE)
+        self._history.append(loss)
         if self._best is None or loss <= self._best[0]:
             self._best = (loss, theta)
         iteration, seconds = len(self._history) - 1, time.perf_counter() - self._started

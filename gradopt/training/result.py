@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import Enum
@@ -113,17 +114,27 @@ class FitResult:
     @property
     def total_loss(self) -> float:
         """Value of the whole loss E."""
-        return sum(self.loss.values())
+        return math.fsum(self.loss.values())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain JSON values."""
-        return {**asdict(self), "status": self.status.name}
+        """Return the fields as plain JSON values; a number that is not finite becomes None."""
+        return {**{name: _finite(value) for name, value in asdict(self).items()}, "status": self.status.name}
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> FitResult:
         """Build a result from what `to_dict` returned."""
-        sequences = {
-            name: None if fields[name] is None else tuple(fields[name])
-            for name in ("start_losses", "log_evidence", "history", "notes")
+        numbers = {
+            name: None if fields[name] is None else tuple(math.nan if v is None else v for v in fields[name])
+            for name in ("start_losses", "log_evidence", "history")
         }
-        return cls(**{**fields, **sequences, "status": Status[fields["status"]]})
+        loss = {name: math.nan if value is None else value for name, value in fields["loss"].items()}
+        changed = {**numbers, "loss": loss, "notes": tuple(fields["notes"]), "status": Status[fields["status"]]}
+        return cls(**{**fields, **changed})
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(entry) for name, entry in value.items()}
+    return [_finite(entry) for entry in value] if isinstance(value, tuple | list) else value

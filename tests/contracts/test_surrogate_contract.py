@@ -1,0 +1,201 @@
+"""What every surrogate promises, whatever made it: one specification, every implementation."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gradopt
+from gradopt import JENN, LBFGS, MLP, Adam, Dataset, LevenbergMarquardt, Surrogate, Variable
+
+Configuration = JENN | MLP
+LM = LevenbergMarquardt(max_iterations=30)
+
+
+@dataclass(frozen=True)
+class Case:
+    """An implementation, a shape (d, m), and the transforms of inputs and outputs."""
+
+    configuration: Configuration
+    d: int
+    m: int
+    transforms: tuple[str | None, str | None] = (None, None)
+    missing: bool = False
+
+    def __str__(self) -> str:
+        """Name the case in the test's id."""
+        kind, solver = type(self.configuration).__name__, type(self.configuration.solver).__name__
+        missing = "-missing" if self.missing else ""
+        return f"{kind}-{solver}-{self.configuration.activation}-{self.d}x{self.m}-{self.transforms}{missing}"
+
+    def data(self, n: int = 14) -> Dataset:
+        """Make data in (0, 1): logistic waves, with every partial unless some are to be missing."""
+        rng = np.random.default_rng(self.d * 10 + self.m)
+        mix = rng.normal(size=(self.m, self.d))
+        x = rng.uniform(0.1, 0.9, (n, self.d))
+        y = 1.0 / (1.0 + np.exp(-np.sin(x @ mix.T)))
+        dydx = (np.cos(x @ mix.T) * y * (1.0 - y))[:, :, None] * mix
+        if self.missing:
+            dydx[rng.random(dydx.shape) < 0.4] = np.nan
+        into, out = self.transforms
+        inputs, outputs = [Variable("a", (self.d,), transform=into)], [Variable("b", (self.m,), transform=out)]
+        return Dataset(x, y, dydx, inputs, outputs)
+
+
+CASES = [
+    *(Case(kind((4,), solver=LM, starts=1), d, m) for kind in (JENN, MLP) for d, m in ((1, 1), (3, 1), (1, 3), (3, 2))),
+    *(
+        Case(kind((4, 3), solver=LM, starts=2), 2, 2, transforms)
+        for kind in (JENN, MLP)
+        for transforms in (("log", "logit"), ("logit", "log"), (None, "log"))
+    ),
+    *(Case(JENN((4,), solver=solver, starts=1), 2, 1) for solver in (LBFGS(30), Adam(20, 8), "auto")),
+    *(Case(JENN((4,), activation=name, solver=LM, starts=1), 2, 2) for name in ("sigmoid", "silu", "softplus", "sin")),
+    Case(JENN((4,), solver=LM, starts=1, dtype="float32"), 2, 1),
+    Case(JENN((4,), solver=LM, starts=1), 2, 2, missing=True),
+    Case(MLP((), solver=LM, starts=1), 2, 2),
+]
+
+
+@pytest.fixture(scope="module", params=CASES, ids=str)
+def case(request: pytest.FixtureRequest) -> Case:
+    """Every case in turn."""
+    found: Case = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def surrogate(case: Case) -> Surrogate:
+    """Fit the case once."""
+    return case.configuration.fit(case.data())
+
+
+@pytest.fixture
+def x(case: Case) -> np.ndarray:
+    """Points other than the training data."""
+    return np.random.default_rng(99).uniform(0.15, 0.85, (5, case.d))
+
+
+def test_shapes_are_samples_by_outputs_by_inputs(case: Case, surrogate: Surrogate, x: np.ndarray) -> None:
+    y, dydx = surrogate.linearize(x)
+    assert (surrogate.d, surrogate.m) == (case.d, case.m)
+    assert y.shape == (5, case.m) and dydx.shape == (5, case.m, case.d)
+    assert y.dtype == dydx.dtype == np.float64
+
+
+def test_predict_equals_the_values_of_linearize(surrogate: Surrogate, x: np.ndarray) -> None:
+    assert np.array_equal(surrogate.predict(x), surrogate.linearize(x)[0])
+
+
+def test_evaluate_equals_linearize(surrogate: Surrogate, x: np.ndarray) -> None:
+    evaluation = surrogate.evaluate(x)
+    y, dydx = surrogate.linearize(x)
+    assert np.array_equal(evaluation.y, y) and np.array_equal(evaluation.dydx(), dydx)
+
+
+def test_partials_agree_with_finite_differences(surrogate: Surrogate, x: np.ndarray) -> None:
+    h = 1e-5
+    steps = h * np.eye(surrogate.d)
+    found = np.stack([(surrogate.predict(x + s) - surrogate.predict(x - s)) / (2.0 * h) for s in steps], axis=2)
+    np.testing.assert_allclose(surrogate.linearize(x)[1], found, rtol=1e-6, atol=1e-7)
+
+
+def test_partials_agree_with_complex_step(surrogate: Surrogate, x: np.ndarray) -> None:
+    steps = 1e-30j * np.eye(surrogate.d)
+    found = np.stack([surrogate.predict(x + step).imag / 1e-30 for step in steps], axis=2)
+    np.testing.assert_allclose(surrogate.linearize(x)[1], found, rtol=1e-11, atol=1e-13)
+
+
+def test_complex_step_leaves_the_real_part(surrogate: Surrogate, x: np.ndarray) -> None:
+    np.testing.assert_allclose(surrogate.predict(x + 1e-30j).real, surrogate.predict(x), rtol=1e-13, atol=1e-14)
+
+
+def test_a_batch_equals_a_loop(surrogate: Surrogate, x: np.ndarray) -> None:
+    y, dydx = surrogate.linearize(x)
+    for row in range(len(x)):
+        one_y, one_dydx = surrogate.linearize(x[row : row + 1])
+        np.testing.assert_allclose(one_y[0], y[row], rtol=1e-13, atol=1e-14)
+        np.testing.assert_allclose(one_dydx[0], dydx[row], rtol=1e-12, atol=1e-13)
+
+
+def test_what_is_asked_is_not_changed(surrogate: Surrogate, x: np.ndarray) -> None:
+    before = x.copy()
+    surrogate.predict(x), surrogate.linearize(x), surrogate.evaluate(x).dydx()
+    assert np.array_equal(x, before)
+
+
+def test_answers_are_new_arrays(surrogate: Surrogate, x: np.ndarray) -> None:
+    y, dydx = surrogate.linearize(x)
+    expected = y.copy(), dydx.copy()
+    y[...], dydx[...] = 7.0, 7.0
+    assert all(np.array_equal(a, b) for a, b in zip(surrogate.linearize(x), expected, strict=True))
+
+
+def test_lists_are_understood(surrogate: Surrogate, x: np.ndarray) -> None:
+    assert np.array_equal(surrogate.predict(x.tolist()), surrogate.predict(x))
+
+
+def reloaded(surrogate: Surrogate, folder: Path) -> Surrogate:
+    surrogate.save(folder / "surrogate")
+    return gradopt.load(folder / "surrogate")
+
+
+COPIES: dict[str, Callable[[Surrogate, Path], Surrogate]] = {
+    "file": reloaded,
+    "deepcopy": lambda surrogate, _: copy.deepcopy(surrogate),
+    "pickle": lambda surrogate, _: pickle.loads(pickle.dumps(surrogate)),
+}
+
+
+@pytest.mark.parametrize("how", COPIES)
+def test_a_copy_is_the_same_to_the_last_bit(surrogate: Surrogate, x: np.ndarray, tmp_path: Path, how: str) -> None:
+    twin = COPIES[how](surrogate, tmp_path)
+    assert np.array_equal(twin.predict(x), surrogate.predict(x))
+    assert np.array_equal(twin.linearize(x)[1], surrogate.linearize(x)[1])
+    assert twin.fit_result == surrogate.fit_result
+    assert twin.fit_result.total_loss == surrogate.fit_result.total_loss
+    assert twin.configuration.to_dict() == surrogate.configuration.to_dict()
+    assert type(twin.configuration) is type(surrogate.configuration)
+    assert (twin.inputs, twin.outputs) == (surrogate.inputs, surrogate.outputs)
+    assert np.array_equal(twin.lower, surrogate.lower) and np.array_equal(twin.upper, surrogate.upper)
+    assert (twin.digest, twin.data_digest) == (surrogate.digest, surrogate.data_digest)
+
+
+def test_a_loaded_surrogate_continues_as_the_saved_one_would(case: Case, surrogate: Surrogate, tmp_path: Path) -> None:
+    twin, data = reloaded(surrogate, tmp_path), case.data()
+    short = replace(case.configuration, solver=LevenbergMarquardt(max_iterations=2))
+    assert np.array_equal(short.fit(data, twin).theta, short.fit(data, surrogate).theta)
+
+
+def test_the_data_are_not_changed_by_a_fit(case: Case) -> None:
+    data = case.data()
+    before = data.digest
+    replace(case.configuration, solver=LevenbergMarquardt(max_iterations=1)).fit(data)
+    assert data.digest == before
+
+
+def test_variables_are_those_of_the_data(case: Case, surrogate: Surrogate) -> None:
+    data = case.data()
+    assert (surrogate.inputs, surrogate.outputs) == (data.inputs, data.outputs)
+
+
+@pytest.mark.parametrize("transforms", [(None, None), ("log", "logit"), ("logit", "log")], ids=str)
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2)], ids=str)
+def test_jenn_reproduces_values_and_partials(transforms: tuple[str | None, str | None], shape: tuple[int, int]) -> None:
+    case = Case(JENN((8,), solver=LevenbergMarquardt(max_iterations=150), starts=1), *shape, transforms)
+    data = case.data()
+    y, dydx = case.configuration.fit(data).linearize(data.x)
+    np.testing.assert_allclose(y, data.y, atol=2e-4)
+    np.testing.assert_allclose(dydx, data.partials, atol=5e-3)
+
+
+def test_mlp_reproduces_values() -> None:
+    case = Case(MLP((6,), solver=LevenbergMarquardt(max_iterations=150), starts=1), 2, 2)
+    data = case.data()
+    np.testing.assert_allclose(case.configuration.fit(data).predict(data.x), data.y, atol=2e-4)

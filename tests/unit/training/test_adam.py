@@ -1,0 +1,156 @@
+"""Adam: every sample once an epoch, the best weights kept, the same seed the same run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from gradopt.errors import InputError
+from gradopt.training.adam import Adam
+from gradopt.training.residuals import NetworkProblem
+from gradopt.training.result import Status
+
+Taught = Callable[..., tuple[NetworkProblem, Tensor]]
+
+
+@dataclass(frozen=True, eq=False)
+class Spy(NetworkProblem):
+    """A problem that notes which samples it was asked for, None for all."""
+
+    asked: list[list[int] | None] = field(default_factory=list)
+
+    def loss_and_gradient(self, theta: Tensor, samples: Tensor | None = None) -> tuple[float, Tensor]:
+        self.asked.append(None if samples is None else samples.tolist())
+        return super().loss_and_gradient(theta, samples)
+
+
+def spied(solver: Adam, made: tuple[NetworkProblem, Tensor]) -> list[list[int] | None]:
+    """Solve; return what was asked for: a judgement, then an epoch and a judgement again and again."""
+    problem, teacher = made
+    spy = Spy(problem.network, problem.x, problem.targets, problem.weights, problem.alpha)
+    solver.solve(spy, torch.zeros_like(teacher))
+    return spy.asked
+
+
+def epochs(asked: list[list[int] | None], per_epoch: int) -> list[list[list[int]]]:
+    """Cut out the batches of each epoch."""
+    starts = range(1, len(asked), per_epoch + 1)
+    return [[batch for batch in asked[start : start + per_epoch] if batch is not None] for start in starts]
+
+
+def test_every_sample_is_used_once_an_epoch_including_the_partial_batch(taught: Taught) -> None:
+    made = epochs(spied(Adam(epochs=3, batch_size=4), taught(samples=10)), 3)
+    assert [[len(batch) for batch in epoch] for epoch in made] == [[4, 4, 2]] * 3
+    assert [sorted(sum(epoch, [])) for epoch in made] == [list(range(10))] * 3
+
+
+def test_epochs_shuffle_differently(taught: Taught) -> None:
+    first, second, third = epochs(spied(Adam(epochs=3, batch_size=4), taught(samples=10)), 3)
+    assert first != second != third != first
+
+
+def test_full_loss_judges_where_nothing_is_held_out(taught: Taught) -> None:
+    assert spied(Adam(epochs=3, batch_size=10), taught(samples=10))[::2] == [None] * 4
+
+
+def test_held_out_samples_judge_and_never_train(taught: Taught) -> None:
+    asked = spied(Adam(epochs=3, batch_size=4, validation_fraction=0.3), taught(samples=10))
+    held, *later = asked[::3]
+    assert held is not None and len(held) == 3
+    assert later == [held] * 3
+    assert [sorted(sum(epoch, held)) for epoch in epochs(asked, 2)] == [list(range(10))] * 3
+
+
+@pytest.mark.parametrize("validation_fraction", [0.0, 0.3])
+def test_best_weights_are_restored(taught: Taught, validation_fraction: float) -> None:
+    problem, teacher = taught(noise=0.5)
+    solver = Adam(30, 4, learning_rate=0.3, schedule="constant", validation_fraction=validation_fraction)
+    result = solver.solve(problem, torch.zeros_like(teacher))
+    held = spied(solver, (problem, teacher))[0]
+    samples = None if held is None else torch.tensor(held)
+    assert result.loss == min(result.history) < result.history[-1]
+    assert problem.loss_and_gradient(result.theta, samples)[0] == result.loss
+
+
+def test_loss_of_the_batches_reaches_the_optimizer(taught: Taught) -> None:
+    """One step of Adam moves each parameter by the learning rate against its gradient."""
+    problem, teacher = taught(noise=0.5)
+    start = teacher + 0.1
+    result = Adam(1, 100, learning_rate=1e-4, schedule="constant").solve(problem, start)
+    expected = start - 1e-4 * problem.loss_and_gradient(start)[1].sign()
+    torch.testing.assert_close(result.theta, expected, rtol=0.0, atol=1e-9)
+
+
+def test_same_seed_gives_the_same_run(taught: Taught) -> None:
+    problem, teacher = taught(noise=0.5)
+    solver = Adam(epochs=5, batch_size=4, validation_fraction=0.2, seed=7)
+    first, second = (solver.solve(problem, teacher + 0.3) for _ in range(2))
+    assert torch.equal(first.theta, second.theta)
+    assert first.history == second.history
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"epochs": 9},
+        {"batch_size": 5},
+        {"learning_rate": 1e-3},
+        {"schedule": "constant"},
+        {"validation_fraction": 0.3},
+        {"time_limit": 0.0},
+        {"seed": 1},
+    ],
+    ids=lambda other: next(iter(other)),
+)
+def test_option_changes_the_result(taught: Taught, other: dict[str, Any]) -> None:
+    problem, teacher = taught(noise=0.5)
+    solver = Adam(epochs=5, batch_size=4)
+    usual, changed = (s.solve(problem, teacher + 0.3) for s in (solver, replace(solver, **other)))
+    assert changed.history != usual.history
+
+
+def test_every_epoch_is_made_and_reported(taught: Taught) -> None:
+    problem, teacher = taught()
+    result = Adam(epochs=6).solve(problem, teacher + 0.3)
+    assert (result.status, result.iterations) == (Status.ITERATION_LIMIT, 6)
+
+
+@pytest.mark.parametrize(("samples", "number"), [(1, 1), (2, 1), (5, 2)])
+def test_shortest_runs_fit_the_schedule(taught: Taught, samples: int, number: int) -> None:
+    problem, teacher = taught(samples=samples)
+    assert Adam(epochs=number, batch_size=4).solve(problem, teacher + 0.3).iterations == number
+
+
+def test_loss_that_turns_not_finite_ends_the_run_with_the_best_finite_state(taught: Taught) -> None:
+    problem, teacher = taught()
+    result = Adam(learning_rate=1e200, schedule="constant").solve(problem, teacher + 0.3)
+    assert result.status is Status.NOT_FINITE
+    assert torch.equal(result.theta, teacher + 0.3)
+    assert result.loss == result.history[0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"epochs": 0}, r"`epochs` must be at least 1, as `batch_size`, got \(0, 256\)"),
+        ({"batch_size": 0}, r"`epochs` must be at least 1, as `batch_size`, got \(100, 0\)"),
+        ({"schedule": "cosine"}, "`schedule` must be 'one_cycle' or 'constant', got 'cosine'"),
+        ({"validation_fraction": 1.0}, r"`validation_fraction` must lie in \[0, 1\), got 1.0"),
+        ({"validation_fraction": -0.1}, r"`validation_fraction` must lie in \[0, 1\), got -0.1"),
+    ],
+)
+def test_impossible_option_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Adam(**fields)
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "constant"])
+def test_validation_split_that_leaves_nothing_to_train_on_is_refused(taught: Taught, schedule: str) -> None:
+    problem, teacher = taught(samples=4)
+    with pytest.raises(InputError, match="`validation_fraction` must"):
+        Adam(validation_fraction=0.9, schedule=schedule).solve(problem, teacher)
