@@ -1,0 +1,126 @@
+"""Minimize the drag of an airfoil at fixed lift: the aerodynamics on surrogates, the geometry exact."""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+
+from cases.airfoil.aerodynamics import NeuralFoilTruth
+from cases.airfoil.geometry import WEIGHTS_PER_SIDE, ThicknessComp, load_shape, thickness_matrix, thickness_offset
+from cases.airfoil.pictures import draw
+from cases.case import Case, Response, Stage
+from gradopt.data.sampling import sobol
+from gradopt.data.variables import Variable
+from gradopt.surrogates.jenn import JENN
+from gradopt.training.levenberg_marquardt import LevenbergMarquardt
+
+TITLE = "minimize an airfoil's drag at fixed lift, NeuralFoil as the truth"
+CITATION = (
+    "Aerodynamics: Sharpe & Hansman (2025), NeuralFoil, arXiv 2503.16323. "
+    "Shape: Kulfan (2008), Universal parametric geometry representation method, J. Aircraft 45(1)"
+)
+STATIONS = (0.1, 0.3, 0.5, 0.7, 0.9)
+THICKNESS = (0.07, 0.115, 0.10, 0.06, 0.015)
+
+_WEIGHT_REACH, _ALPHA_REACH = 0.07, 2.0  # of the design variables about the start, chord fractions and degrees
+_MARGIN = 1.4  # the samples reach further, so that the corners of the design space are interpolated
+_LIMIT_REACH = 0.25  # of the weights in the true problem: shapes that NeuralFoil still knows
+_THIN = 0.02  # samples thinner than the limit by more than this are of no use, and geometry costs nothing to ask
+_CANDIDATES = 2**13
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that only this case has."""
+    parser.add_argument(
+        "--airfoil",
+        default="rae2822",
+        help="start: a name that AeroSandbox ships or a Selig .dat file (default rae2822)",
+    )
+    parser.add_argument("--reynolds", type=float, default=5e6, help="Reynolds number (default 5e6)")
+    parser.add_argument("--lift", type=float, default=0.6, help="lift coefficient to hold (default 0.6)")
+    parser.add_argument("--moment", type=float, default=-0.10, help="least moment coefficient (default -0.10)")
+
+
+def build(arguments: argparse.Namespace) -> Case:
+    """Build the case from the command line."""
+    return airfoil_case(arguments.airfoil, arguments.reynolds, arguments.lift, arguments.moment, quick=arguments.quick)
+
+
+def airfoil_case(
+    airfoil: str = "rae2822", reynolds: float = 5e6, lift: float = 0.6, moment: float = -0.10, quick: bool = False
+) -> Case:
+    """Build the case.
+
+    Args:
+        airfoil: Start: a name that AeroSandbox ships, or the path of a Selig `.dat` file.
+        reynolds: Reynolds number of the chord.
+        lift: Lift coefficient to hold.
+        moment: Least moment coefficient about the quarter chord.
+        quick: Fewer samples and iterations: shows that it runs, not what it can.
+
+    Returns:
+        The case: 17 design variables, lift as an equality, limits on moment, thickness and NeuralFoil's confidence.
+
+    Raises:
+        InputError: If there is no such airfoil.
+        MissingExtraError: If NeuralFoil is not installed.
+    """
+    shape = load_shape(airfoil)
+    truth = NeuralFoilTruth(shape, reynolds)
+    weights = np.concatenate([shape.upper_weights, shape.lower_weights])
+    start = np.append(weights, 2.0)
+    reach = np.append(np.full(2 * WEIGHTS_PER_SIDE, _WEIGHT_REACH), _ALPHA_REACH)
+    low, high = start - _MARGIN * reach, start + _MARGIN * reach
+    n = WEIGHTS_PER_SIDE
+    inputs = (
+        Variable("upper_weights", shape=(n,), lower=low[:n], upper=high[:n]),
+        Variable("lower_weights", shape=(n,), lower=low[n:-1], upper=high[n:-1]),
+        Variable("alpha", units="deg", lower=low[-1], upper=high[-1]),
+    )
+    outputs = (
+        Variable("CL"),
+        Variable("CD", transform="log"),
+        Variable("CM"),
+        Variable("analysis_confidence", transform="logit"),
+    )
+    matrix, offset = thickness_matrix(STATIONS), thickness_offset(STATIONS, shape.trailing_edge_thickness)
+
+    def design(points: int, seed: int) -> np.ndarray:
+        candidates = sobol(inputs, _CANDIDATES, seed)
+        shortfall = (np.array(THICKNESS) - candidates[:, :-1] @ matrix.T - offset).max(axis=1)
+        # Stable: the thick enough ones in the order of the sequence, then, if these are few, the least thin.
+        order = np.argsort(np.maximum(shortfall - _THIN, 0.0), kind="stable")
+        return candidates[order[:points]]
+
+    limit_reach = np.append(np.full(2 * n, _LIMIT_REACH), 5.0)
+    solver = LevenbergMarquardt(max_iterations=15 if quick else 60)
+    return Case(
+        name="airfoil",
+        title=TITLE,
+        citation=CITATION,
+        inputs=inputs,
+        outputs=outputs,
+        truth=truth.evaluate,
+        start=start,
+        lower=start - reach,
+        upper=start + reach,
+        limits=(start - limit_reach, start + limit_reach),
+        responses=(
+            Response("CD", "minimize", ref=0.005),
+            Response("CL", "equals", lift),
+            Response("CM", "lower", moment, ref=0.1),
+            Response("thickness", "lower", THICKNESS, ref=0.1),
+            Response("analysis_confidence", "lower", 0.90),
+        ),
+        design=design,
+        samples=30 if quick else 129,
+        held_out=5 if quick else 20,
+        stages=(Stage("JENN", JENN((20,), alpha=1e-2, solver=solver, starts=1)),),
+        exact=lambda: {
+            "geometry": ThicknessComp(stations=STATIONS, trailing_edge_thickness=shape.trailing_edge_thickness)
+        },
+        separate=True,
+        draw=lambda result, folder: draw(result, folder, shape, STATIONS),
+        settings={"airfoil": shape.name, "reynolds": reynolds, "lift": lift, "moment": moment, "quick": quick},
+    )

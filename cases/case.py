@@ -1,0 +1,109 @@
+"""What a case is: an expensive truth inside a cheap, exact model, and a recipe to optimize it on surrogates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradopt.data.variables import Variable
+from gradopt.surrogates.jenn import JENN, MLP
+from gradopt.surrogates.polish import Polish
+
+if TYPE_CHECKING:
+    from cases.one_shot import OneShot
+
+Truth = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""x (d,) -> y (m,) and dydx (m, d), physical; raises `EvaluationError` where it fails."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """What the driver minimizes or constrains.
+
+    Attributes:
+        name: Name of an output of the model.
+        kind: "minimize", "equals", "lower" or "upper".
+        bound: Bound of a constraint, a number or one for each entry of the output.
+        ref: Value that the driver sees as 1.
+    """
+
+    name: str
+    kind: str
+    bound: float | tuple[float, ...] = 0.0
+    ref: float = 1.0
+
+    def violation(self, value: np.ndarray) -> float:
+        """How far a value of the output, any shape, is beyond the bound; 0 where it is met, as for an objective."""
+        gap = np.ravel(value) - np.asarray(self.bound)
+        if self.kind == "minimize":
+            return 0.0
+        beyond = {"equals": np.abs(gap), "lower": -gap, "upper": gap}[self.kind]
+        return max(float(beyond.max()), 0.0)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the training: a fit, or a polish of the stage before.
+
+    Attributes:
+        label: Name in tables and pictures.
+        configuration: What to fit, or None to polish the surrogates of the stage before.
+        polish: How to polish, where there is no configuration.
+    """
+
+    label: str
+    configuration: JENN | MLP | None = None
+    polish: Polish | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """An optimization problem and the recipe to solve it on surrogates.
+
+    Attributes:
+        name: Name on the command line.
+        title: One line that says what is optimized.
+        citation: Where truth and problem come from.
+        inputs: Inputs of the truth; their bounds are the region that is sampled.
+        outputs: Outputs of the truth.
+        truth: The expensive part, with partials.
+        start: Where the driver starts (d,).
+        lower: Lower bounds of the design variables on a surrogate (d,): where it can be trusted.
+        upper: Upper bounds likewise (d,).
+        limits: Lower and upper bounds of the true problem, each (d,), for a reference run on the truth itself.
+        responses: Objective first, then constraints.
+        design: (n, seed) -> points (n, d) of the design of experiments.
+        samples: Truth evaluations of the design of experiments, the start among them.
+        held_out: Further truth evaluations that only check the surrogate.
+        stages: The training; the last stage's optimum is the answer.
+        exact: Makes the cheap subsystems that stay exact, by name.
+        separate: Whether each output gets a network of its own.
+        optimum: Known optimum x (d,) of the truth, or None.
+        draw: Draws the pictures that only this case has into a folder.
+        settings: What `result.json` should tell of the problem.
+    """
+
+    name: str
+    title: str
+    citation: str
+    inputs: tuple[Variable, ...]
+    outputs: tuple[Variable, ...]
+    truth: Truth
+    start: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    limits: tuple[np.ndarray, np.ndarray]
+    responses: tuple[Response, ...]
+    design: Callable[[int, int], np.ndarray]
+    samples: int
+    held_out: int
+    stages: Sequence[Stage]
+    exact: Callable[[], dict[str, Any]] = dict
+    separate: bool = False
+    optimum: np.ndarray | None = None
+    draw: Callable[[OneShot, Path], None] = lambda result, folder: None
+    settings: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,212 @@
+"""One-shot optimization: design of experiments, fit, polish, SLSQP on the surrogate, the truth at its optimum."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import openmdao.api as om
+
+from cases.case import Case, Stage
+from cases.model import TruthComp, build_problem, get_design, get_responses, set_design
+from gradopt.data.dataset import Dataset
+from gradopt.errors import EvaluationError, GradoptError
+from gradopt.om.component import SurrogateComp
+from gradopt.surrogates.fitted import Surrogate
+
+Report = Callable[[str], None]
+"""Is told what is being done, one line at a time."""
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """Outcome of one stage.
+
+    Attributes:
+        stage: What was asked.
+        surrogates: The fitted surrogates, one for all outputs or one for each.
+        x: Optimum on them (d,).
+        predicted: Objective and constraints there as the surrogates see them.
+        true: The same on the truth.
+        path: Designs that the driver visited (k, d).
+        history: Objective and constraints along the path, each (k, size).
+        success: Whether SLSQP says that it converged on the surrogate.
+        fit_seconds: Seconds of the fit or polish.
+        optimize_seconds: Seconds of SLSQP.
+    """
+
+    stage: Stage
+    surrogates: tuple[Surrogate, ...]
+    x: np.ndarray
+    predicted: dict[str, np.ndarray]
+    true: dict[str, np.ndarray]
+    path: np.ndarray
+    history: dict[str, np.ndarray]
+    success: bool
+    fit_seconds: float
+    optimize_seconds: float
+
+
+@dataclass(frozen=True)
+class OneShot:
+    """Outcome of a run.
+
+    Attributes:
+        case: What was asked.
+        seed: Seed of the run.
+        data: Training data.
+        held_out: Data that only check the surrogates.
+        start: Objective and constraints of the truth at the start.
+        stages: Outcome of each stage; the last is the answer.
+        failures: Truth evaluations that failed.
+        seconds: Wall time of the whole run.
+    """
+
+    case: Case
+    seed: int
+    data: Dataset
+    held_out: Dataset
+    start: dict[str, np.ndarray]
+    stages: tuple[StageResult, ...]
+    failures: int
+    seconds: float
+
+    @property
+    def answer(self) -> StageResult:
+        """The last stage."""
+        return self.stages[-1]
+
+    @property
+    def truth_evaluations(self) -> int:
+        """Truth evaluations that the answer cost: the design of experiments, failures among it, and the check of x."""
+        return self.data.n + self.failures + 1
+
+
+@dataclass(frozen=True)
+class Reference:
+    """SLSQP on the truth itself, within the limits of the true problem.
+
+    Attributes:
+        x: Its optimum (d,).
+        responses: Objective and constraints there.
+        evaluations: Truth evaluations, values and partials together.
+        success: Whether SLSQP says that it converged.
+    """
+
+    x: np.ndarray
+    responses: dict[str, np.ndarray]
+    evaluations: int
+    success: bool
+
+
+def run_one_shot(case: Case, seed: int, folder: Path, report: Report) -> OneShot:
+    """Optimize a case on surrogates fitted once.
+
+    Args:
+        case: The case.
+        seed: Seed of the design of experiments; the networks have their own in their configurations.
+        folder: Where the driver's recordings go.
+        report: Told what is being done.
+
+    Returns:
+        The outcome.
+
+    Raises:
+        GradoptError: If every evaluation of the truth failed.
+    """
+    started = time.perf_counter()
+    points = np.concatenate([case.start[None], case.design(case.samples - 1, seed)])
+    data, failures = _evaluate(case, points, "training", report)
+    held_out, _ = _evaluate(case, case.design(case.held_out, seed + 1_000_003), "held-out", report)
+    start = _true_responses(case, case.start)
+    stages: list[StageResult] = []
+    for stage in case.stages:
+        clock = time.perf_counter()
+        report(f"{stage.label}: training")
+        surrogates = _train(case, stage, data, stages)
+        fit_seconds = time.perf_counter() - clock
+        report(f"{stage.label}: SLSQP on the surrogate")
+        stages.append(_optimize(case, stage, surrogates, folder, fit_seconds))
+    seconds = time.perf_counter() - started
+    return OneShot(case, seed, data, held_out, start, tuple(stages), failures, seconds)
+
+
+def run_reference(case: Case) -> Reference:
+    """Run SLSQP on the truth itself from the same start, for comparison."""
+    truth = TruthComp(case)
+    problem = build_problem(case, [truth], case.limits)
+    outcome = problem.run_driver()
+    return Reference(get_design(problem, case), get_responses(problem, case), truth.evaluations, bool(outcome.success))
+
+
+def _evaluate(case: Case, points: np.ndarray, what: str, report: Report) -> tuple[Dataset, int]:
+    """Evaluate the truth at points (n, d); failed ones are counted, not kept."""
+    x, y, dydx, failed = [], [], [], []
+    for index, point in enumerate(points):
+        report(f"truth at {what} point {index + 1} of {len(points)}")
+        try:
+            value, partials = case.truth(point)
+        except EvaluationError as failure:
+            failed.append(str(failure))
+            continue
+        x.append(point)
+        y.append(value)
+        dydx.append(partials)
+    if not x:
+        raise GradoptError(f"All {len(points)} {what} evaluations of the truth failed; the first with: {failed[0]}")
+    return Dataset(np.array(x), np.array(y), np.array(dydx), case.inputs, case.outputs), len(failed)
+
+
+def _train(case: Case, stage: Stage, data: Dataset, before: list[StageResult]) -> tuple[Surrogate, ...]:
+    parts = [data]
+    if case.separate:
+        parts = [data.select_outputs([variable.name]) for variable in case.outputs]
+    if stage.configuration is not None:
+        return tuple(stage.configuration.fit(part) for part in parts)
+    surrogates = before[-1].surrogates
+    return tuple(one.polish(part, stage.polish) for one, part in zip(surrogates, parts, strict=True))
+
+
+def _optimize(
+    case: Case, stage: Stage, surrogates: tuple[Surrogate, ...], folder: Path, fit_seconds: float
+) -> StageResult:
+    clock = time.perf_counter()
+    recording = folder / f"{stage.label.replace(' ', '_')}.sql"
+    recording.unlink(missing_ok=True)
+    components = [SurrogateComp(surrogate) for surrogate in surrogates]
+    problem = build_problem(case, components, (case.lower, case.upper), recording)
+    outcome = problem.run_driver()
+    x, predicted = get_design(problem, case), get_responses(problem, case)
+    problem.cleanup()
+    seconds = time.perf_counter() - clock
+    path, history = _read_recording(case, recording)
+    return StageResult(
+        stage,
+        surrogates,
+        x,
+        predicted,
+        _true_responses(case, x),
+        path,
+        history,
+        bool(outcome.success),
+        fit_seconds,
+        seconds,
+    )
+
+
+def _true_responses(case: Case, x: np.ndarray) -> dict[str, np.ndarray]:
+    problem = build_problem(case, [TruthComp(case)], case.limits)
+    set_design(problem, case, x)
+    problem.run_model()
+    return get_responses(problem, case)
+
+
+def _read_recording(case: Case, recording: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    reader = om.CaseReader(str(recording))
+    visited = [reader.get_case(name) for name in reader.list_cases("driver", out_stream=None)]
+    path = [np.concatenate([np.ravel(step.get_val(v.name, units=v.units)) for v in case.inputs]) for step in visited]
+    history = {r.name: np.array([np.ravel(step.get_val(r.name)) for step in visited]) for r in case.responses}
+    return np.array(path), history

@@ -1,0 +1,176 @@
+"""What a run leaves behind: a table on the screen, `result.json`, the surrogates and pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+from cases.case import Case, Response
+from cases.one_shot import OneShot, Reference, StageResult
+from cases.records import write_result
+from gradopt.data.dataset import Dataset
+from gradopt.data.variables import column_names
+from gradopt.report.plots import optimizer_history, predicted_against_true
+from gradopt.surrogates.fitted import Surrogate
+
+
+def summary_table(result: OneShot, reference: Reference | None) -> Table:
+    """Return the table of a run: start, surrogate optima, the truth there."""
+    case = result.case
+    table = Table(title=f"{case.name}: {case.title}")
+    table.add_column("response")
+    table.add_column("wanted")
+    table.add_column("truth at start", justify="right")
+    for stage in result.stages:
+        table.add_column(f"{stage.stage.label} optimum", justify="right")
+        table.add_column("truth there", justify="right", style="bold")
+    if reference:
+        table.add_column("SLSQP on the truth", justify="right")
+    for response in case.responses:
+        bounds = np.broadcast_to(response.bound, result.start[response.name].shape)
+        for k, bound in enumerate(bounds):
+            sign = {"equals": "=", "lower": ">=", "upper": "<="}.get(response.kind)
+            cells = [result.start[response.name][k]]
+            for stage in result.stages:
+                cells += [stage.predicted[response.name][k], stage.true[response.name][k]]
+            if reference:
+                cells.append(reference.responses[response.name][k])
+            name = response.name if len(bounds) == 1 else f"{response.name}[{k}]"
+            table.add_row(name, f"{sign} {bound:g}" if sign else "least", *(f"{cell:.6g}" for cell in cells))
+    table.caption = _caption(result, reference)
+    return table
+
+
+def _caption(result: OneShot, reference: Reference | None) -> str:
+    fits = ", ".join(f"{s.stage.label} {s.fit_seconds:.1f} s" for s in result.stages)
+    lines = [
+        f"{result.truth_evaluations} truth evaluations for the answer ({result.failures} failed), "
+        f"{result.held_out.n} more to check the surrogate; {result.seconds:.1f} s (training: {fits})"
+    ]
+    for stage in result.stages:
+        if not stage.success:
+            lines.append(f"SLSQP did not converge on {stage.stage.label}.")
+    worst = max(result.case.responses, key=lambda response: violation(response, result.answer))
+    if violation(worst, result.answer) > 0.0:
+        lines.append(f"Largest true violation at the answer: {violation(worst, result.answer):.2g} in {worst.name}")
+    if reference:
+        lines.append(f"SLSQP on the truth: {reference.evaluations} evaluations, wider bounds")
+    return "\n".join(lines)
+
+
+def violation(response: Response, stage: StageResult) -> float:
+    """How far the truth at a stage's optimum is beyond a bound."""
+    return response.violation(stage.true[response.name])
+
+
+def write_outcome(result: OneShot, reference: Reference | None, folder: Path) -> list[Path]:
+    """Write `result.json`, the surrogates of the answer and all pictures.
+
+    Args:
+        result: Outcome of a run.
+        reference: SLSQP on the truth, or None.
+        folder: Where to write.
+
+    Returns:
+        The pictures.
+    """
+    case, answer = result.case, result.answer
+    write_result(
+        folder / "result.json",
+        {
+            "case": case.name,
+            "title": case.title,
+            "citation": case.citation,
+            "settings": {
+                **case.settings,
+                "samples": case.samples,
+                "held_out": case.held_out,
+                "stages": {
+                    stage.label: {
+                        name: value if not isinstance(value, np.ndarray) else value.tolist()
+                        for name, value in (stage.configuration.to_dict() if stage.configuration else {}).items()
+                    }
+                    or {"polish": vars(stage.polish)}
+                    for stage in case.stages
+                },
+            },
+            "seed": result.seed,
+            "truth_evaluations": result.truth_evaluations,
+            "failed_evaluations": result.failures,
+            "held_out_evaluations": result.held_out.n,
+            "seconds": result.seconds,
+            "start": {"x": case.start, "true": result.start},
+            "x": answer.x,
+            "x_names": column_names(case.inputs),
+            "predicted": answer.predicted,
+            "true": answer.true,
+            "violations": {response.name: violation(response, answer) for response in case.responses},
+            "known_optimum": case.optimum,
+            "stages": [_stage_record(stage, result.held_out) for stage in result.stages],
+            "reference": vars(reference) if reference else None,
+        },
+    )
+    for index, surrogate in enumerate(answer.surrogates):
+        name = surrogate.outputs[0].name if case.separate else f"{index}"
+        surrogate.save(folder / f"surrogate_{name}.gradopt")
+    _draw_parity(result, folder)
+    _draw_history(case, answer, folder)
+    case.draw(result, folder)
+    return sorted(folder.glob("*.png"))
+
+
+def _stage_record(stage: StageResult, held_out: Dataset) -> dict[str, object]:
+    y, dydx = _predict(stage.surrogates, held_out)
+    value_error = np.sqrt(((y - held_out.y) ** 2).mean(axis=0)) / held_out.y.std(axis=0)
+    steps = held_out.x.std(axis=0)
+    slopes, predicted = held_out.partials * steps, dydx * steps
+    slope_error = np.sqrt(((predicted - slopes) ** 2).mean(axis=(0, 2))) / slopes.std(axis=(0, 2))
+    return {
+        "label": stage.stage.label,
+        "x": stage.x,
+        "predicted": stage.predicted,
+        "true": stage.true,
+        "slsqp_converged": stage.success,
+        "slsqp_steps": len(stage.path),
+        "fit_seconds": stage.fit_seconds,
+        "optimize_seconds": stage.optimize_seconds,
+        "fit": [
+            {"status": s.fit_result.status.name, "iterations": s.fit_result.iterations, "loss": s.fit_result.loss}
+            for s in stage.surrogates
+        ],
+        "held_out_nrmse_values": value_error,
+        "held_out_nrmse_partials": slope_error,
+    }
+
+
+def _predict(surrogates: tuple[Surrogate, ...], data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Values (n, m) and partials (n, m, d) of surrogates that share the outputs among them."""
+    pairs = [surrogate.linearize(data.x) for surrogate in surrogates]
+    return np.concatenate([y for y, _ in pairs], axis=1), np.concatenate([dydx for _, dydx in pairs], axis=1)
+
+
+def _draw_parity(result: OneShot, folder: Path) -> None:
+    held_out = result.held_out
+    y, dydx = _predict(result.answer.surrogates, held_out)
+    steps = held_out.x.std(axis=0)
+    predicted_against_true(
+        folder / "predicted_against_true.png",
+        column_names(held_out.output_variables),
+        held_out.y,
+        y,
+        held_out.partials * steps,
+        dydx * steps,
+        f"{result.case.name}: {result.answer.stage.label} on {held_out.n} held-out points, {result.data.n} for training",
+    )
+
+
+def _draw_history(case: Case, answer: StageResult, folder: Path) -> None:
+    bounds = {
+        response.name: (response.kind, np.broadcast_to(response.bound, answer.true[response.name].shape).tolist())
+        for response in case.responses
+        if response.kind != "minimize"
+    }
+    title = f"{case.name}: SLSQP on {answer.stage.label}"
+    optimizer_history(folder / "history.png", answer.history, bounds, answer.true, title)

@@ -1,0 +1,1 @@
+"""Rosenbrock's valley in any dimension; in two, JENN's own demonstration."""

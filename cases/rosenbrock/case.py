@@ -1,0 +1,87 @@
+"""Minimize Rosenbrock's function on a surrogate: plain network, JENN and polished JENN side by side."""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+
+from cases.case import Case, Response, Stage
+from cases.rosenbrock.function import CITATION, rosenbrock
+from cases.rosenbrock.pictures import draw
+from gradopt.data.sampling import full_factorial, latin_hypercube
+from gradopt.data.variables import Variable
+from gradopt.errors import InputError, explain
+from gradopt.surrogates.jenn import JENN, MLP
+from gradopt.surrogates.polish import Polish
+from gradopt.training.levenberg_marquardt import LevenbergMarquardt
+
+TITLE = "minimize Rosenbrock's function in a box"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that only this case has."""
+    parser.add_argument("--dimension", type=int, default=2, help="number of design variables (default 2)")
+    parser.add_argument(
+        "--samples", type=int, help="truth evaluations (default: 389, JENN's demonstration, in 2-D; 20 d elsewhere)"
+    )
+
+
+def build(arguments: argparse.Namespace) -> Case:
+    """Build the case from the command line."""
+    return rosenbrock_case(arguments.dimension, arguments.samples, arguments.quick)
+
+
+def rosenbrock_case(dimension: int = 2, samples: int | None = None, quick: bool = False) -> Case:
+    """Build the case.
+
+    Args:
+        dimension: Number of design variables, at least 2.
+        samples: Truth evaluations; None takes JENN's demonstration (100 random points and a 17 x 17 grid) in 2-D,
+            otherwise 20 for each variable on a Latin hypercube.
+        quick: Fewer samples and iterations: shows that it runs, not what it can.
+
+    Returns:
+        The case.
+    """
+    if dimension < 2:
+        raise InputError(explain("dimension", "be at least 2", dimension, "Rosenbrock's function couples neighbors."))
+    if samples is not None and samples < 3:
+        raise InputError(explain("samples", "be at least 3", samples, "20 for each variable are a good start."))
+    x = Variable("x", shape=(dimension,), lower=-2.0, upper=2.0)
+    demonstration = dimension == 2 and samples is None and not quick
+    sizes = (20, 20, 20) if demonstration else (20,)
+    solver = LevenbergMarquardt(max_iterations=30 if quick else 100 if demonstration else 500)
+    n = 389 if demonstration else samples or (20 if quick else 20 * dimension)
+
+    def design(points: int, seed: int) -> np.ndarray:
+        if demonstration and points == n - 1:
+            scattered = np.random.default_rng(seed).uniform(-2.0, 2.0, (points - 17**2, dimension))
+            return np.concatenate([scattered, full_factorial([x], 17)])
+        return latin_hypercube([x], points, seed)
+
+    edge = np.full(dimension, 2.0)
+    return Case(
+        name="rosenbrock",
+        title=TITLE,
+        citation=CITATION,
+        inputs=(x,),
+        outputs=(Variable("f"),),
+        truth=rosenbrock,
+        start=np.resize([1.25, -1.75], dimension),
+        lower=-edge,
+        upper=edge,
+        limits=(-edge, edge),
+        responses=(Response("f", "minimize"),),
+        design=design,
+        samples=n,
+        held_out=50 if quick else 500,
+        stages=(
+            Stage("MLP", MLP(sizes, solver=solver, starts=1)),
+            Stage("JENN", JENN(sizes, solver=solver, starts=1 if demonstration or quick else 4)),
+            Stage("polished JENN", polish=Polish()),
+        ),
+        optimum=np.ones(dimension),
+        draw=draw,
+        settings={"dimension": dimension, "hidden_sizes": sizes, "quick": quick},
+    )

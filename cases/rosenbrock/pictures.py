@@ -1,0 +1,47 @@
+"""Contours of truth and surrogates side by side, with the optimizer's paths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cases.rosenbrock.function import rosenbrock
+from gradopt.report.plots import LIMIT, MODEL, new_figure
+
+if TYPE_CHECKING:
+    from cases.one_shot import OneShot
+
+_LEVELS = np.array([0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0])
+
+
+def draw(result: OneShot, folder: Path) -> None:
+    """Draw the contours of a two-dimensional run into `contours.png`; in other dimensions draw nothing."""
+    if result.data.d != 2:
+        return
+    axis_values = np.linspace(-2.0, 2.0, 121)
+    grid = np.stack(np.meshgrid(axis_values, axis_values), axis=-1)
+    points = grid.reshape(-1, 2)
+    pictures = [("truth", np.array([rosenbrock(point)[0][0] for point in points]), None)]
+    for stage in result.stages:
+        pictures.append((stage.stage.label, stage.surrogates[0].predict(points)[:, 0], stage))
+    figure = new_figure(4.2 * len(pictures), 4.6)
+    figure.suptitle(
+        f"Rosenbrock: {result.data.n} training points (dots), SLSQP from the square to the circle; star: (1, 1)"
+    )
+    for axis, (label, values, stage) in zip(figure.subplots(1, len(pictures)), pictures, strict=True):
+        surface = np.maximum(values, 1e-3).reshape(grid.shape[:2])
+        axis.contourf(grid[..., 0], grid[..., 1], np.log10(surface), levels=np.log10([1e-3, *_LEVELS]), cmap="Greys")
+        axis.contour(grid[..., 0], grid[..., 1], surface, levels=_LEVELS, colors="gray", linewidths=0.4)
+        title = label
+        if stage is None:
+            axis.plot(*result.data.x.T, ".", color=MODEL, markersize=2)
+        else:
+            axis.plot(*stage.path.T, "-", color=LIMIT, linewidth=1.2)
+            axis.plot(*stage.path[0], "s", color=LIMIT)
+            axis.plot(*stage.x, "o", color=LIMIT, markerfacecolor="none", markersize=9, markeredgewidth=2)
+            title += f": ({stage.x[0]:.3f}, {stage.x[1]:.3f})\ntrue f = {stage.true['f'][0]:.2g}"
+        axis.plot(1.0, 1.0, "*", color="black", markersize=9)
+        axis.set(title=title, xlabel="x[0]", ylabel="x[1]", aspect="equal", xlim=(-2, 2), ylim=(-2, 2))
+    figure.savefig(folder / "contours.png", dpi=120)
