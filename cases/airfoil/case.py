@@ -23,7 +23,9 @@ CITATION = (
 STATIONS = (0.1, 0.3, 0.5, 0.7, 0.9)
 THICKNESS = (0.07, 0.115, 0.10, 0.06, 0.015)
 
-_WEIGHT_REACH, _ALPHA_REACH = 0.07, 2.0  # of the design variables about the start, chord fractions and degrees
+_PROBE_ALPHA = 2.0  # degrees; one evaluation here tells lift and lift slope of the start
+_WEIGHT_REACH, _ALPHA_REACH = 0.07, 3.0  # of the design variables about the start, chord fractions and degrees
+_ALPHA_SPREAD = 1.0  # degrees about the angle where a sample should have the lift wanted
 _MARGIN = 1.4  # the samples reach further, so that the corners of the design space are interpolated
 _LIMIT_REACH = 0.25  # of the weights in the true problem: shapes that NeuralFoil still knows
 _THIN = 0.02  # samples thinner than the limit by more than this are of no use, and geometry costs nothing to ask
@@ -69,7 +71,9 @@ def airfoil_case(
     shape = load_shape(airfoil)
     truth = NeuralFoilTruth(shape, reynolds)
     weights = np.concatenate([shape.upper_weights, shape.lower_weights])
-    start = np.append(weights, 2.0)
+    y, dydx = truth.evaluate(np.append(weights, _PROBE_ALPHA))
+    lift_slope = dydx[0]  # of CL with respect to the weights and alpha
+    start = np.append(weights, _PROBE_ALPHA + (lift - y[0]) / lift_slope[-1])
     reach = np.append(np.full(2 * WEIGHTS_PER_SIDE, _WEIGHT_REACH), _ALPHA_REACH)
     low, high = start - _MARGIN * reach, start + _MARGIN * reach
     n = WEIGHTS_PER_SIDE
@@ -87,11 +91,16 @@ def airfoil_case(
     matrix, offset = thickness_matrix(STATIONS), thickness_offset(STATIONS, shape.trailing_edge_thickness)
 
     def design(points: int, seed: int) -> np.ndarray:
+        """Shapes from a Sobol sequence, thick enough, each at an angle where its lift should be about right."""
         candidates = sobol(inputs, _CANDIDATES, seed)
         shortfall = (np.array(THICKNESS) - candidates[:, :-1] @ matrix.T - offset).max(axis=1)
         # Stable: the thick enough ones in the order of the sequence, then, if these are few, the least thin.
         order = np.argsort(np.maximum(shortfall - _THIN, 0.0), kind="stable")
-        return candidates[order[:points]]
+        chosen = candidates[order[:points]]
+        spread = (chosen[:, -1] - start[-1]) * _ALPHA_SPREAD / (high[-1] - start[-1])
+        balance = (chosen[:, :-1] - weights) @ lift_slope[:-1] / lift_slope[-1]
+        chosen[:, -1] = np.clip(start[-1] + spread - balance, low[-1], high[-1])
+        return chosen
 
     limit_reach = np.append(np.full(2 * n, _LIMIT_REACH), 5.0)
     solver = LevenbergMarquardt(max_iterations=15 if quick else 60)

@@ -90,7 +90,7 @@ def get_activation(name: str) -> Activation:
     Raises:
         InputError: If the name is unknown, or names an activation that is not smooth.
     """
-    if name in ACTIVATIONS:
+    if isinstance(name, str) and name in ACTIVATIONS:
         return ACTIVATIONS[name]
     smooth = ", ".join(repr(known) for known in ACTIVATIONS)
     if str(name).lower() in _NOT_SMOOTH:

@@ -48,11 +48,9 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
         Raises:
             InputError: If the first argument is no fitted surrogate.
         """
-        if not callable(getattr(surrogate, "evaluate", None)):
-            remedy = "Fit first: SurrogateComp(surrogate=JENN().fit(data))."
-            raise InputError(explain("surrogate", "be a fitted surrogate", repr(surrogate), remedy))
+        _check_fitted(surrogate)
         self._surrogate = surrogate
-        self._last: tuple[np.ndarray, np.ndarray, Evaluation] | None = None
+        self._last: tuple[np.ndarray, Evaluation] | None = None
         self._warned = False
         super().__init__(vec_size=vec_size, extrapolate=extrapolate, surrogate_digest=surrogate.digest, **options)
         self.cite = _CITE
@@ -74,6 +72,7 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
 
     @surrogate.setter
     def surrogate(self, surrogate: SupportsEvaluate) -> None:
+        _check_fitted(surrogate)
         mine, theirs = (self._surrogate.inputs, self._surrogate.outputs), (surrogate.inputs, surrogate.outputs)
         if mine != theirs:
             raise InputError(explain("surrogate", f"have the variables {mine}", theirs, "Use a new component."))
@@ -90,7 +89,6 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
         for variable in self._surrogate.outputs:
             shape = self._shape_of(variable)
             self.add_output(variable.name, shape=shape, units=variable.units, desc="Predicted by the surrogate.")
-        self._last = None
         self._warned = False
 
     def setup_partials(self) -> None:
@@ -132,12 +130,10 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
         """The forward pass at the present inputs, and which of them (n, d) are outside the domain."""
         points = self.options["vec_size"]
         x = np.concatenate([inputs[v.name].reshape(points, v.size) for v in self._surrogate.inputs], axis=1)
-        if self._last is not None and self._last[0].dtype == x.dtype and np.array_equal(self._last[0], x):
-            return self._last[2], self._last[1]
         asked, outside = self._within_domain(x)
-        evaluation = self._surrogate.evaluate(asked)
-        self._last = (x, outside, evaluation)
-        return evaluation, outside
+        if self._last is None or self._last[0].dtype != asked.dtype or not np.array_equal(self._last[0], asked):
+            self._last = (asked, self._surrogate.evaluate(asked))
+        return self._last[1], outside
 
     def _within_domain(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Apply the option `extrapolate`: the points to ask, and which inputs were outside."""
@@ -162,3 +158,9 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
             self._warned = True
             om.issue_warning(message, prefix=self.msginfo)
         return x, outside
+
+
+def _check_fitted(surrogate: object) -> None:
+    if not callable(getattr(surrogate, "evaluate", None)):
+        remedy = "Fit first: SurrogateComp(surrogate=JENN().fit(data))."
+        raise InputError(explain("surrogate", "be a fitted surrogate", repr(surrogate), remedy))

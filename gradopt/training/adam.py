@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from gradopt.errors import InputError, explain
 from gradopt.training.monitor import Monitor
+from gradopt.training.options import number, seconds, whole
 from gradopt.training.problem import FitProblem
 from gradopt.training.result import Callback, SolverResult, Status
 
@@ -39,15 +41,17 @@ class Adam:
 
     def __post_init__(self) -> None:
         """Check the fields."""
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise InputError(explain(name, "be at least 1", getattr(self, name), "The defaults suit most data."))
+        for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
+            object.__setattr__(self, name, whole(name, getattr(self, name), least))
+        object.__setattr__(self, "learning_rate", number("learning_rate", self.learning_rate, positive=True))
+        object.__setattr__(self, "time_limit", seconds("time_limit", self.time_limit))
         if self.schedule not in ("one_cycle", "constant"):
             raise InputError(
                 explain("schedule", "be 'one_cycle' or 'constant'", repr(self.schedule), "See its docstring.")
             )
-        if not 0.0 <= self.validation_fraction < 1.0:
+        if not (isinstance(self.validation_fraction, Real) and 0.0 <= self.validation_fraction < 1.0):
             raise InputError(explain("validation_fraction", "lie in [0, 1)", self.validation_fraction, "Try 0.1."))
+        object.__setattr__(self, "validation_fraction", float(self.validation_fraction))
 
     def solve(self, problem: FitProblem, theta: Tensor, callback: Callback | None = None) -> SolverResult:
         """Minimize the loss.

@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from gradopt.training.monitor import Monitor
+from gradopt.training.options import number, seconds, whole
 from gradopt.training.problem import FitProblem
 from gradopt.training.result import Callback, SolverResult, Status
 
@@ -29,6 +30,13 @@ class LBFGS:
     time_limit: float | None = None
     tolerance: float = 1e-12
     memory: int = 30
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        object.__setattr__(self, "max_iterations", whole("max_iterations", self.max_iterations, 0))
+        object.__setattr__(self, "time_limit", seconds("time_limit", self.time_limit))
+        object.__setattr__(self, "tolerance", number("tolerance", self.tolerance))
+        object.__setattr__(self, "memory", whole("memory", self.memory, 1))
 
     def solve(self, problem: FitProblem, theta: Tensor, callback: Callback | None = None) -> SolverResult:
         """Minimize the loss.

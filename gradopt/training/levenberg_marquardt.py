@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import isfinite
 
 import torch
 from torch import Tensor
 
 from gradopt.training.monitor import Monitor
+from gradopt.training.options import number, seconds, whole
 from gradopt.training.problem import FitProblem
 from gradopt.training.result import Callback, SolverResult, Status
 
 _SMALLEST_DAMPING, _LARGEST_DAMPING = 1e-18, 1e15  # of the largest diagonal entry of J'J
+_HARDLY_DAMPED = 1e-12  # likewise: as little as a singular J'J bears
 _PATIENCE = 10  # iterations in a row with a negligible decrease before the run counts as converged
 
 
@@ -38,6 +41,14 @@ class LevenbergMarquardt:
     damping: float = 1e-3
     memory_limit: int = 2**30
 
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        object.__setattr__(self, "max_iterations", whole("max_iterations", self.max_iterations, 0))
+        object.__setattr__(self, "time_limit", seconds("time_limit", self.time_limit))
+        object.__setattr__(self, "tolerance", number("tolerance", self.tolerance))
+        object.__setattr__(self, "damping", number("damping", self.damping))
+        object.__setattr__(self, "memory_limit", whole("memory_limit", self.memory_limit, 1))
+
     @torch.no_grad()
     def solve(self, problem: FitProblem, theta: Tensor, callback: Callback | None = None) -> SolverResult:
         """Minimize the loss.
@@ -61,6 +72,8 @@ class LevenbergMarquardt:
             gradient, largest, step_for = self._linearize(problem, theta)
             if not gradient.any():
                 return Status.CONVERGED
+            if not isfinite(largest):
+                return Status.NOT_FINITE  # no damping would ever be large enough
             if not scale:
                 scale = largest or 1.0
                 mu = self.damping * scale
@@ -70,10 +83,11 @@ class LevenbergMarquardt:
                 if step is not None and new_loss < loss:
                     break
                 if mu > _LARGEST_DAMPING * scale:
-                    return Status.CONVERGED if negligible else Status.NO_PROGRESS
+                    nothing_left = negligible or self._nothing_left(theta, loss, gradient, step_for, largest)
+                    return Status.CONVERGED if nothing_left else Status.NO_PROGRESS
                 mu = max(mu, _SMALLEST_DAMPING * scale) * growth
                 growth *= 2.0
-            predicted = 0.5 * float(step @ (mu * step - gradient))
+            predicted = _predicted(step, gradient, mu)
             ratio = (loss - new_loss) / predicted if predicted > 0.0 else 0.0
             mu = max(mu * max(1.0 / 3.0, 1.0 - (2.0 * ratio - 1.0) ** 3), _SMALLEST_DAMPING * scale)
             growth = 2.0
@@ -83,6 +97,15 @@ class LevenbergMarquardt:
             if negligible >= _PATIENCE or loss == 0.0:
                 return Status.CONVERGED
         return Status.ITERATION_LIMIT
+
+    def _nothing_left(
+        self, theta: Tensor, loss: float, gradient: Tensor, step_for: Callable[[float], Tensor | None], largest: float
+    ) -> bool:
+        """Whether the decrease in reach is negligible, or below what the rounding of theta makes of the loss."""
+        mu = _HARDLY_DAMPED * largest
+        step = step_for(mu)
+        rounding = torch.finfo(theta.dtype).eps ** 2 * largest * float(theta @ theta)
+        return step is not None and _predicted(step, gradient, mu) <= self.tolerance * loss + rounding
 
     def _linearize(self, problem: FitProblem, theta: Tensor) -> tuple[Tensor, float, Callable[[float], Tensor | None]]:
         """Gradient, largest diagonal entry of J'J, step as a function of mu (None where the matrix is singular)."""
@@ -98,17 +121,24 @@ class LevenbergMarquardt:
                 largest,
                 lambda mu: _residual_space_step(jacobian, residuals, prior_gradient, problem.alpha + mu),
             )
-        matrix = torch.diag(problem.alpha)
+        matrix = theta.new_zeros((columns, columns))
         gradient = prior_gradient.clone()
         for chunk_residuals, chunk in problem.linearized(theta, self.memory_limit):
             matrix.addmm_(chunk.T, chunk)
             gradient.addmv_(chunk.T, chunk_residuals)
-        return gradient, float(matrix.diagonal().max()), lambda mu: _parameter_space_step(matrix, gradient, mu)
+        largest = float(matrix.diagonal().max())
+        matrix.diagonal().add_(problem.alpha)
+        return gradient, largest, lambda mu: _parameter_space_step(matrix, gradient, mu)
 
 
 def _loss(problem: FitProblem, theta: Tensor) -> float:
     residuals = problem.residuals(theta)
     return 0.5 * float(residuals @ residuals + (problem.alpha * theta) @ theta)
+
+
+def _predicted(step: Tensor, gradient: Tensor, mu: float) -> float:
+    """Decrease of the loss by a step in the linear model."""
+    return 0.5 * float(step @ (mu * step - gradient))
 
 
 def _parameter_space_step(matrix: Tensor, gradient: Tensor, mu: float) -> Tensor | None:

@@ -125,14 +125,34 @@ def test_datasets_are_compared_and_hashed_by_identity() -> None:
         ((D, N), (M, N), r"`y` must have as many rows as `x`, 3, got \(2, 6\)\. .* pass `x\.T` and `y\.T`\."),
         ((D, N), (N, M), r"`y` must have as many rows as `x`, 3, got \(6, 2\)\. .* pass `x\.T`\."),
         ((N, D), (M, N), r"`y` must have as many rows as `x`, 6, got \(2, 6\)\. .* pass `y\.T`\."),
-        ((0, D), (0, M), r"`x` must hold at least one sample and column, got \(0, 3\), y \(0, 2\)\."),
-        ((N, 0), (N, M), r"`x` must hold at least one sample and column, got \(6, 0\), y \(6, 2\)\."),
-        ((N, D), (N, 0), r"`x` must hold at least one sample and column, got \(6, 3\), y \(6, 0\)\."),
+        (
+            (0, D),
+            (0, M),
+            r"`x` must hold at least one sample and column, as `y`, got shape \(0, 3\) and `y` \(0, 2\)\.",
+        ),
+        (
+            (N, 0),
+            (N, M),
+            r"`x` must hold at least one sample and column, as `y`, got shape \(6, 0\) and `y` \(6, 2\)\.",
+        ),
+        (
+            (N, D),
+            (N, 0),
+            r"`x` must hold at least one sample and column, as `y`, got shape \(6, 3\) and `y` \(6, 0\)\.",
+        ),
     ],
 )
 def test_dataset_rejects_values_of_other_shape(x: tuple[int, ...], y: tuple[int, ...], message: str) -> None:
     with pytest.raises(ShapeError, match=message):
         Dataset(np.zeros(x), np.zeros(y))
+
+
+def test_dataset_rejects_an_input_and_an_output_of_one_name() -> None:
+    message = r"`outputs` must have other names than `inputs`, got \['a', 'f'\]\. .* rename one\."
+    with pytest.raises(InputError, match=message):
+        Dataset(
+            np.zeros((N, 2)), np.zeros((N, 2)), None, (Variable("a"), Variable("f")), (Variable("f"), Variable("a"))
+        )
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,49 @@ def test_select_of_nothing_is_rejected() -> None:
         sample().select(np.zeros(N, dtype=bool))
 
 
+WIDE_OUTPUTS = (Variable("f"), Variable("g", shape=(2,), units="m"), Variable("h"))
+
+
+def wide() -> Dataset:
+    """A dataset with an output of two columns between two of one."""
+    rng = np.random.default_rng(3)
+    dydx = rng.normal(size=(N, 4, D))
+    dydx[rng.random(size=dydx.shape) < 0.5] = np.nan
+    return Dataset(rng.normal(size=(N, D)), rng.normal(size=(N, 4)), dydx, FIELDS["inputs"], WIDE_OUTPUTS)
+
+
+@pytest.mark.parametrize(
+    ("names", "columns"), [(["g"], [1, 2]), (["h", "f"], [3, 0]), (("g", "f"), [1, 2, 0]), (["f", "g", "h"], range(4))]
+)
+def test_select_outputs_keeps_columns_and_partials_in_the_order_wanted(names: Any, columns: Any) -> None:
+    data, columns = wide(), list(columns)
+    by_name = {variable.name: variable for variable in WIDE_OUTPUTS}
+    outputs = [by_name[name] for name in names]
+    expected = Dataset(data.x, data.y[:, columns], data.partials[:, columns], FIELDS["inputs"], outputs)
+    assert_same(data.select_outputs(names), expected)
+
+
+def test_select_outputs_leaves_the_dataset_alone() -> None:
+    data = wide()
+    data.select_outputs(["h"])
+    assert_same(data, wide())
+
+
+@pytest.mark.parametrize(
+    ("names", "got"),
+    [(["f", "z"], r"\['z'\]"), (["x", "y"], r"\['x', 'y'\]"), ([], "none"), (["g[0]"], r"\['g\[0\]'\]")],
+)
+def test_select_outputs_names_the_outputs_there_are(names: list[str], got: str) -> None:
+    message = rf"^`names` must be among the outputs \['f', 'g', 'h'\], got {got}\. Check the spelling\.$"
+    with pytest.raises(InputError, match=message):
+        wide().select_outputs(names)
+
+
+def test_select_outputs_twice_is_rejected() -> None:
+    with pytest.raises(InputError, match="`outputs` must have different names"):
+        wide().select_outputs(["f", "f"])
+
+
 def test_concat_appends_the_samples_of_the_other() -> None:
     both = sample(2, seed=0).concat(sample(3, seed=1))
     assert both.n == 5

@@ -271,3 +271,23 @@ def test_domain_of_complex_numbers_is_that_of_their_real_part() -> None:
     check_input_domain(np.array([[0.0, 9.0, 0.5]]) + 1e-30j, INPUTS)
     with pytest.raises(InputError, match="be positive in column 'b'.*got 0.0 in row 0"):
         check_input_domain(np.array([[0.0, 0.0, 0.5]]) + 1e-30j, INPUTS)
+
+
+@pytest.mark.parametrize("u", [1e4, 1e300, -1e4])
+def test_log_prediction_far_outside_the_data_stays_finite(u: float) -> None:
+    """Neither the value nor its partials overflow, nor does NumPy warn; complex numbers keep that promise."""
+    data = sample()
+    scaling = Scaling.of(data)
+    outputs = np.full((1, 3), u)
+    y = scaling.unscale_outputs(outputs)
+    assert np.isfinite(y).all() and y[0, 1] >= 0.0
+    assert np.isfinite(scaling.unscale_partials(data.x[:1], y, np.ones((1, 3, 3)))).all()
+    stepped = scaling.unscale_outputs(outputs + 1e-30j)
+    assert np.isfinite(stepped).all()
+    assert stepped.real == pytest.approx(y)
+
+
+def test_log_predictions_short_of_the_overflow_are_exact() -> None:
+    scaling = replace(Scaling.of(sample()), output_mean=np.zeros(3), output_scale=np.ones(3))
+    u = np.array([-700.0, 0.0, 600.0, 699.0])[:, None] * np.ones(3)
+    np.testing.assert_allclose(scaling.unscale_outputs(u)[:, 1], np.exp(u[:, 1]), rtol=1e-15)

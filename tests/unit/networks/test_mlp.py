@@ -55,7 +55,7 @@ def test_hidden_units_start_spread_by_the_gain(activation: str) -> None:
     theta = network.initialize(np.random.default_rng(3))
     gain = network.function.gain
     for weights, biases, (_, fan_in) in network.layers[:-1]:
-        assert theta[weights].std() == pytest.approx(gain / np.sqrt(fan_in), rel=0.05)
+        assert theta[weights].std() == pytest.approx(0.5 * gain / np.sqrt(fan_in), rel=0.05)
         assert theta[biases].std() == pytest.approx(gain, rel=0.2)
 
 

@@ -59,7 +59,10 @@ def interrupt_at(iteration: int, starts: int = 1) -> Callback:
         ({"hidden_sizes": (0,)}, r"`hidden_sizes` must hold whole numbers of at least 1, got \(0,\)"),
         ({"hidden_sizes": (4, -1)}, r"`hidden_sizes` .* got \(4, -1\)"),
         ({"hidden_sizes": (2.5,)}, r"`hidden_sizes` .* got \(2.5,\)"),
-        ({"hidden_sizes": 2.5}, r"`hidden_sizes` .* got 2.5"),
+        ({"hidden_sizes": 2.5}, r"`hidden_sizes` must hold whole numbers of at least 1, got \(2.5,\)"),
+        ({"hidden_sizes": None}, r"`hidden_sizes` .* got \(None,\)"),
+        ({"hidden_sizes": "ab"}, r"`hidden_sizes` .* got \('a', 'b'\)"),
+        ({"activation": ["tanh"]}, r"`activation` must be one of .* got \['tanh'\]"),
         ({"beta": -1.0}, r"`beta` must be finite and not negative, got -1\.0\. A weight of 0 leaves"),
         ({"beta": [[1.0], [-2.0]]}, r"`beta` must be finite and not negative, got -2\.0"),
         ({"beta": np.nan}, "`beta` must be finite and not negative, got nan"),
@@ -91,7 +94,7 @@ def test_configuration_rejects_a_bad_gamma(gamma: Any) -> None:
 
 def test_configuration_rejects_cuda_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(InputError, match="`device` must be available, got 'cuda:0'. Use 'cpu' on this machine"):
+    with pytest.raises(InputError, match="`device` must be a torch device of this machine, got 'cuda:0'. Use 'cpu'"):
         JENN(device="cuda:0")
 
 
@@ -101,12 +104,12 @@ def test_hidden_sizes_come_as_number_or_sequence(sizes: Any) -> None:
 
 
 def test_beta_that_does_not_broadcast_is_named_with_the_shape() -> None:
-    with pytest.raises(ShapeError, match=r"`beta` must broadcast to \(n, m\) = \(12, 2\), got \(3, 1\)"):
+    with pytest.raises(ShapeError, match=r"`beta` must broadcast to \(n, m\) = \(12, 2\), got shape \(3, 1\)"):
         replace(BASE, beta=np.ones((3, 1))).fit(waves())
 
 
 def test_gamma_that_does_not_broadcast_is_named_with_the_shape() -> None:
-    with pytest.raises(ShapeError, match=r"`gamma` must broadcast to \(n, m, d\) = \(12, 2, 2\), got \(12, 2\)"):
+    with pytest.raises(ShapeError, match=r"`gamma` must broadcast to \(n, m, d\) = \(12, 2, 2\), got shape \(12, 2\)"):
         replace(BASE, gamma=np.ones((N, 2))).fit(waves())
 
 
@@ -138,8 +141,20 @@ def test_jenn_asks_for_partials(data: Dataset) -> None:
 
 @pytest.mark.parametrize("settings", [{"beta": 0.0}, {"beta": 0.0, "starts": 2}])
 def test_fit_rejects_weights_that_leave_nothing_to_fit(settings: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="`beta`"):
+    with pytest.raises(InputError, match="`beta` must leave at least one positive weight, got all zero"):
         MLP((4,), **settings).fit(waves())
+
+
+@pytest.mark.parametrize("gamma", [0.0, [[[1.0, 0.0]]]])
+def test_weights_are_refused_that_leave_only_unknown_partials(gamma: Any) -> None:
+    data = waves()
+    unknown = np.where([True, False], np.nan, data.partials)
+    with pytest.raises(InputError, match="`beta` must leave at least one positive weight, got all zero"):
+        replace(BASE, beta=0.0, gamma=gamma).fit(replace(data, dydx=unknown))
+
+
+def test_partials_alone_can_be_fitted() -> None:
+    assert replace(BASE, beta=0.0).fit(waves()).fit_result.n_residuals == N * 2 * 2
 
 
 @BASES
@@ -173,7 +188,7 @@ def test_partials_of_a_constant_input_are_not_fitted() -> None:
         {"solver": LevenbergMarquardt(11)},
         {"seed": 1},
         {"dtype": "float32"},
-        {"starts": 3},
+        {"starts": 7},
     ],
     ids=str,
 )
@@ -198,6 +213,22 @@ def test_weights_are_copied_when_configured(weight: str) -> None:
     configuration = replace(BASE, **settings)
     values[:] = 7.0
     assert np.all(getattr(configuration, weight) == 1.0)
+
+
+@pytest.mark.parametrize("weight", ["beta", "gamma"])
+def test_weights_are_read_only_and_those_of_the_caller_are_not(weight: str) -> None:
+    values = np.ones((N, 2) if weight == "beta" else (N, 2, 2))
+    settings: dict[str, Any] = {weight: values}
+    with pytest.raises(ValueError, match="read-only"):
+        getattr(replace(BASE, **settings), weight)[0] = 7.0
+    assert values.flags.writeable
+
+
+@pytest.mark.parametrize("kind", [int, np.int64, np.int32, np.uint8])
+def test_integers_of_any_kind_are_kept_as_plain_ones(kind: type) -> None:
+    configuration = JENN((kind(4), kind(3)), starts=kind(2), seed=kind(5))
+    assert (configuration.hidden_sizes, configuration.starts, configuration.seed) == ((4, 3), 2, 5)
+    assert {type(v) for v in (*configuration.hidden_sizes, configuration.starts, configuration.seed)} == {int}
 
 
 @pytest.mark.parametrize(
@@ -285,9 +316,9 @@ def test_warm_start_rejects_another_network(change: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("argument", ["inputs", "outputs"])
-@pytest.mark.parametrize("other", [gradopt.Variable("z", (2,)), gradopt.Variable("x", (2,), units="m")], ids=str)
-def test_warm_start_rejects_other_variables(argument: str, other: gradopt.Variable) -> None:
-    changes: dict[str, Any] = {argument: [other]}
+@pytest.mark.parametrize("change", [{"name": "z"}, {"units": "m"}], ids=str)
+def test_warm_start_rejects_other_variables(argument: str, change: dict[str, Any]) -> None:
+    changes: dict[str, Any] = {argument: [replace(getattr(waves(), argument)[0], **change)]}
     with pytest.raises(InputError, match=rf"`data\.{argument}` must equal the surrogate's"):
         BASE.fit(replace(waves(), **changes), warm_start=BASE.fit(waves()))
 

@@ -37,7 +37,7 @@ def fitted() -> Surrogate:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("magnitude", -1.0, "`magnitude` must not be negative, got -1.0. 1000 is usual"),
+        ("magnitude", -1.0, "`magnitude` must be finite and not negative, got -1.0. 1000 is usual"),
         ("magnitude", np.nan, "`magnitude` must .* got nan"),
         ("magnitude", np.inf, "`magnitude` must .* got inf"),
         ("width", 0.0, "`width` must be positive, got 0.0. 0.1 in standardized units"),

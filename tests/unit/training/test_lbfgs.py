@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from gradopt.errors import InputError
 from gradopt.training.lbfgs import LBFGS
 from gradopt.training.residuals import NetworkProblem
 from gradopt.training.result import Status
@@ -56,11 +58,30 @@ def test_gradient_of_the_wrong_sign_is_no_progress(taught: Taught) -> None:
     assert (result.status, result.iterations) == (Status.NO_PROGRESS, 0)
 
 
-@pytest.mark.parametrize("scale", [1.0, 1e-4, 1e-8, 1e-12])
-def test_tolerance_is_relative_to_the_loss(taught: Taught, scale: float) -> None:
-    """Small weights scale the loss but not its minimum, so they must not end the run early."""
-    problem, teacher = taught(samples=30, beta=scale, gamma=scale)
-    assert LBFGS().solve(problem, moved(teacher, 0.1)).loss < 1e-6 * scale
+@pytest.mark.parametrize("scale", [2.0**-40, 2.0**-14, 2.0**20])
+def test_nothing_depends_on_the_scale_of_the_loss(taught: Taught, scale: float) -> None:
+    """Weights scale the loss but not its minimum; by a power of four they scale every number of the run exactly."""
+    plain, teacher = taught(samples=30)
+    scaled, _ = taught(samples=30, beta=scale, gamma=scale)
+    usual, other = (LBFGS().solve(problem, moved(teacher, 0.1)) for problem in (plain, scaled))
+    assert usual.status is other.status is Status.CONVERGED
+    assert torch.equal(usual.theta, other.theta)
+    assert other.loss == scale * usual.loss
+
+
+def test_tolerance_is_relative_to_the_initial_loss(taught: Taught) -> None:
+    problem, teacher = taught(samples=30, beta=1e-6, gamma=1e-6)
+    history = LBFGS(tolerance=1e-3).solve(problem, moved(teacher, 0.1)).history
+    drops = [(then - now) / history[0] for then, now in zip(history, history[1:], strict=False)]
+    assert all(drop > 1e-3 for drop in drops[:-1])
+    assert drops[-1] <= 1e-3
+    assert (history[-2] - history[-1]) / history[-1] > 1e-3, "relative to the present loss the run would go on"
+
+
+def test_small_weights_do_not_end_the_run_early(taught: Taught) -> None:
+    problem, teacher = taught(samples=30, beta=1e-12, gamma=1e-12)
+    result = LBFGS().solve(problem, moved(teacher, 0.1))
+    assert result.loss < 1e-5 * result.history[0]
 
 
 def test_infinite_loss_around_the_start_is_not_called_convergence(
@@ -104,3 +125,27 @@ def test_option_changes_the_result(taught: Taught, other: dict[str, float]) -> N
     solver = LBFGS(max_iterations=30)
     usual, changed = (s.solve(problem, moved(teacher, 1.0)) for s in (solver, replace(solver, **other)))  # type: ignore[arg-type]
     assert changed.history != usual.history
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"max_iterations": 2.5}, "`max_iterations` must be a whole number of at least 0, got 2.5"),
+        ({"max_iterations": -1}, "`max_iterations` must be a whole number of at least 0, got -1"),
+        ({"tolerance": -1.0}, "`tolerance` must be finite and not negative, got -1.0"),
+        ({"tolerance": float("nan")}, "`tolerance` must be finite and not negative, got nan"),
+        ({"tolerance": "tight"}, "`tolerance` must be finite and not negative, got tight"),
+        ({"time_limit": float("nan")}, "`time_limit` must be None or a number of seconds, got nan"),
+        ({"memory": 0}, "`memory` must be a whole number of at least 1, got 0"),
+        ({"memory": 2.5}, "`memory` must be a whole number of at least 1, got 2.5"),
+    ],
+)
+def test_impossible_option_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        LBFGS(**fields)
+
+
+def test_numpy_numbers_become_plain_ones() -> None:
+    solver = LBFGS(max_iterations=np.int64(7), tolerance=np.float32(0.5))  # type: ignore[arg-type]
+    assert (type(solver.max_iterations), type(solver.tolerance)) == (int, float)
+    assert solver == LBFGS(max_iterations=7, tolerance=0.5)

@@ -1,0 +1,249 @@
+"""Accuracy and seconds of training: 20 points of the Rosenbrock function, and JENN's demonstration against jenn itself.
+
+Makes these figures, printed and written to OUT/result.json with the set-up, versions and commit:
+
+- `small_design`: 20 Latin-hypercube points with partials. For JENN(), and MLP() on the same values: median, worst and
+  all seeds of the NRMSE of values, of the worse column of partials and of the pooled partials, and of the seconds of a
+  fit. A seed sets design and initial parameters. `activations`: medians of JENN with each other activation.
+- `demonstration`: demo 4 of JENN: 389 points with partials, network 2-20-20-20-1, optimum sought from (1.25, -1.75).
+  For MLP, JENN and polished JENN, and for jenn at the demo's settings on the same data: NRMSE, the optimum SLSQP finds
+  on the surrogate, the true f there, its distance from (1, 1), and the seconds; the ratio of the seconds to jenn's.
+
+NRMSE is the RMSE on 1000 uniform points over the standard deviation of the truth there. Everything is on one thread:
+
+    python scripts/training_accuracy.py
+
+jenn's full run takes minutes and a gigabyte; `--jenn-iterations 0.1` makes a tenth of its iterations and
+multiplies its seconds by ten (`scaled` in the result; jenn's errors then mean nothing).
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jenn
+import numpy as np
+import openmdao.api as om
+import torch
+from rich.console import Console
+from rich.table import Table
+
+import gradopt
+from cases.records import write_result
+from gradopt import JENN, MLP, Dataset, LevenbergMarquardt, Surrogate, Variable
+from gradopt.om.component import SurrogateComp
+from gradopt.training.solvers import Solver
+
+INPUTS = (Variable("x", (2,), lower=-2.0, upper=2.0),)
+OUTPUTS = (Variable("f"),)
+OPTIMUM = np.array([1.0, 1.0])
+START = np.array([1.25, -1.75])
+TEST_SEED, TEST_POINTS, SMALL_DESIGN = 20_260_101, 1000, 20
+OTHER_ACTIVATIONS = ("sigmoid", "silu", "softplus", "sin")
+DEMO_HIDDEN, DEMO_SEED, DEMO_RANDOM, DEMO_LEVELS = (20, 20, 20), 1, 100, 17
+JENN_SETTINGS = {"alpha": 1e-5, "lambd": 1e-3, "is_normalize": True, "random_state": DEMO_SEED, "shuffle": False}
+JENN_FIT, JENN_POLISH = 75_000, 100_000  # iterations
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class JennEvaluation:
+    """Values and partials of jenn's network."""
+
+    y: np.ndarray
+    partials: np.ndarray
+
+    def dydx(self) -> np.ndarray:
+        """Partials (n, m, d)."""
+        return self.partials
+
+
+@dataclass(frozen=True, eq=False)
+class JennSurrogate:
+    """jenn's network as `SurrogateComp` wants it: samples first."""
+
+    network: Any
+    inputs: tuple[Variable, ...] = INPUTS
+    outputs: tuple[Variable, ...] = OUTPUTS
+    lower: np.ndarray = field(default_factory=lambda: np.full(2, -2.0))
+    upper: np.ndarray = field(default_factory=lambda: np.full(2, 2.0))
+    digest: str = "jenn"
+
+    def linearize(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values (n, 1) and partials (n, 1, 2) at x (n, 2)."""
+        y, dydx = self.network(x.T)
+        return y.T, dydx.transpose(2, 0, 1)
+
+    def evaluate(self, x: np.ndarray) -> JennEvaluation:
+        """Evaluate at x (n, 2)."""
+        return JennEvaluation(*self.linearize(x))
+
+
+def rosenbrock(x: np.ndarray) -> Dataset:
+    """Evaluate 100 (x2 - x1^2)^2 + (1 - x1)^2 and its partials at x (n, 2)."""
+    bend, rest = x[:, 1] - x[:, 0] ** 2, 1.0 - x[:, 0]
+    partials = np.stack([-400.0 * x[:, 0] * bend - 2.0 * rest, 200.0 * bend], axis=1)
+    return Dataset(x, (100.0 * bend**2 + rest**2)[:, None], partials[:, None, :], INPUTS, OUTPUTS)
+
+
+def uniform(n: int, seed: int) -> np.ndarray:
+    """Draw n points (n, 2) of the box."""
+    return np.random.default_rng(seed).uniform(-2.0, 2.0, (n, 2))
+
+
+def errors(surrogate: Surrogate | JennSurrogate, test: Dataset) -> dict[str, float]:
+    """NRMSE of the values, of the worse column of partials, and of all partials pooled."""
+    y, dydx = surrogate.linearize(test.x)
+    wrong, truth = (dydx - test.partials).reshape(test.n, -1), test.partials.reshape(test.n, -1)
+    squares, variances = (wrong**2).mean(axis=0), truth.var(axis=0)
+    return {
+        "nrmse_values": float(np.sqrt(((y - test.y) ** 2).mean() / test.y.var())),
+        "nrmse_partials_worse": float(np.sqrt(squares / variances).max()),
+        "nrmse_partials_pooled": float(np.sqrt(squares.sum() / variances.sum())),
+    }
+
+
+def summary(runs: Sequence[dict[str, float]]) -> dict[str, dict[str, Any]]:
+    """Median, worst and all of each figure of several runs."""
+    columns = {name: [run[name] for run in runs] for name in runs[0]}
+    return {n: {"median": float(np.median(all_)), "worst": max(all_), "all": all_} for n, all_ in columns.items()}
+
+
+def timed(call: Callable[[], Answer]) -> tuple[Answer, float]:
+    """Return what a call returns, and its seconds."""
+    start = time.perf_counter()
+    return call(), time.perf_counter() - start
+
+
+def small_design(seeds: int, solver: str | Solver, test: Dataset) -> dict[str, Any]:
+    """Fit designs of 20 points, one for each seed."""
+
+    def fits(kind: type[JENN] | type[MLP], activation: str) -> dict[str, dict[str, Any]]:
+        runs = []
+        for seed in range(seeds):
+            data = rosenbrock(gradopt.latin_hypercube(INPUTS, SMALL_DESIGN, seed))
+            configuration = kind(activation=activation, solver=solver, seed=seed)
+            surrogate, seconds = timed(lambda c=configuration, d=data: c.fit(d))  # type: ignore[misc]
+            runs.append({**errors(surrogate, test), "seconds": seconds})
+        return summary(runs)
+
+    others = {activation: fits(JENN, activation) for activation in OTHER_ACTIVATIONS}
+    medians = {name: {figure: of["median"] for figure, of in found.items()} for name, found in others.items()}
+    return {"JENN": fits(JENN, "tanh"), "MLP": fits(MLP, "tanh"), "activations": medians}
+
+
+def minimize(surrogate: Surrogate | JennSurrogate) -> dict[str, Any]:
+    """Minimize a surrogate over the box by SLSQP, and evaluate the truth there."""
+    problem = om.Problem(reports=None)
+    problem.model.add_subsystem("surrogate", SurrogateComp(surrogate), promotes=["*"])
+    problem.model.add_design_var("x", lower=-2.0, upper=2.0)
+    problem.model.add_objective("f")
+    problem.driver = om.ScipyOptimizeDriver(optimizer="SLSQP", tol=1e-9, maxiter=300, disp=False)
+    problem.setup()
+    problem.set_val("x", START)
+    problem.run_driver()
+    x = np.clip(problem.get_val("x"), -2.0, 2.0)
+    true_f = float(rosenbrock(x[None]).y[0, 0])
+    distance = float(np.linalg.norm(x - OPTIMUM))
+    return {"optimum": x, "true_f": true_f, "distance": distance, "slsqp_converged": problem.driver.result.success}
+
+
+def jenn_runs(data: Dataset, fraction: float) -> list[tuple[str, JennSurrogate, dict[str, Any]]]:
+    """Fit and polish by jenn at the settings of its demo: name, surrogate, and seconds and iterations of each."""
+    x, y, dydx = (np.ascontiguousarray(array) for array in (data.x.T, data.y.T, data.partials.transpose(1, 2, 0)))
+    network = jenn.NeuralNet([2, *DEMO_HIDDEN, 1])
+    polish = {"gamma": 1.0 + 1000.0 * jenn.utilities.rbf(dydx, epsilon=0.1), "is_warmstart": True}
+    found = []
+    for name, planned, options in (("jenn", JENN_FIT, {}), ("jenn polished", JENN_POLISH, polish)):
+        asked = max(2, round(fraction * planned))
+        settings = {**JENN_SETTINGS, **options, "max_iter": asked}
+        network = copy.deepcopy(network)
+        _, seconds = timed(lambda n=network, s=settings: n.fit(x, y, dydx, **s))  # type: ignore[misc]
+        made = len(network.history["epoch_0"]["batch_0"])
+        full = planned / asked if made == asked else 1.0  # a run that converged early would not go on
+        found.append((name, JennSurrogate(network), {"seconds": seconds * full, "iterations": made}))
+    return found
+
+
+def demonstration(solver: str | Solver, fraction: float, test: Dataset) -> dict[str, Any]:
+    """Train on the data of JENN's demo, find the optima, and compare with jenn."""
+    grid = gradopt.full_factorial(INPUTS, DEMO_LEVELS)
+    data = rosenbrock(np.concatenate([uniform(DEMO_RANDOM, DEMO_SEED), grid]))
+    plain, plain_seconds = timed(lambda: MLP(DEMO_HIDDEN, starts=1, solver=solver).fit(data))
+    fitted, fit_seconds = timed(lambda: JENN(DEMO_HIDDEN, starts=1, solver=solver).fit(data))
+    better, polish_seconds = timed(lambda: fitted.polish(data))
+    names, seconds = ("MLP", "JENN", "JENN polished"), (plain_seconds, fit_seconds, polish_seconds)
+    runs: list[tuple[str, Surrogate | JennSurrogate, dict[str, Any]]] = []
+    for name, surrogate, elapsed in zip(names, (plain, fitted, better), seconds, strict=True):
+        of = surrogate.fit_result
+        fit = {"solver": of.solver, "status": of.status.name, "iterations": of.iterations, "loss": of.loss}
+        runs.append((name, surrogate, {**fit, "seconds": elapsed}))
+    runs += jenn_runs(data, fraction)
+    models = {name: {**run, **errors(surrogate, test), **minimize(surrogate)} for name, surrogate, run in runs}
+
+    ours, theirs = (models[name]["seconds"] + models[f"{name} polished"]["seconds"] for name in ("JENN", "jenn"))
+    return {"models": models, "seconds_ratio": ours / theirs, "scaled": fraction != 1.0, "jenn_fraction": fraction}
+
+
+def show(console: Console, result: dict[str, Any]) -> None:
+    """Print the tables."""
+    small, demo = result["small_design"], result["demonstration"]
+    figures = ("nrmse_values", "nrmse_partials_worse", "nrmse_partials_pooled", "seconds")
+    table = Table("model", *figures, title=f"{SMALL_DESIGN} points: median (worst)")
+    for name in ("JENN", "MLP"):
+        table.add_row(name, *(f"{small[name][f]['median']:.2e} ({small[name][f]['worst']:.2e})" for f in figures))
+    for name, found in small["activations"].items():
+        table.add_row(f"JENN {name}", *(f"{found[f]:.2e}" for f in figures))
+    console.print(table)
+    title = f"JENN's demo: seconds / jenn's = {demo['seconds_ratio']:.3f}{' (scaled)' if demo['scaled'] else ''}"
+    table = Table("model", "NRMSE values", "partials pooled", "optimum", "true f", "distance", "seconds", title=title)
+    for name, found in demo["models"].items():
+        numbers = (found[f] for f in ("true_f", "distance", "seconds"))
+        accuracy = (f"{found[f]:.2e}" for f in ("nrmse_values", "nrmse_partials_pooled"))
+        table.add_row(name, *accuracy, "({:.4f}, {:.4f})".format(*found["optimum"]), *(f"{n:.3g}" for n in numbers))
+    console.print(table)
+
+
+def main() -> None:
+    """Run both parts."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("results/training_accuracy"), help="folder of the result")
+    parser.add_argument("--quick", action="store_true", help="two seeds and few iterations, to see that it runs")
+    parser.add_argument("--jenn-iterations", type=float, metavar="FRACTION", help="part of jenn's iterations to make")
+    options = parser.parse_args()
+    quick: bool = options.quick
+    fraction: float = options.jenn_iterations or (0.001 if quick else 1.0)
+    solver: str | Solver = LevenbergMarquardt(max_iterations=5) if quick else "auto"
+
+    torch.set_num_threads(1)
+    test = rosenbrock(uniform(TEST_POINTS, TEST_SEED))
+    JENN(solver=LevenbergMarquardt(max_iterations=2)).fit(
+        test.select(range(SMALL_DESIGN))
+    )  # torch's first call is slow
+    seeds, load = 2 if quick else 10, os.getloadavg()
+    result = {
+        "setup": {"box": [-2.0, 2.0], "test_points": TEST_POINTS, "test_seed": TEST_SEED, "seeds": seeds},
+        "quick": quick,
+        "machine": {"platform": platform.platform(), "cpus": os.cpu_count(), "threads": 1, "load_before": load},
+        "jenn": {"version": jenn.__version__, **JENN_SETTINGS, "iterations": [JENN_FIT, JENN_POLISH]},
+        "small_design": small_design(seeds, solver, test),
+        "demonstration": demonstration(solver, fraction, test),
+    }
+    write_result(options.out / "result.json", result)
+    show(Console(width=140), result)
+
+
+if __name__ == "__main__":
+    if os.environ.get("OPENBLAS_NUM_THREADS") != "1":  # NumPy, so jenn, reads it once, when it is imported
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "OPENBLAS_NUM_THREADS": "1"})
+    main()

@@ -1,0 +1,249 @@
+"""Cost of a training step over the number of inputs, and of a surrogate inside OpenMDAO.
+
+Makes these figures, printed and written to OUT/result.json with the set-up, versions and commit:
+
+- `gradient`: milliseconds of one evaluation of the loss and its gradient on values and all partials (1000 samples, one
+  output, hidden layers 64-64) for 2 to 128 inputs, on one thread and on torch's default; the ratio of 128 inputs to 16.
+  Drawn in OUT/gradient.png.
+- `against_jenn`: the same evaluation and one full-batch iteration of jenn at 16 inputs, by turns on one thread, and the
+  ratio jenn / gradopt. An iteration of jenn also makes Adam's step, which is cheap beside it.
+- `component`: run_model and compute_totals with a SurrogateComp (17 inputs in two vectors and a scalar, four outputs,
+  20 neurons) and with a hand-written NumPy component of the same weights, by turns, and the ratio.
+
+    python scripts/training_cost.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jenn
+import numpy as np
+import openmdao.api as om
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from cases.records import write_result
+from gradopt import JENN, Dataset, LevenbergMarquardt, Surrogate, Variable
+from gradopt.networks.mlp import Network
+from gradopt.om.component import SurrogateComp
+from gradopt.training.residuals import NetworkProblem
+
+SAMPLES, HIDDEN = 1000, (64, 64)
+INPUTS = (Variable("a", (8,)), Variable("b", (8,)), Variable("c"))
+OUTPUTS = tuple(Variable(f"y{number}") for number in range(4))
+
+
+def random_data(n: int, d: int, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw inputs (n, d), outputs (n, m) and partials (n, m, d); what they are does not change the cost."""
+    rng = np.random.default_rng(d)
+    return rng.normal(size=(n, d)), rng.normal(size=(n, m)), rng.normal(size=(n, m, d))
+
+
+def gradient_call(d: int) -> Callable[[], object]:
+    """Prepare one evaluation of the loss and its gradient with d inputs."""
+    network = Network((d, *HIDDEN, 1))
+    x, y, dydx = random_data(SAMPLES, d, 1)
+    problem = NetworkProblem.build(network, x, y, dydx, np.ones_like(y), np.ones_like(dydx), alpha=1e-8)
+    theta = torch.tensor(network.initialize(np.random.default_rng(0)))
+    return lambda: problem.loss_and_gradient(theta)
+
+
+def milliseconds(call: Callable[[], object]) -> float:
+    """Time one call."""
+    start = time.perf_counter()
+    call()
+    return 1e3 * (time.perf_counter() - start)
+
+
+def spread(values: Sequence[float] | np.ndarray) -> dict[str, Any]:
+    """Median, quartiles and extremes."""
+    low, middle, high = np.percentile(values, [25, 50, 75])
+    return {"median": float(middle), "quartiles": [low, high], "min": float(min(values)), "max": float(max(values))}
+
+
+def gradient_cost(inputs: Sequence[int], repeats: int, threads: int) -> dict[str, Any]:
+    """Time the gradient of the loss; all numbers of inputs by turns, so that a busy minute strikes all."""
+    torch.set_num_threads(threads)
+    calls = {d: gradient_call(d) for d in inputs}
+    turns = [{d: milliseconds(call) for d, call in calls.items()} for _ in range(repeats + 3)]
+    found = {d: spread([turn[d] for turn in turns[3:]]) for d in inputs}  # the first turns warm up
+    return {"threads": threads, "ms": found, "ratio_128_to_16": found[128]["median"] / found[16]["median"]}
+
+
+def jenn_iteration(x: np.ndarray, y: np.ndarray, dydx: np.ndarray, few: int, many: int) -> float:
+    """Milliseconds of one full-batch iteration of jenn: the difference of two runs, in which the set-up cancels."""
+    arrays = [np.ascontiguousarray(array) for array in (x.T, y.T, dydx.transpose(1, 2, 0))]
+
+    def run(iterations: int) -> float:
+        network = jenn.NeuralNet([x.shape[1], *HIDDEN, y.shape[1]])
+        return milliseconds(lambda: network.fit(*arrays, max_iter=iterations, alpha=1e-3, random_state=0))
+
+    return (run(many) - run(few)) / (many - few)
+
+
+def against_jenn(turns: int, many: int, d: int = 16) -> dict[str, Any]:
+    """Time the gradient of the loss and jenn's iteration by turns."""
+    call, data = gradient_call(d), random_data(SAMPLES, d, 1)
+
+    def turn() -> tuple[float, float]:
+        return float(np.median([milliseconds(call) for _ in range(20)])), jenn_iteration(*data, 2, many)
+
+    ours, theirs = np.array([turn() for _ in range(turns + 1)])[1:].T  # the first warms up
+    return {"inputs": d, "gradopt_ms": spread(ours), "jenn_ms": spread(theirs), "ratio": spread(theirs / ours)}
+
+
+class HandWritten(om.ExplicitComponent):  # type: ignore[misc]
+    """A network of one hidden layer as one writes it by hand, with the scaling folded into the weights."""
+
+    def __init__(self, surrogate: Surrogate) -> None:
+        """Take the weights of a surrogate without transforms."""
+        super().__init__()
+        (w1, b1, shape1), (w2, b2, shape2) = surrogate.network.layers
+        theta, scaling = surrogate.theta, surrogate.scaling
+        self.first = theta[w1].reshape(shape1) / scaling.input_scale
+        self.bias = theta[b1] - self.first @ scaling.input_mean
+        self.last = theta[w2].reshape(shape2) * scaling.output_scale[:, None]
+        self.offset = theta[b2] * scaling.output_scale + scaling.output_mean
+
+    def setup(self) -> None:
+        """Declare inputs, outputs and partials."""
+        for variable in INPUTS:
+            self.add_input(variable.name, shape=variable.shape)
+        for variable in OUTPUTS:
+            self.add_output(variable.name)
+        self.declare_partials("*", "*")
+
+    def hidden(self, inputs: Any) -> np.ndarray:
+        """Activations of the hidden layer."""
+        return np.tanh(self.first @ np.concatenate([inputs["a"], inputs["b"], inputs["c"]]) + self.bias)
+
+    def compute(self, inputs: Any, outputs: Any) -> None:
+        """Predict."""
+        outputs["y0"], outputs["y1"], outputs["y2"], outputs["y3"] = self.last @ self.hidden(inputs) + self.offset
+
+    def compute_partials(self, inputs: Any, partials: Any) -> None:
+        """Differentiate."""
+        rows = (self.last * (1.0 - self.hidden(inputs) ** 2)) @ self.first
+        for variable, row in zip(OUTPUTS, rows, strict=True):
+            name = variable.name
+            partials[name, "a"], partials[name, "b"], partials[name, "c"] = row[:8], row[8:16], row[16:]
+
+
+def model(component: om.ExplicitComponent) -> Any:
+    """Set up a problem of one component."""
+    problem = om.Problem(reports=None)
+    problem.model.add_subsystem("component", component, promotes=["*"])
+    problem.setup()
+    return problem
+
+
+def evaluate(problem: Any, point: np.ndarray) -> tuple[float, dict[tuple[str, str], np.ndarray]]:
+    """Set a new point (17,), run and differentiate: milliseconds of the latter two, and the totals."""
+    for name, part in (("a", point[:8]), ("b", point[8:16]), ("c", point[16:])):
+        problem.set_val(name, part)
+    start = time.perf_counter()
+    problem.run_model()
+    totals = problem.compute_totals(of=[v.name for v in OUTPUTS], wrt=[v.name for v in INPUTS])
+    return 1e3 * (time.perf_counter() - start), totals
+
+
+def disagreement(ours: Any, theirs: Any, point: np.ndarray) -> float:
+    """Largest difference of outputs and totals of two problems, over the largest entry of that array."""
+    (_, mine), (_, other) = evaluate(ours, point), evaluate(theirs, point)
+    pairs = [(mine[key], other[key]) for key in other]
+    pairs += [(ours.get_val(variable.name), theirs.get_val(variable.name)) for variable in OUTPUTS]
+    return max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in pairs)
+
+
+def component_cost(blocks: int, size: int) -> dict[str, Any]:
+    """Time SurrogateComp and the NumPy component in blocks by turns; every evaluation is at a new point."""
+    data = Dataset(*random_data(60, 17, 4), INPUTS, OUTPUTS)
+    surrogate = JENN((20,), starts=1, solver=LevenbergMarquardt(max_iterations=2)).fit(data)
+    ours, theirs = model(SurrogateComp(surrogate)), model(HandWritten(surrogate))
+    points = np.random.default_rng(1).uniform(-0.5, 0.5, (size, 17))
+    apart = max(disagreement(ours, theirs, point) for point in points)
+    if not apart < 1e-12:
+        raise AssertionError(f"The components differ by {apart:.1e}: they are not the same model.")
+
+    def block(problem: Any) -> float:
+        return float(np.mean([evaluate(problem, point)[0] for point in points]))
+
+    mine, other = np.array([[block(ours), block(theirs)] for _ in range(blocks + 1)])[1:].T  # the first warms up
+    found = {"surrogate_ms": spread(mine), "numpy_ms": spread(other), "ratio": spread(mine / other)}
+    return {**found, "disagreement": apart}
+
+
+def draw(path: Path, gradient: dict[str, Any], peer: dict[str, Any]) -> None:
+    """Draw the milliseconds over the number of inputs, log-log."""
+    figure = Figure(figsize=(6.0, 4.0), layout="constrained")
+    axes = FigureCanvasAgg(figure).figure.add_subplot()
+    for name in ("one_thread", "default_threads"):
+        medians = {d: times["median"] for d, times in gradient[name]["ms"].items()}
+        axes.plot(list(medians), list(medians.values()), "o-", label=f"gradopt, {gradient[name]['threads']} thread(s)")
+    axes.plot(peer["inputs"], peer["jenn_ms"]["median"], "s", color="black", label="jenn, 1 thread")
+    axes.set(xscale="log", yscale="log", xlabel="inputs", ylabel="loss and gradient, ms")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+    axes.set_xticks(list(gradient["one_thread"]["ms"]), minor=False)
+    axes.set_yticks([2, 5, 10, 20, 50, 100], minor=False)
+    axes.minorticks_off()
+    axes.legend()
+    figure.savefig(path, dpi=150)
+
+
+def show(console: Console, result: dict[str, Any]) -> None:
+    """Print the table."""
+    gradient, peer, component = result["gradient"], result["against_jenn"], result["component"]
+    table = Table("milliseconds or ratio", "median", "min", "max")
+    for of in (gradient["one_thread"], gradient["default_threads"]):
+        label = f"loss and gradient, {of['threads']} thread(s)"
+        for d, times in of["ms"].items():
+            table.add_row(f"{label}, {d} inputs", *(f"{times[f]:.3g}" for f in ("median", "min", "max")))
+        table.add_row(f"{label}, 128 / 16 inputs", f"{of['ratio_128_to_16']:.3g}")
+    titled = {f"{peer['inputs']} inputs, 1 thread": peer, "run_model and compute_totals": component}
+    rows = {f"{t}: {name}": of for t, part in titled.items() for name, of in part.items() if isinstance(of, dict)}
+    for label, values in rows.items():
+        table.add_row(label, *(f"{values[f]:.3g}" for f in ("median", "min", "max")))
+    console.print(table)
+
+
+def main() -> None:
+    """Run all parts."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("results/training_cost"), help="folder of the result")
+    parser.add_argument("--quick", action="store_true", help="few repeats, to see that it runs")
+    options = parser.parse_args()
+    quick: bool = options.quick
+    load, threads = os.getloadavg(), torch.get_num_threads()
+    inputs, repeats = ((16, 128), 2) if quick else ((2, 4, 8, 16, 32, 64, 128), 50)
+    default_threads = gradient_cost(inputs, repeats, threads)
+    gradient = {"one_thread": gradient_cost(inputs, repeats, 1), "default_threads": default_threads}
+    result: dict[str, Any] = {
+        "setup": {"samples": SAMPLES, "hidden_sizes": HIDDEN, "outputs": 1, "dtype": "float64"},
+        "quick": quick,
+        "machine": {"platform": platform.platform(), "cpus": os.cpu_count(), "torch_threads": threads, "load": load},
+        "jenn_version": jenn.__version__,
+        "gradient": gradient,
+        "against_jenn": against_jenn(turns=1 if quick else 20, many=12),
+        "component": component_cost(blocks=2 if quick else 25, size=5 if quick else 100),
+    }
+    write_result(options.out / "result.json", result)
+    draw(options.out / "gradient.png", result["gradient"], result["against_jenn"])
+    show(Console(width=120), result)
+
+
+if __name__ == "__main__":
+    if os.environ.get("OPENBLAS_NUM_THREADS") != "1":  # NumPy, so jenn, reads it once, when it is imported
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "OPENBLAS_NUM_THREADS": "1"})
+    main()

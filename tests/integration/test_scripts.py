@@ -1,0 +1,60 @@
+"""Every script runs from the repository's root and writes the figures it promises."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ERRORS = ("nrmse_values", "nrmse_partials_worse", "nrmse_partials_pooled", "seconds")
+ACCURACY = [
+    *(
+        f"small_design.{kind}.{figure}.{of}"
+        for kind in ("JENN", "MLP")
+        for figure in ERRORS
+        for of in ("median", "worst")
+    ),
+    *(f"small_design.activations.{name}.{ERRORS[0]}" for name in ("sigmoid", "silu", "softplus", "sin")),
+    *(
+        f"demonstration.models.{name}.{figure}"
+        for name in ("MLP", "JENN", "JENN polished", "jenn", "jenn polished")
+        for figure in (*ERRORS, "true_f", "distance")
+    ),
+    "demonstration.seconds_ratio",
+]
+COST = [
+    *(f"gradient.{threads}_{of}" for threads in ("one_thread.ratio", "default_threads.ratio") for of in ("128_to_16",)),
+    *(f"gradient.{threads}.ms.{d}.median" for threads in ("one_thread", "default_threads") for d in (16, 128)),
+    *(f"against_jenn.{figure}.{of}" for figure in ("gradopt_ms", "ratio") for of in ("median", "min", "max")),
+    *(f"component.{figure}.median" for figure in ("surrogate_ms", "numpy_ms", "ratio")),
+]
+
+
+def figure(result: dict[str, Any], path: str) -> float:
+    found: Any = result
+    for key in path.split("."):
+        found = found[key]
+    return float(found)
+
+
+@pytest.mark.parametrize(
+    ("script", "figures", "files"),
+    [("training_accuracy", ACCURACY, []), ("training_cost", COST, ["gradient.png"])],
+)
+def test_script_writes_its_figures(script: str, figures: list[str], files: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, f"scripts/{script}.py", "--quick", "--out", str(tmp_path)]
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["quick"] and result["versions"]["torch"] and "commit" in result
+    numbers = {name: figure(result, name) for name in figures}
+    assert all(math.isfinite(number) and number > 0.0 for number in numbers.values()), numbers
+    assert {entry.name for entry in tmp_path.iterdir()} == {"result.json", *files}
+    assert "ratio" in done.stdout or "seconds" in done.stdout, "no table printed"
