@@ -10,7 +10,7 @@ from rich.console import Console
 
 from cases.airfoil import case as airfoil
 from cases.one_shot import run_one_shot, run_reference
-from cases.outcome import summary_table, write_outcome
+from cases.outcome import stages_table, summary_table, write_outcome
 from cases.rosenbrock import case as rosenbrock
 from gradopt.errors import GradoptError
 
@@ -68,6 +68,8 @@ def main(argv: list[str] | None = None) -> int:
         Console(stderr=True).print("stopped; nothing in the folder was left half-written")
         return 130
     console.print(summary_table(result, reference))
+    if len(result.stages) > 1:
+        console.print(stages_table(result))
     console.print(f"Written to {folder}: result.json, surrogates, {', '.join(picture.name for picture in pictures)}")
     return 0
 

@@ -19,35 +19,50 @@ from gradopt.surrogates.fitted import Surrogate
 def summary_table(result: OneShot, reference: Reference | None) -> Table:
     """Return the table of a run: start, surrogate optima, the truth there."""
     case = result.case
-    table = Table(title=f"{case.name}: {case.title}")
-    table.add_column("response")
-    table.add_column("wanted")
-    table.add_column("truth at start", justify="right")
-    for stage in result.stages:
-        table.add_column(f"{stage.stage.label} optimum", justify="right")
-        table.add_column("truth there", justify="right", style="bold")
+    answer = result.answer
+    table = Table(title=f"{case.name}: {case.title}", caption=_caption(result, reference), caption_justify="left")
+    columns = {
+        "start (truth)": result.start,
+        f"optimum on {answer.stage.label}": answer.predicted,
+        "truth there": answer.true,
+    }
     if reference:
-        table.add_column("SLSQP on the truth", justify="right")
+        columns["SLSQP on truth"] = reference.responses
+    table.add_column("response", no_wrap=True)
+    table.add_column("wanted", no_wrap=True)
+    for label in columns:
+        table.add_column(label, justify="right", style="bold" if label == "truth there" else None)
     for response in case.responses:
         bounds = np.broadcast_to(response.bound, result.start[response.name].shape)
         for k, bound in enumerate(bounds):
             sign = {"equals": "=", "lower": ">=", "upper": "<="}.get(response.kind)
-            cells = [result.start[response.name][k]]
-            for stage in result.stages:
-                cells += [stage.predicted[response.name][k], stage.true[response.name][k]]
-            if reference:
-                cells.append(reference.responses[response.name][k])
-            name = response.name if len(bounds) == 1 else f"{response.name}[{k}]"
-            table.add_row(name, f"{sign} {bound:g}" if sign else "least", *(f"{cell:.6g}" for cell in cells))
-    table.caption = _caption(result, reference)
+            name = response.name if len(bounds) == 1 else f"{response.name}\\[{k}]"
+            cells = [f"{values[response.name][k]:.5g}" for values in columns.values()]
+            table.add_row(name, f"{sign} {bound:g}" if sign else "least", *cells)
+    return table
+
+
+def stages_table(result: OneShot) -> Table:
+    """Return a table of the stages of a run: what each training brought."""
+    objective = result.case.responses[0].name
+    table = Table(title="each training")
+    for label in ("training", "seconds", f"predicted {objective}", f"true {objective}", "true violation"):
+        table.add_column(label, justify="left" if label == "training" else "right", no_wrap=True)
+    if result.case.optimum is not None:
+        table.add_column("off optimum", justify="right")
+    for stage in result.stages:
+        worst = max(violation(response, stage) for response in result.case.responses)
+        cells = [stage.fit_seconds, stage.predicted[objective][0], stage.true[objective][0], worst]
+        if result.case.optimum is not None:
+            cells.append(float(np.linalg.norm(stage.x - result.case.optimum)))
+        table.add_row(stage.stage.label, *(f"{cell:.3g}" for cell in cells))
     return table
 
 
 def _caption(result: OneShot, reference: Reference | None) -> str:
-    fits = ", ".join(f"{s.stage.label} {s.fit_seconds:.1f} s" for s in result.stages)
     lines = [
-        f"{result.truth_evaluations} truth evaluations for the answer ({result.failures} failed), "
-        f"{result.held_out.n} more to check the surrogate; {result.seconds:.1f} s (training: {fits})"
+        f"{result.truth_evaluations} truth evaluations for the answer ({result.failures} of them failed), "
+        f"{result.held_out.n} more to check the surrogate; {result.seconds:.1f} s"
     ]
     for stage in result.stages:
         if not stage.success:
@@ -162,7 +177,7 @@ def _draw_parity(result: OneShot, folder: Path) -> None:
         y,
         held_out.partials * steps,
         dydx * steps,
-        f"{result.case.name}: {result.answer.stage.label} on {held_out.n} held-out points, {result.data.n} for training",
+        f"{result.case.name}: {result.answer.stage.label} on {held_out.n} held-out points",
     )
 
 

@@ -19,7 +19,7 @@ def draw(result: OneShot, folder: Path, shape: KulfanShape, stations: Sequence[f
     answer = result.answer
     n = WEIGHTS_PER_SIDE
     optimum = replace(shape, upper_weights=answer.x[:n], lower_weights=answer.x[n:-1])
-    figure = new_figure(9.0, 3.8)
+    figure = new_figure(9.0, 2.9)
     axis = figure.subplots()
     for station in stations:
         axis.axvline(station, color="lightgray", linewidth=0.8, zorder=0)

@@ -11,7 +11,7 @@ from cases.rosenbrock.function import rosenbrock
 from gradopt.report.plots import LIMIT, MODEL, new_figure
 
 if TYPE_CHECKING:
-    from cases.one_shot import OneShot
+    from cases.one_shot import OneShot, StageResult
 
 _LEVELS = np.array([0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0])
 
@@ -23,7 +23,8 @@ def draw(result: OneShot, folder: Path) -> None:
     axis_values = np.linspace(-2.0, 2.0, 121)
     grid = np.stack(np.meshgrid(axis_values, axis_values), axis=-1)
     points = grid.reshape(-1, 2)
-    pictures = [("truth", np.array([rosenbrock(point)[0][0] for point in points]), None)]
+    truth = np.array([rosenbrock(point)[0][0] for point in points])
+    pictures: list[tuple[str, np.ndarray, StageResult | None]] = [("truth", truth, None)]
     for stage in result.stages:
         pictures.append((stage.stage.label, stage.surrogates[0].predict(points)[:, 0], stage))
     figure = new_figure(4.2 * len(pictures), 4.6)
@@ -32,7 +33,8 @@ def draw(result: OneShot, folder: Path) -> None:
     )
     for axis, (label, values, stage) in zip(figure.subplots(1, len(pictures)), pictures, strict=True):
         surface = np.maximum(values, 1e-3).reshape(grid.shape[:2])
-        axis.contourf(grid[..., 0], grid[..., 1], np.log10(surface), levels=np.log10([1e-3, *_LEVELS]), cmap="Greys")
+        levels = np.log10([1e-3, *_LEVELS, 1e4])
+        filled = axis.contourf(grid[..., 0], grid[..., 1], np.log10(surface), levels=levels, cmap="Greys", alpha=0.6)
         axis.contour(grid[..., 0], grid[..., 1], surface, levels=_LEVELS, colors="gray", linewidths=0.4)
         title = label
         if stage is None:
@@ -44,4 +46,5 @@ def draw(result: OneShot, folder: Path) -> None:
             title += f": ({stage.x[0]:.3f}, {stage.x[1]:.3f})\ntrue f = {stage.true['f'][0]:.2g}"
         axis.plot(1.0, 1.0, "*", color="black", markersize=9)
         axis.set(title=title, xlabel="x[0]", ylabel="x[1]", aspect="equal", xlim=(-2, 2), ylim=(-2, 2))
+    figure.colorbar(filled, ax=figure.axes, label="log10 f", shrink=0.8)
     figure.savefig(folder / "contours.png", dpi=120)

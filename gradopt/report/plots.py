@@ -46,7 +46,12 @@ def predicted_against_true(
     axes = figure.subplots(2, m, squeeze=False)
     for k, name in enumerate(names):
         _parity(axes[0, k], y[:, k], y_predicted[:, k], name)
-        _parity(axes[1, k], slopes[:, k].ravel(), slopes_predicted[:, k].ravel(), f"partials of {name}, per input std")
+        _parity(
+            axes[1, k],
+            slopes[:, k].ravel(),
+            slopes_predicted[:, k].ravel(),
+            f"partials of {name}\nper std of the input",
+        )
     figure.savefig(path, dpi=120)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
 from numbers import Integral, Real
@@ -43,16 +42,16 @@ class _NetworkConfiguration(ABC):
 
     def __post_init__(self) -> None:
         """Check the fields."""
-        sizes = (self.hidden_sizes,) if not isinstance(self.hidden_sizes, Iterable) else tuple(self.hidden_sizes)
+        sizes = tuple(np.atleast_1d(self.hidden_sizes).tolist())  # one number is one layer
         Network((1, *sizes, 1), self.activation)
-        object.__setattr__(self, "hidden_sizes", tuple(int(size) for size in sizes))
+        object.__setattr__(self, "hidden_sizes", sizes)
         check_solver(self.solver)
         if not (isinstance(self.alpha, Real) and isfinite(self.alpha) and self.alpha >= 0.0):
             raise InputError(explain("alpha", "be a number of at least 0", self.alpha, "The default suits most data."))
         object.__setattr__(self, "alpha", float(self.alpha))
         for name, least in (("starts", 1), ("seed", 0)):
             value = getattr(self, name)
-            if not isinstance(value, Integral) or value < least:
+            if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
                 remedy = "The default suits most data."
                 raise InputError(explain(name, f"be a whole number of at least {least}", repr(value), remedy))
             object.__setattr__(self, name, int(value))
@@ -177,7 +176,7 @@ class MLP(_NetworkConfiguration):
 def _check_device(device: str) -> None:
     try:
         available = torch.device(device).type != "cuda" or torch.cuda.is_available()
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         available = False
     if not available:
         raise InputError(explain("device", "be a torch device of this machine", repr(device), "Use 'cpu'."))

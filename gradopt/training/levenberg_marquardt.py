@@ -37,7 +37,7 @@ class LevenbergMarquardt:
 
     max_iterations: int = 500
     time_limit: float | None = None
-    tolerance: float = 1e-8
+    tolerance: float = 1e-3
     damping: float = 1e-3
     memory_limit: int = 2**30
 

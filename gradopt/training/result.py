@@ -14,7 +14,7 @@ from torch import Tensor
 class Status(Enum):
     """Why a fit stopped; the value says it in words, with the remedy."""
 
-    CONVERGED = "The loss is at a minimum: its gradient, or every further decrease, is negligible."
+    CONVERGED = "The loss stopped falling: its gradient vanished, or the last steps gained less than the tolerance."
     ITERATION_LIMIT = (
         "The iteration limit was reached while the loss still fell. If held-out errors are too large, "
         "raise the solver's limit or continue with `warm_start`."

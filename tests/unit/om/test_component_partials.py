@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +12,6 @@ from openmdao.utils.assert_utils import (
     assert_check_partials,
     assert_check_totals,
     assert_no_approx_partials,
-    assert_sparsity_matches_fd,
 )
 from scipy.linalg import block_diag
 
@@ -107,14 +105,6 @@ def test_several_points_have_the_partials_of_each_on_the_diagonal(
     for (of, wrt), total in totals.items():
         expected = block_diag(*dydx[:, of_slices[of], wrt_slices[wrt]])
         np.testing.assert_allclose(total, expected, rtol=1e-14, atol=1e-14)
-
-
-@pytest.mark.parametrize("direction", ["fwd", "rev"])
-def test_declared_sparsity_is_that_of_the_function(fitted: Fitted, ready: Ready, direction: str) -> None:
-    comp = SurrogateComp(fitted(**CASES["several"]), vec_size=5)
-    problem = ready(comp)
-    problem.run_model()
-    assert_sparsity_matches_fd(comp, direction=direction, outstream=io.StringIO())
 
 
 def test_only_the_diagonal_blocks_are_declared(fitted: Fitted, ready: Ready) -> None:
