@@ -16,6 +16,7 @@ from gradopt.errors import GradoptError as GradoptError
 from gradopt.errors import InputError as InputError
 from gradopt.errors import MissingExtraError as MissingExtraError
 from gradopt.errors import ShapeError as ShapeError
+from gradopt.om.component import SurrogateComp as SurrogateComp
 from gradopt.surrogates.files import load as load
 from gradopt.surrogates.fitted import FitInterrupted as FitInterrupted
 from gradopt.surrogates.fitted import Surrogate as Surrogate

@@ -31,19 +31,19 @@ def draw(result: OneShot, folder: Path) -> None:
     figure.suptitle(
         f"Rosenbrock: {result.data.n} training points (dots), SLSQP from the square to the circle; star: (1, 1)"
     )
-    for axis, (label, values, stage) in zip(figure.subplots(1, len(pictures)), pictures, strict=True):
+    for axis, (label, values, shown) in zip(figure.subplots(1, len(pictures)), pictures, strict=True):
         surface = np.maximum(values, 1e-3).reshape(grid.shape[:2])
         levels = np.log10([1e-3, *_LEVELS, 1e4])
         filled = axis.contourf(grid[..., 0], grid[..., 1], np.log10(surface), levels=levels, cmap="Greys", alpha=0.6)
         axis.contour(grid[..., 0], grid[..., 1], surface, levels=_LEVELS, colors="gray", linewidths=0.4)
         title = label
-        if stage is None:
+        if shown is None:
             axis.plot(*result.data.x.T, ".", color=MODEL, markersize=2)
         else:
-            axis.plot(*stage.path.T, "-", color=LIMIT, linewidth=1.2)
-            axis.plot(*stage.path[0], "s", color=LIMIT)
-            axis.plot(*stage.x, "o", color=LIMIT, markerfacecolor="none", markersize=9, markeredgewidth=2)
-            title += f": ({stage.x[0]:.3f}, {stage.x[1]:.3f})\ntrue f = {stage.true['f'][0]:.2g}"
+            axis.plot(*shown.path.T, "-", color=LIMIT, linewidth=1.2)
+            axis.plot(*shown.path[0], "s", color=LIMIT)
+            axis.plot(*shown.x, "o", color=LIMIT, markerfacecolor="none", markersize=9, markeredgewidth=2)
+            title += f": ({shown.x[0]:.3f}, {shown.x[1]:.3f})\ntrue f = {shown.true['f'][0]:.2g}"
         axis.plot(1.0, 1.0, "*", color="black", markersize=9)
         axis.set(title=title, xlabel="x[0]", ylabel="x[1]", aspect="equal", xlim=(-2, 2), ylim=(-2, 2))
     figure.colorbar(filled, ax=figure.axes, label="log10 f", shrink=0.8)

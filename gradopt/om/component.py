@@ -139,7 +139,7 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
         """Apply the option `extrapolate`: the points to ask, and which inputs were outside."""
         low, high = self._surrogate.lower, self._surrogate.upper
         slack = _ROUNDING * np.where(high > low, high - low, np.maximum(np.abs(low), 1.0))
-        outside = (x.real < low - slack) | (x.real > high + slack)
+        outside = ~((x.real >= low - slack) & (x.real <= high + slack))  # so that NaN is outside
         mode = self.options["extrapolate"]
         if mode == "allow" or not outside.any():
             return x, outside

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gradopt.data.arrays import as_floats, check_finite, check_matrix
 from gradopt.data.dataset import Dataset
-from gradopt.data.scaling import Scaling, check_input_domain
+from gradopt.data.scaling import Scaling, check_input_domain, column_transforms
 from gradopt.data.variables import Variable, column_bounds, column_names
 from gradopt.errors import InputError, explain
 from gradopt.networks.jacobian import Trace, trace
@@ -285,19 +285,20 @@ class Surrogate:
 
 
 def domain(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Where a surrogate of some data may be asked: the bounds of the variables, where there are none those of the data.
+    """Where a surrogate of some data may be asked.
 
     Args:
         data: The training data.
 
     Returns:
-        Lower and upper edges, each (d,), physical.
+        Lower and upper edges, each (d,), physical: the bounds of the variables; those of the data where there are
+        none, or where a transform has no value at the bound.
     """
     low, high = column_bounds(data.input_variables)
-    return (
-        np.where(np.isfinite(low), low, data.x.min(axis=0)),
-        np.where(np.isfinite(high), high, data.x.max(axis=0)),
-    )
+    transforms = np.array(column_transforms(data.input_variables))
+    use_low = np.isfinite(low) & ((transforms == None) | (low > 0.0))  # noqa: E711 (elementwise)
+    use_high = np.isfinite(high) & ((transforms != "logit") | (high < 1.0))
+    return np.where(use_low, low, data.x.min(axis=0)), np.where(use_high, high, data.x.max(axis=0))
 
 
 def finished(surrogate: Surrogate) -> Surrogate:

@@ -61,7 +61,7 @@ def interrupt_at(iteration: int, starts: int = 1) -> Callback:
         ({"hidden_sizes": (2.5,)}, r"`hidden_sizes` .* got \(2.5,\)"),
         ({"hidden_sizes": 2.5}, r"`hidden_sizes` must hold whole numbers of at least 1, got \(2.5,\)"),
         ({"hidden_sizes": None}, r"`hidden_sizes` .* got \(None,\)"),
-        ({"hidden_sizes": "ab"}, r"`hidden_sizes` .* got \('a', 'b'\)"),
+        ({"hidden_sizes": "ab"}, r"`hidden_sizes` .* got \('ab',\)"),
         ({"activation": ["tanh"]}, r"`activation` must be one of .* got \['tanh'\]"),
         ({"beta": -1.0}, r"`beta` must be finite and not negative, got -1\.0\. A weight of 0 leaves"),
         ({"beta": [[1.0], [-2.0]]}, r"`beta` must be finite and not negative, got -2\.0"),

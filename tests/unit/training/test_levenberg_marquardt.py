@@ -123,7 +123,7 @@ def test_loss_falls_at_every_iteration(taught: Taught) -> None:
 
 def test_minimum_of_noisy_data_has_no_gradient(taught: Taught) -> None:
     problem, teacher = taught(samples=30, noise=0.3, alpha=1e-2)
-    result = LevenbergMarquardt().solve(problem, moved(teacher, 0.1))
+    result = LevenbergMarquardt(tolerance=1e-8).solve(problem, moved(teacher, 0.1))
     gradient = problem.loss_and_gradient(result.theta)[1]
     assert result.status is Status.CONVERGED
     assert float(gradient.norm()) < 1e-4 * float(problem.loss_and_gradient(moved(teacher, 0.1))[1].norm())
@@ -181,7 +181,7 @@ def test_jacobian_that_overflows_ends_the_run(taught: Taught) -> None:
 @pytest.mark.parametrize("spoiler", [0.5, 1e-7])
 def test_negligible_decreases_count_only_in_a_row(taught: Taught, spoiler: float) -> None:
     losses = 1.0 - np.cumsum([0.0, *[1e-10] * 9, spoiler, *[1e-10] * 10, 1e-10])
-    result = LevenbergMarquardt().solve(*scripted(taught, list(losses)))
+    result = LevenbergMarquardt(tolerance=1e-8).solve(*scripted(taught, list(losses)))
     assert (result.status, result.iterations) == (Status.CONVERGED, 20)
 
 
