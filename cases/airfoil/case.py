@@ -24,7 +24,7 @@ STATIONS = (0.1, 0.3, 0.5, 0.7, 0.9)
 THICKNESS = (0.07, 0.115, 0.10, 0.06, 0.015)
 
 _PROBE_ALPHA = 2.0  # degrees; one evaluation here tells lift and lift slope of the start
-_WEIGHT_REACH, _ALPHA_REACH = 0.07, 3.0  # of the design variables about the start, chord fractions and degrees
+_WEIGHT_REACH, _ALPHA_REACH = 0.06, 3.0  # of the design variables about the start, chord fractions and degrees
 _ALPHA_SPREAD = 1.0  # degrees about the angle where a sample should have the lift wanted
 _MARGIN = 1.4  # the samples reach further, so that the corners of the design space are interpolated
 _LIMIT_REACH = 0.25  # of the weights in the true problem: shapes that NeuralFoil still knows
@@ -125,7 +125,7 @@ def airfoil_case(
         design=design,
         samples=30 if quick else 129,
         held_out=5 if quick else 20,
-        stages=(Stage("JENN", JENN((20,), alpha=1e-2, solver=solver, starts=1)),),
+        stages=(Stage("JENN", JENN((20,), alpha=1e-2, solver=solver, starts=1 if quick else 3)),),
         exact=lambda: {
             "geometry": ThicknessComp(stations=STATIONS, trailing_edge_thickness=shape.trailing_edge_thickness)
         },

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field, fields
-from math import isfinite
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -22,6 +20,7 @@ from gradopt.surrogates.fitting import check_trainable, fit_network
 from gradopt.training.adam import Adam
 from gradopt.training.lbfgs import LBFGS
 from gradopt.training.levenberg_marquardt import LevenbergMarquardt
+from gradopt.training.options import number, whole
 from gradopt.training.result import Callback
 from gradopt.training.solvers import Solver, check_solver
 
@@ -46,15 +45,9 @@ class _NetworkConfiguration(ABC):
         Network((1, *sizes, 1), self.activation)
         object.__setattr__(self, "hidden_sizes", sizes)
         check_solver(self.solver)
-        if not (isinstance(self.alpha, Real) and isfinite(self.alpha) and self.alpha >= 0.0):
-            raise InputError(explain("alpha", "be a number of at least 0", self.alpha, "The default suits most data."))
-        object.__setattr__(self, "alpha", float(self.alpha))
-        for name, least in (("starts", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
-                remedy = "The default suits most data."
-                raise InputError(explain(name, f"be a whole number of at least {least}", repr(value), remedy))
-            object.__setattr__(self, name, int(value))
+        object.__setattr__(self, "alpha", number("alpha", self.alpha))
+        object.__setattr__(self, "starts", whole("starts", self.starts, 1))
+        object.__setattr__(self, "seed", whole("seed", self.seed, 0))
         if self.dtype not in ("float64", "float32"):
             remedy = "float64 is the reference."
             raise InputError(explain("dtype", "be 'float64' or 'float32'", repr(self.dtype), remedy))

@@ -12,7 +12,7 @@ _REMEDY = "The default suits most data."
 
 def whole(name: str, value: object, least: int) -> int:
     """Return a whole number of at least `least` as an int, or raise `InputError`."""
-    if not isinstance(value, Integral) or value < least:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
         raise InputError(explain(name, f"be a whole number of at least {least}", repr(value), _REMEDY))
     return int(value)
 
