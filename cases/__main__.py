@@ -6,7 +6,9 @@ import argparse
 import sys
 from pathlib import Path
 
+import openmdao.api as om
 from rich.console import Console
+from rich.markup import escape
 
 from cases.airfoil import case as airfoil
 from cases.one_shot import run_one_shot, run_reference
@@ -27,11 +29,19 @@ def build_parser() -> argparse.ArgumentParser:
     for name, module in CASES.items():
         case = names.add_parser(name, help=module.TITLE, description=module.TITLE)
         case.add_argument("--out", type=Path, help="folder for results (default results/NAME)")
-        case.add_argument("--seed", type=int, default=0, help="seed of the design of experiments (default 0)")
+        case.add_argument("--seed", type=whole_number, default=0, help="seed of the design of experiments (default 0)")
         case.add_argument("--quick", action="store_true", help="tiny budget: shows that it runs, not what it can")
         case.add_argument("--reference", action="store_true", help="also run SLSQP on the truth itself and compare")
         module.add_arguments(case)
     return parser
+
+
+def whole_number(text: str) -> int:
+    """Read a number that is not negative from the command line."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"must not be negative, got {number}")
+    return number
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -61,8 +71,8 @@ def main(argv: list[str] | None = None) -> int:
                 reference = run_reference(case)
             status.update("writing")
             pictures = write_outcome(result, reference, folder)
-    except (GradoptError, OSError) as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {error}", highlight=False, markup=True)
+    except (GradoptError, OSError, om.AnalysisError) as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; nothing in the folder was left half-written")
@@ -70,7 +80,8 @@ def main(argv: list[str] | None = None) -> int:
     console.print(summary_table(result, reference))
     if len(result.stages) > 1:
         console.print(stages_table(result))
-    console.print(f"Written to {folder}: result.json, surrogates, {', '.join(picture.name for picture in pictures)}")
+    names = ", ".join(picture.name for picture in pictures)
+    console.print(f"Written to {escape(str(folder))}: result.json, surrogates, {names}")
     return 0
 
 

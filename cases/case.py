@@ -82,8 +82,9 @@ class Case:
         stages: The training; the last stage's optimum is the answer.
         exact: Makes the cheap subsystems that stay exact, by name.
         separate: Whether each output gets a network of its own.
+        probes: Truth evaluations already spent on laying out the case.
         optimum: Known optimum x (d,) of the truth, or None.
-        draw: Draws the pictures that only this case has into a folder.
+        draw: Draws the pictures that only this case has into a folder and returns them.
         settings: What `result.json` should tell of the problem.
     """
 
@@ -104,6 +105,7 @@ class Case:
     stages: Sequence[Stage]
     exact: Callable[[], dict[str, Any]] = dict
     separate: bool = False
+    probes: int = 0
     optimum: np.ndarray | None = None
-    draw: Callable[[OneShot, Path], None] = lambda result, folder: None
+    draw: Callable[[OneShot, Path], list[Path]] = lambda result, folder: []
     settings: dict[str, Any] = field(default_factory=dict)

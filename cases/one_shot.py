@@ -81,8 +81,8 @@ class OneShot:
 
     @property
     def truth_evaluations(self) -> int:
-        """Truth evaluations that the answer cost: the design of experiments, failures among it, and the check of x."""
-        return self.data.n + self.failures + 1
+        """Truth evaluations that the answer cost: probes, the design of experiments with its failures, and x."""
+        return self.case.probes + self.data.n + self.failures + 1
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,8 @@ def run_one_shot(case: Case, seed: int, folder: Path, report: Report) -> OneShot
     points = np.concatenate([case.start[None], case.design(case.samples - 1, seed)])
     data, failures = _evaluate(case, points, "training", report)
     held_out, _ = _evaluate(case, case.design(case.held_out, seed + 1_000_003), "held-out", report)
-    start = _true_responses(case, case.start)
+    known = (data.x[0], data.y[0], data.partials[0])  # the start, unless the truth failed there
+    start = _true_responses(case, case.start, known)
     stages: list[StageResult] = []
     for stage in case.stages:
         clock = time.perf_counter()
@@ -197,8 +198,10 @@ def _optimize(
     )
 
 
-def _true_responses(case: Case, x: np.ndarray) -> dict[str, np.ndarray]:
-    problem = build_problem(case, [TruthComp(case)], case.limits)
+def _true_responses(
+    case: Case, x: np.ndarray, known: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+) -> dict[str, np.ndarray]:
+    problem = build_problem(case, [TruthComp(case, known)], case.limits)
     set_design(problem, case, x)
     problem.run_model()
     return get_responses(problem, case)

@@ -14,6 +14,7 @@ from gradopt.data.dataset import Dataset
 from gradopt.data.variables import column_names
 from gradopt.report.plots import optimizer_history, predicted_against_true
 from gradopt.surrogates.fitted import Surrogate
+from gradopt.surrogates.polish import Polish
 
 
 def summary_table(result: OneShot, reference: Reference | None) -> Table:
@@ -37,7 +38,7 @@ def summary_table(result: OneShot, reference: Reference | None) -> Table:
         for k, bound in enumerate(bounds):
             sign = {"equals": "=", "lower": ">=", "upper": "<="}.get(response.kind)
             name = response.name if len(bounds) == 1 else f"{response.name}\\[{k}]"
-            cells = [f"{values[response.name][k]:.5g}" for values in columns.values()]
+            cells = [f"{values[response.name][k]:.4g}" for values in columns.values()]
             table.add_row(name, f"{sign} {bound:g}" if sign else "least", *cells)
     return table
 
@@ -89,7 +90,7 @@ def write_outcome(result: OneShot, reference: Reference | None, folder: Path) ->
         folder: Where to write.
 
     Returns:
-        The pictures.
+        The pictures that were drawn.
     """
     case, answer = result.case, result.answer
     write_result(
@@ -107,7 +108,7 @@ def write_outcome(result: OneShot, reference: Reference | None, folder: Path) ->
                         name: value if not isinstance(value, np.ndarray) else value.tolist()
                         for name, value in (stage.configuration.to_dict() if stage.configuration else {}).items()
                     }
-                    or {"polish": vars(stage.polish)}
+                    or {"polish": vars(stage.polish or Polish())}
                     for stage in case.stages
                 },
             },
@@ -130,18 +131,16 @@ def write_outcome(result: OneShot, reference: Reference | None, folder: Path) ->
     for index, surrogate in enumerate(answer.surrogates):
         name = surrogate.outputs[0].name if case.separate else f"{index}"
         surrogate.save(folder / f"surrogate_{name}.gradopt")
-    _draw_parity(result, folder)
-    _draw_history(case, answer, folder)
-    case.draw(result, folder)
-    return sorted(folder.glob("*.png"))
+    return [_draw_parity(result, folder), _draw_history(case, answer, folder), *case.draw(result, folder)]
 
 
 def _stage_record(stage: StageResult, held_out: Dataset) -> dict[str, object]:
     y, dydx = _predict(stage.surrogates, held_out)
-    value_error = np.sqrt(((y - held_out.y) ** 2).mean(axis=0)) / held_out.y.std(axis=0)
     steps = held_out.x.std(axis=0)
     slopes, predicted = held_out.partials * steps, dydx * steps
-    slope_error = np.sqrt(((predicted - slopes) ** 2).mean(axis=(0, 2))) / slopes.std(axis=(0, 2))
+    with np.errstate(divide="ignore", invalid="ignore"):  # an output that does not vary has no relative error: null
+        value_error = np.sqrt(((y - held_out.y) ** 2).mean(axis=0)) / held_out.y.std(axis=0)
+        slope_error = np.sqrt(((predicted - slopes) ** 2).mean(axis=(0, 2))) / slopes.std(axis=(0, 2))
     return {
         "label": stage.stage.label,
         "x": stage.x,
@@ -166,12 +165,13 @@ def _predict(surrogates: tuple[Surrogate, ...], data: Dataset) -> tuple[np.ndarr
     return np.concatenate([y for y, _ in pairs], axis=1), np.concatenate([dydx for _, dydx in pairs], axis=1)
 
 
-def _draw_parity(result: OneShot, folder: Path) -> None:
+def _draw_parity(result: OneShot, folder: Path) -> Path:
+    picture = folder / "predicted_against_true.png"
     held_out = result.held_out
     y, dydx = _predict(result.answer.surrogates, held_out)
     steps = held_out.x.std(axis=0)
     predicted_against_true(
-        folder / "predicted_against_true.png",
+        picture,
         column_names(held_out.output_variables),
         held_out.y,
         y,
@@ -179,13 +179,16 @@ def _draw_parity(result: OneShot, folder: Path) -> None:
         dydx * steps,
         f"{result.case.name}: {result.answer.stage.label} on {held_out.n} held-out points",
     )
+    return picture
 
 
-def _draw_history(case: Case, answer: StageResult, folder: Path) -> None:
+def _draw_history(case: Case, answer: StageResult, folder: Path) -> Path:
+    picture = folder / "history.png"
     bounds = {
         response.name: (response.kind, np.broadcast_to(response.bound, answer.true[response.name].shape).tolist())
         for response in case.responses
         if response.kind != "minimize"
     }
     title = f"{case.name}: SLSQP on {answer.stage.label}"
-    optimizer_history(folder / "history.png", answer.history, bounds, answer.true, title)
+    optimizer_history(picture, answer.history, bounds, answer.true, title)
+    return picture

@@ -123,13 +123,14 @@ def airfoil_case(
             Response("analysis_confidence", "lower", 0.90),
         ),
         design=design,
-        samples=30 if quick else 129,
+        samples=30 if quick else 128,
         held_out=5 if quick else 20,
         stages=(Stage("JENN", JENN((20,), alpha=1e-2, solver=solver, starts=1 if quick else 3)),),
         exact=lambda: {
             "geometry": ThicknessComp(stations=STATIONS, trailing_edge_thickness=shape.trailing_edge_thickness)
         },
         separate=True,
+        probes=1,
         draw=lambda result, folder: draw(result, folder, shape, STATIONS),
         settings={"airfoil": shape.name, "reynolds": reynolds, "lift": lift, "moment": moment, "quick": quick},
     )

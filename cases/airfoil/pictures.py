@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from cases.one_shot import OneShot
 
 
-def draw(result: OneShot, folder: Path, shape: KulfanShape, stations: Sequence[float]) -> None:
-    """Draw start and optimum on one chord into `shape.png`."""
+def draw(result: OneShot, folder: Path, shape: KulfanShape, stations: Sequence[float]) -> list[Path]:
+    """Draw start and optimum on one chord into `shape.png`, which is returned."""
     answer = result.answer
     n = WEIGHTS_PER_SIDE
     optimum = replace(shape, upper_weights=answer.x[:n], lower_weights=answer.x[n:-1])
@@ -34,4 +34,6 @@ def draw(result: OneShot, folder: Path, shape: KulfanShape, stations: Sequence[f
     axis.set(xlabel="x / chord", ylabel="y / chord", aspect="equal")
     axis.set_title("Airfoil before and after; gray lines: stations of the thickness limits")
     figure.legend(loc="outside lower center")
-    figure.savefig(folder / "shape.png", dpi=120)
+    picture = folder / "shape.png"
+    figure.savefig(picture, dpi=120)
+    return [picture]

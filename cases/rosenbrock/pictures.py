@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 _LEVELS = np.array([0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0])
 
 
-def draw(result: OneShot, folder: Path) -> None:
-    """Draw the contours of a two-dimensional run into `contours.png`; in other dimensions draw nothing."""
+def draw(result: OneShot, folder: Path) -> list[Path]:
+    """Draw the contours of a two-dimensional run into `contours.png` and return it; otherwise draw nothing."""
     if result.data.d != 2:
-        return
+        return []
     axis_values = np.linspace(-2.0, 2.0, 121)
     grid = np.stack(np.meshgrid(axis_values, axis_values), axis=-1)
     points = grid.reshape(-1, 2)
@@ -47,4 +47,6 @@ def draw(result: OneShot, folder: Path) -> None:
         axis.plot(1.0, 1.0, "*", color="black", markersize=9)
         axis.set(title=title, xlabel="x[0]", ylabel="x[1]", aspect="equal", xlim=(-2, 2), ylim=(-2, 2))
     figure.colorbar(filled, ax=figure.axes, label="log10 f", shrink=0.8)
-    figure.savefig(folder / "contours.png", dpi=120)
+    picture = folder / "contours.png"
+    figure.savefig(picture, dpi=120)
+    return [picture]
