@@ -30,6 +30,9 @@ def as_floats(argument: str, values: ArrayLike, allow_complex: bool = False) -> 
     except ValueError as ragged:
         remedy = "Give every row the same length."
         raise InputError(explain(argument, "be a regular array", "rows of different length", remedy)) from ragged
+    if np.ma.is_masked(values):
+        remedy = "Drop masked samples, or in `dydx` fill them: `values.filled(np.nan)`."
+        raise InputError(explain(argument, "not be masked", "a masked array", remedy))
     if np.iscomplexobj(array) and allow_complex:
         return np.array(array, dtype=np.complex128)
     if array.dtype.kind not in "fiub":

@@ -146,15 +146,23 @@ class Dataset:
 
         Returns:
             Dataset of those samples.
+
+        Raises:
+            InputError: If there is no such row, or none is kept.
         """
         rows = np.asarray(rows)
+        fits = rows.shape == (self.n,) if rows.dtype == bool else rows.ndim == 1 and rows.dtype.kind in "iu"
+        if not fits or not rows.size or (rows.dtype != bool and (rows.min() < -self.n or rows.max() >= self.n)):
+            remedy = f"Row numbers run from 0 to {self.n - 1}; at least one must be kept."
+            got = f"{rows.dtype} of shape {rows.shape}"
+            raise InputError(explain("rows", f"be row numbers, or a bool mask of shape ({self.n},)", got, remedy))
         return replace(self, x=self.x[rows], y=self.y[rows], dydx=self.partials[rows])
 
-    def select_outputs(self, names: Sequence[str]) -> Dataset:
+    def select_outputs(self, names: str | Sequence[str]) -> Dataset:
         """Keep some outputs, for instance to fit one surrogate each.
 
         Args:
-            names: Names of the output variables wanted, in the order wanted.
+            names: Names of the output variables wanted, in the order wanted; a single one may stand alone.
 
         Returns:
             Dataset of all samples with those outputs.
@@ -163,6 +171,8 @@ class Dataset:
             InputError: If there is no such output.
         """
         slices = column_slices(self.output_variables)
+        if isinstance(names, str):
+            names = [names]
         unknown = [name for name in names if name not in slices]
         if unknown or not names:
             remedy = "Check the spelling."
@@ -185,6 +195,7 @@ class Dataset:
         Raises:
             InputError: If the variables differ.
         """
+        check_dataset("other", other)
         for name, mine, theirs in (
             ("inputs", self.input_variables, other.input_variables),
             ("outputs", self.output_variables, other.output_variables),
@@ -244,3 +255,9 @@ class Dataset:
             dydx[rows[0]] = np.where(known > 0, total / np.maximum(known, 1), np.nan)
             keep[rows[1:]] = False
         return replace(self, x=self.x[keep], y=y[keep], dydx=dydx[keep])
+
+
+def check_dataset(argument: str, data: object) -> None:
+    """Raise `InputError` unless the argument is a `Dataset`."""
+    if not isinstance(data, Dataset):
+        raise InputError(explain(argument, "be a Dataset", type(data).__name__, "Build one: Dataset(x, y, dydx)."))

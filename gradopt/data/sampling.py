@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Integral
 
 import numpy as np
 from scipy.stats import qmc
 
-from gradopt.data.variables import Variable, column_bounds, column_names
+from gradopt.data.variables import Variable, as_variables, column_bounds, column_names
 from gradopt.errors import InputError, explain
 
 Seed = int | np.random.Generator
@@ -64,11 +65,14 @@ def full_factorial(inputs: Sequence[Variable], levels: int | Sequence[int]) -> n
         InputError: If a bound is missing, a level is below 2, or there is not one level for each column.
     """
     low, high = _finite_bounds(inputs, 1)
-    counts = [levels] * len(low) if isinstance(levels, int) else list(levels)
-    if len(counts) != len(low) or min(counts) < 2:
+    counts = list(levels) if isinstance(levels, Iterable) else [levels] * len(low)
+    if len(counts) != len(low) or not all(isinstance(count, Integral) and count >= 2 for count in counts):
         raise InputError(
             explain(
-                "levels", f"be a number of at least 2, or {len(low)} of them", levels, "Two levels are the corners."
+                "levels",
+                f"be a whole number of at least 2, or {len(low)} of them",
+                levels,
+                "Two levels are the corners.",
             )
         )
     axes: list[np.ndarray] = [np.linspace(a, b, count) for a, b, count in zip(low, high, counts, strict=True)]
@@ -76,8 +80,10 @@ def full_factorial(inputs: Sequence[Variable], levels: int | Sequence[int]) -> n
 
 
 def _finite_bounds(inputs: Sequence[Variable], n: int) -> tuple[np.ndarray, np.ndarray]:
-    if n < 1:
-        raise InputError(explain("n", "be at least 1", n, "A good first design has 2 to 5 points for each input."))
+    inputs = as_variables("inputs", inputs)
+    if not isinstance(n, Integral) or n < 1:
+        remedy = "A good first design has 2 to 5 points for each input."
+        raise InputError(explain("n", "be a whole number of at least 1", n, remedy))
     low, high = column_bounds(inputs)
     missing = [
         name for name, a, b in zip(column_names(inputs), low, high, strict=True) if not np.isfinite([a, b]).all()

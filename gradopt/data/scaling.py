@@ -21,6 +21,8 @@ from gradopt.errors import InputError, explain
 
 _LARGEST_EXPONENT = 700.0  # far outside any data; beyond it exp() would overflow and SLSQP meet infinity
 
+_CONSTANT = 1e-9  # relative standard deviation below which the differences have too few digits to learn from
+
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
@@ -41,6 +43,13 @@ class Scaling:
     output_scale: np.ndarray
     input_transforms: tuple[str | None, ...]
     output_transforms: tuple[str | None, ...]
+
+    def __post_init__(self) -> None:
+        """Freeze the arrays."""
+        for name in ("input_mean", "input_scale", "output_mean", "output_scale"):
+            array = np.array(getattr(self, name))
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
 
     @classmethod
     def of(cls, data: Dataset) -> Scaling:
@@ -73,9 +82,13 @@ class Scaling:
         """Which input columns are constant, bool (d,)."""
         return self.input_scale == 0.0
 
+    def transform_inputs(self, x: np.ndarray) -> np.ndarray:
+        """Apply the transforms, not the standardization, to inputs x (n, d)."""
+        return _forward(x, self.input_transforms)
+
     def scale_inputs(self, x: np.ndarray) -> np.ndarray:
         """Standardize inputs x (n, d); complex numbers pass."""
-        return (_forward(x, self.input_transforms) - self.input_mean) * _inverse(self.input_scale)
+        return (self.transform_inputs(x) - self.input_mean) * _inverse(self.input_scale)
 
     def scale_outputs(self, y: np.ndarray) -> np.ndarray:
         """Standardize outputs y (n, m)."""
@@ -144,10 +157,11 @@ def _check_domain(argument: str, values: np.ndarray, transforms: Sequence[str | 
 
 
 def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each column; the latter 0 where a column varies by rounding only."""
-    mean, scale = values.mean(axis=0), values.std(axis=0)
-    rounding = 8.0 * np.finfo(float).eps * np.abs(values).max(axis=0)
-    return mean, np.where(scale > rounding, scale, 0.0)
+    """Mean and standard deviation of each column; the latter 0 where a column hardly varies."""
+    largest = np.abs(values).max(axis=0)
+    relative = values / np.where(largest > 0.0, largest, 1.0)  # squares of 1e200 would overflow
+    scale = relative.std(axis=0)
+    return relative.mean(axis=0) * largest, np.where(scale > _CONSTANT, scale * largest, 0.0)
 
 
 def _inverse(scale: np.ndarray) -> np.ndarray:

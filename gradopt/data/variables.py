@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, isnan, prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from openmdao.utils.units import valid_units
 
+from gradopt.data.arrays import as_floats
 from gradopt.errors import InputError, ShapeError, explain
 
 TRANSFORMS = (None, "log", "logit")
@@ -38,9 +41,13 @@ class Variable:
 
     def __post_init__(self) -> None:
         """Check every field and flatten the bounds."""
-        if not isinstance(self.name, str) or not self.name:
-            raise InputError(explain("name", "be a non-empty string", repr(self.name), "Try Variable('x')."))
-        shape = (self.shape,) if isinstance(self.shape, int) else tuple(self.shape)
+        if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z_][\w:]*", self.name):
+            remedy = "OpenMDAO knows it by this name: letters, digits, underscores and colons. Try Variable('x')."
+            raise InputError(explain("name", "be a non-empty string that names a variable", repr(self.name), remedy))
+        if self.units is not None and not (isinstance(self.units, str) and valid_units(self.units)):
+            remedy = "Such as 'm/s', 'deg', 'kg*m**2', or None."
+            raise InputError(explain("units", "be units that OpenMDAO knows", repr(self.units), remedy))
+        shape = tuple(self.shape) if isinstance(self.shape, Iterable) else (self.shape,)
         if not shape or any(not isinstance(size, int | np.integer) or size < 1 for size in shape):
             raise InputError(
                 explain("shape", "hold positive whole numbers", self.shape, f"For a scalar {self.name!r} use (1,).")
@@ -57,6 +64,8 @@ class Variable:
             raise InputError(
                 explain("lower", f"be below `upper` for {self.name!r}", f"{self.lower} and {self.upper}", "Swap them?")
             )
+        if self.transform == "logit" and self.lower is not None and (low >= 1.0).any():
+            raise InputError(explain("lower", "be below 1 with transform 'logit'", self.lower, "Drop either."))
         if self.transform and self.lower is not None and (low < 0).any():
             raise InputError(
                 explain("lower", f"not be negative with transform {self.transform!r}", self.lower, "Drop either.")
@@ -72,7 +81,7 @@ class Variable:
         bound = getattr(self, side)
         if bound is None:
             return None
-        values = np.asarray(bound, dtype=float)
+        values = as_floats(side, bound)
         if values.size != 1 and values.shape not in (self.shape, (self.size,)):
             raise ShapeError(
                 explain(side, f"be a number or have shape {self.shape}", f"shape {values.shape}", f"See {self.name!r}.")
@@ -201,6 +210,29 @@ def unflatten(flat: np.ndarray, variables: Sequence[Variable]) -> dict[str, np.n
     return {v.name: flat[..., slices[v.name]].reshape(flat.shape[:-1] + v.shape) for v in variables}
 
 
+def as_variables(argument: str, variables: object) -> tuple[Variable, ...]:
+    """Check that an argument is a sequence of variables, at least one.
+
+    Args:
+        argument: Name of the argument, for messages.
+        variables: What came.
+
+    Returns:
+        The variables.
+
+    Raises:
+        InputError: If it is not.
+    """
+    if isinstance(variables, Iterable) and not isinstance(variables, str):
+        found = tuple(variables)
+        wrong = [variable for variable in found if not isinstance(variable, Variable)]
+        if found and not wrong:
+            return found
+        variables = wrong[0] if wrong else "none"
+    remedy = "Put them in a list: [Variable('x'), Variable('z')]; a single one too."
+    raise InputError(explain(argument, "be a sequence of Variable objects", repr(variables), remedy))
+
+
 def check_variables(
     argument: str, variables: Sequence[Variable] | None, columns: int, letter: str
 ) -> tuple[Variable, ...]:
@@ -221,9 +253,7 @@ def check_variables(
     """
     if variables is None:
         return (Variable(letter, shape=(columns,)),)
-    wrong = [variable for variable in variables if not isinstance(variable, Variable)]
-    if wrong:
-        raise InputError(explain(argument, "hold Variable objects", repr(wrong[0]), "Try [Variable('x')]."))
+    variables = as_variables(argument, variables)
     names = [variable.name for variable in variables]
     if len(set(names)) < len(names):
         raise InputError(explain(argument, "have different names", names, "Rename one."))

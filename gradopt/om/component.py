@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import openmdao.api as om
 
+from gradopt.data.scaling import check_input_domain
 from gradopt.data.variables import Variable, column_names, column_slices
 from gradopt.errors import InputError, explain
 from gradopt.surrogates.protocol import Evaluation, SupportsEvaluate
@@ -141,10 +142,14 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
         slack = _ROUNDING * np.where(high > low, high - low, np.maximum(np.abs(low), 1.0))
         outside = ~((x.real >= low - slack) & (x.real <= high + slack))  # so that NaN is outside
         mode = self.options["extrapolate"]
-        if mode == "allow" or not outside.any():
-            return x, outside
-        if mode == "clip":
+        if mode == "clip" and not np.isnan(x).any():
             return np.where(outside, np.clip(x.real, low, high), x), outside
+        if not outside.any():
+            return x, outside
+        if mode in ("allow", "warn"):
+            self._check_transforms(x)
+        if mode == "allow":
+            return x, outside
         point, column = (int(index) for index in np.argwhere(outside)[0])
         name = column_names(self._surrogate.inputs)[column]
         message = (
@@ -158,6 +163,13 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
             self._warned = True
             om.issue_warning(message, prefix=self.msginfo)
         return x, outside
+
+    def _check_transforms(self, x: np.ndarray) -> None:
+        """Raise `AnalysisError` where a transform has no value: no mode may answer with NaN."""
+        try:
+            check_input_domain(x, self._surrogate.inputs)
+        except InputError as impossible:
+            raise om.AnalysisError(f"{self.msginfo}: {impossible}") from impossible
 
 
 def _check_fitted(surrogate: object) -> None:

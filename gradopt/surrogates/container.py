@@ -14,7 +14,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from gradopt.errors import FileFormatError
+from gradopt.errors import FileFormatError, InputError, explain
 
 FORMAT = "gradopt.surrogate"
 SCHEMA_VERSION = 1
@@ -37,6 +37,9 @@ def write(path: str | Path, header: Mapping[str, Any], arrays: Mapping[str, np.n
         "header": text,
         "checksum": _checksum(text, contiguous),
     }
+    if not path.parent.is_dir():
+        remedy = f"Make it first: Path({str(path.parent)!r}).mkdir(parents=True)."
+        raise InputError(explain("path", "lie in an existing folder", repr(str(path)), remedy))
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -66,6 +69,8 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         FileFormatError: If the file is truncated, foreign, newer than this version, or was changed.
     """
     path = Path(path)
+    if path.is_dir():
+        raise InputError(explain("path", "be a file", f"the folder {str(path)!r}", "Name the file in it."))
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}

@@ -13,14 +13,14 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from gradopt.data.arrays import as_floats, check_finite, check_matrix
-from gradopt.data.dataset import Dataset
+from gradopt.data.dataset import Dataset, check_dataset
 from gradopt.data.scaling import Scaling, check_input_domain, column_transforms
 from gradopt.data.variables import Variable, column_bounds, column_names
 from gradopt.errors import InputError, explain
 from gradopt.networks.jacobian import Trace, trace
 from gradopt.networks.mlp import Network
 from gradopt.surrogates import container
-from gradopt.surrogates.fitting import check_trainable, fit_network
+from gradopt.surrogates.fitting import check_held, check_trainable, fit_network
 from gradopt.surrogates.polish import Polish
 from gradopt.surrogates.protocol import Configuration
 from gradopt.training.result import Callback, FitResult, Status
@@ -186,21 +186,33 @@ class Surrogate:
         Raises:
             InputError: If the data have other variables or no known partials.
         """
+        check_dataset("data", data)
         self.check_variables_of(data)
+        if polish is not None and not isinstance(polish, Polish):
+            remedy = "Pass an object, such as Polish(magnitude=100)."
+            raise InputError(explain("polish", "be a Polish or None", repr(polish), remedy))
         beta, gamma = self.configuration.data_weights(data)
         if not gamma.any():
             remedy = "This surrogate was fitted to values alone; fit a JENN to polish it."
             raise InputError(explain("data", "have partials that the surrogate is fitted to", "none", remedy))
-        gamma = gamma * (polish or Polish()).factors(data, self.scaling)
-        return self.refit(data, (beta, gamma), callback)
+        polish = polish or Polish()
+        gamma = gamma * polish.factors(data, self.scaling)
+        return self.refit(data, (beta, gamma), callback, notes=(f"Polished with {polish}.",))
 
-    def refit(self, data: Dataset, weights: tuple[np.ndarray, np.ndarray], callback: Callback | None) -> Surrogate:
+    def refit(
+        self,
+        data: Dataset,
+        weights: tuple[np.ndarray, np.ndarray],
+        callback: Callback | None,
+        notes: tuple[str, ...] = (),
+    ) -> Surrogate:
         """Continue training from the present parameters in the present scaling.
 
         Args:
             data: Samples of the same variables.
             weights: beta (n, m) and gamma (n, m, d).
             callback: See `gradopt.training.result.Callback`.
+            notes: Put before the notes of the fit result.
 
         Returns:
             The new surrogate; its domain covers the new data.
@@ -209,14 +221,15 @@ class Surrogate:
             FitInterrupted: On Ctrl-C, with the state so far.
         """
         check_trainable(data)
+        check_held(data, self.scaling)
         theta, result = fit_network(self.configuration, self.network, data, self.scaling, weights, self.theta, callback)
-        low, high = domain(data)
+        low, high = domain(data, self.scaling)
         surrogate = replace(
             self,
             theta=theta,
             lower=np.minimum(self.lower, low),
             upper=np.maximum(self.upper, high),
-            fit_result=result,
+            fit_result=replace(result, notes=notes + result.notes),
             data_digest=data.digest,
         )
         return finished(surrogate)
@@ -284,21 +297,26 @@ class Surrogate:
         return values
 
 
-def domain(data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+def domain(data: Dataset, scaling: Scaling) -> tuple[np.ndarray, np.ndarray]:
     """Where a surrogate of some data may be asked.
 
     Args:
         data: The training data.
+        scaling: Its scaling, which knows the columns that are held fixed.
 
     Returns:
         Lower and upper edges, each (d,), physical: the bounds of the variables; those of the data where there are
-        none, or where a transform has no value at the bound.
+        none, where a transform has no value at the bound, or where the column is held fixed.
     """
     low, high = column_bounds(data.input_variables)
     transforms = np.array(column_transforms(data.input_variables))
     use_low = np.isfinite(low) & ((transforms == None) | (low > 0.0))  # noqa: E711 (elementwise)
     use_high = np.isfinite(high) & ((transforms != "logit") | (high < 1.0))
-    return np.where(use_low, low, data.x.min(axis=0)), np.where(use_high, high, data.x.max(axis=0))
+    free = ~scaling.constant
+    return (
+        np.where(use_low & free, low, data.x.min(axis=0)),
+        np.where(use_high & free, high, data.x.max(axis=0)),
+    )
 
 
 def finished(surrogate: Surrogate) -> Surrogate:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from gradopt.data.dataset import Dataset
 from gradopt.data.scaling import Scaling
-from gradopt.data.variables import column_names
+from gradopt.data.variables import column_bounds, column_names
 from gradopt.errors import InputError, explain
 from gradopt.networks.mlp import Network
 from gradopt.surrogates.protocol import Configuration
@@ -33,23 +35,58 @@ def check_trainable(data: Dataset) -> None:
         data: The training data.
 
     Raises:
-        InputError: If there is one sample only, or the same point carries different values.
+        InputError: If there is one sample only, if the same point carries different values or partials, or if a
+            column lies outside the bounds of its variable.
     """
     if data.n < 2:
         raise InputError(explain("data", "hold at least 2 samples", data.n, "One point does not tell a scale."))
-    spread = np.maximum(np.ptp(data.y, axis=0), np.abs(data.y).max(axis=0))
+    low, high = column_bounds(data.input_variables)
+    outside = (data.x.max(axis=0) < low) | (data.x.min(axis=0) > high)
+    if outside.any():
+        column = int(np.flatnonzero(outside)[0])
+        name = column_names(data.input_variables)[column]
+        raise InputError(
+            explain(
+                "data.x",
+                f"lie within the bounds [{low[column]:g}, {high[column]:g}] of its variable in column {name!r}",
+                f"[{data.x[:, column].min():g}, {data.x[:, column].max():g}]",
+                "Are its units and the order of the columns right?",
+            )
+        )
+    size = np.abs(data.y).max(axis=0)
+    steepest = np.nan_to_num(np.abs(data.partials)).max(axis=(0, 2))
     for rows in data.duplicates():
-        apart = np.ptp(data.y[rows], axis=0) > 1e-9 * spread
+        known = data.known[rows].all(axis=0)
+        slopes = np.ptp(np.where(known, data.partials[rows], 0.0), axis=0).max(axis=1)
+        apart = (np.ptp(data.y[rows], axis=0) > 1e-9 * size) | (slopes > 1e-9 * steepest)
         if apart.any():
             output = column_names(data.output_variables)[int(np.flatnonzero(apart)[0])]
             raise InputError(
                 explain(
                     "data",
-                    "not hold different values at the same point",
+                    "not hold different values or partials at the same point",
                     f"rows {rows.tolist()} with different {output!r}",
                     "If the model is noisy, average them: `data.merge_duplicates()`.",
                 )
             )
+
+
+def check_held(data: Dataset, scaling: Scaling) -> None:
+    """Check that columns which an earlier fit held fixed do not vary now.
+
+    Args:
+        data: The new data.
+        scaling: The scaling of the earlier fit, which is kept.
+
+    Raises:
+        InputError: If one does: in that scaling nothing could be learned of it.
+    """
+    moved = scaling.constant & (np.abs(scaling.transform_inputs(data.x) - scaling.input_mean) > 0.0).any(axis=0)
+    moved &= Scaling.of(data).input_scale > 0.0
+    if moved.any():
+        name = column_names(data.input_variables)[int(np.flatnonzero(moved)[0])]
+        remedy = "Fit afresh, without `warm_start`."
+        raise InputError(explain("data", f"hold column {name!r} fixed as the earlier fit did", "it varies", remedy))
 
 
 def fit_network(
@@ -103,26 +140,32 @@ def fit_network(
     rows, columns = problem.n_residuals, problem.n_parameters
     judge = isinstance(solver, LevenbergMarquardt) and configuration.alpha > 0.0 and len(initial) > 1
     interrupted = False
+    started = time.perf_counter()
     with _threads_for(rows * columns * min(rows, columns), device):
         try:
-            for start in initial:
-                run = solver.solve(problem, torch.tensor(start, dtype=dtype, device=device), callback)
+            for index, start in enumerate(initial):
+                if solver.time_limit is not None and runs:
+                    left = max(solver.time_limit - (time.perf_counter() - started), 0.0)
+                    solver = replace(solver, time_limit=left)
+                tell = _numbered(callback, index)
+                run = solver.solve(problem, torch.tensor(start, dtype=dtype, device=device), tell)
                 runs.append(run)
                 if judge:
                     evidence.append(log_evidence(problem, run.theta))
-                if run.status in (Status.INTERRUPTED, Status.STOPPED):
+                if run.status in (Status.INTERRUPTED, Status.STOPPED, Status.TIME_LIMIT):
                     break
         except KeyboardInterrupt:
             if not runs:
                 raise
             interrupted = True
     losses = [run.loss if np.isfinite(run.loss) else np.inf for run in runs]
-    judge = judge and len(evidence) == len(runs)
+    judge = judge and len(evidence) == len(runs) and bool(np.isfinite(evidence).all())
     kept = int(np.argmax(evidence)) if judge else int(np.argmin(losses))
     best = runs[kept]
-    interrupted = interrupted or runs[-1].status is Status.INTERRUPTED
-    status = Status.INTERRUPTED if interrupted else best.status
-    notes = []
+    status = best.status
+    if interrupted or runs[-1].status in (Status.INTERRUPTED, Status.STOPPED, Status.TIME_LIMIT):
+        status = Status.INTERRUPTED if interrupted else runs[-1].status
+    notes = _coverage_notes(data)
     if scaling.constant.any():
         names = [column_names(data.input_variables)[j] for j in np.flatnonzero(scaling.constant)]
         notes.append(f"Constant in the data, so held fixed with zero partials: {', '.join(names)}.")
@@ -145,6 +188,26 @@ def fit_network(
     )
     logger.debug("fit: %s after %d iterations, loss %.3e", status.name, best.iterations, result.total_loss)
     return best.theta.detach().to("cpu", torch.float64).numpy().copy(), result
+
+
+def _numbered(callback: Callback | None, start: int) -> Callback | None:
+    """The callback, told which start is running."""
+    if callback is None:
+        return None
+    return lambda progress: callback(replace(progress, start=start))
+
+
+def _coverage_notes(data: Dataset) -> list[str]:
+    """Notes on inputs whose declared range the data hardly cover: there the surrogate extrapolates unasked."""
+    low, high = column_bounds(data.input_variables)
+    covered = np.ptp(data.x, axis=0)
+    names = column_names(data.input_variables)
+    sparse = [
+        f"{names[j]} ({covered[j] / (high[j] - low[j]):.0%})"
+        for j in np.flatnonzero(np.isfinite(high - low) & (covered > 0.0))
+        if covered[j] < 0.5 * (high[j] - low[j])
+    ]
+    return [f"The data cover less than half of the declared range of {', '.join(sparse)}."] if sparse else []
 
 
 @contextmanager

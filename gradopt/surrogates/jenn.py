@@ -11,12 +11,12 @@ import torch
 from numpy.typing import ArrayLike
 
 from gradopt.data.arrays import as_floats
-from gradopt.data.dataset import Dataset
+from gradopt.data.dataset import Dataset, check_dataset
 from gradopt.data.scaling import Scaling
 from gradopt.errors import InputError, ShapeError, explain
 from gradopt.networks.mlp import Network
 from gradopt.surrogates.fitted import Surrogate, domain, finished
-from gradopt.surrogates.fitting import check_trainable, fit_network
+from gradopt.surrogates.fitting import check_held, check_trainable, fit_network
 from gradopt.training.adam import Adam
 from gradopt.training.lbfgs import LBFGS
 from gradopt.training.levenberg_marquardt import LevenbergMarquardt
@@ -86,18 +86,23 @@ class _NetworkConfiguration(ABC):
             InputError: If the data cannot be trained on, or do not fit to the weights or the warm start.
             FitInterrupted: On Ctrl-C, with the state so far.
         """
+        check_dataset("data", data)
         check_trainable(data)
         weights = self.data_weights(data)
         network = Network((data.d, *self.hidden_sizes, data.m), self.activation)
-        low, high = domain(data)
         theta = None
         scaling = Scaling.of(data)
         if warm_start is not None:
+            if not isinstance(warm_start, Surrogate):
+                remedy = "Pass what an earlier `fit` returned."
+                raise InputError(explain("warm_start", "be a Surrogate or None", repr(warm_start), remedy))
             warm_start.check_variables_of(data)
             if warm_start.network != network:
                 remedy = "Use its `hidden_sizes` and `activation`, or fit without `warm_start`."
                 raise InputError(explain("warm_start", f"have network {network}", warm_start.network, remedy))
             theta, scaling = warm_start.theta, warm_start.scaling
+            check_held(data, scaling)
+        low, high = domain(data, scaling)
         theta, result = fit_network(self, network, data, scaling, weights, theta, callback)
         surrogate = Surrogate(
             self,
@@ -168,10 +173,10 @@ class MLP(_NetworkConfiguration):
 
 def _check_device(device: str) -> None:
     try:
-        available = torch.device(device).type != "cuda" or torch.cuda.is_available()
-    except (RuntimeError, TypeError):
-        available = False
-    if not available:
+        usable = torch.zeros(1, device=device).cpu() is not None
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError):
+        usable = False
+    if not usable:
         raise InputError(explain("device", "be a torch device of this machine", repr(device), "Use 'cpu'."))
 
 

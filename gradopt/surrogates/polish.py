@@ -9,6 +9,7 @@ import numpy as np
 from gradopt.data.dataset import Dataset
 from gradopt.data.scaling import Scaling
 from gradopt.errors import InputError, explain
+from gradopt.training.options import number
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,8 @@ class Polish:
 
     def __post_init__(self) -> None:
         """Check the fields."""
-        if not (self.magnitude >= 0.0 and np.isfinite(self.magnitude)):
-            raise InputError(explain("magnitude", "be finite and not negative", self.magnitude, "1000 is usual."))
-        if not self.width > 0.0:
-            raise InputError(explain("width", "be positive", self.width, "0.1 in standardized units is usual."))
+        object.__setattr__(self, "magnitude", number("magnitude", self.magnitude))
+        object.__setattr__(self, "width", number("width", self.width, positive=True))
         if self.about != "flat":
             raise InputError(explain("about", "be 'flat'", repr(self.about), "Magnify small slopes."))
         if self.units not in ("standardized", "raw"):

@@ -15,14 +15,17 @@ from gradopt.training.options import number, seconds, whole
 from gradopt.training.problem import FitProblem
 from gradopt.training.result import Callback, SolverResult, Status
 
+_EPOCHS, _STEPS, _BATCH = 50, 5000, (32, 256)
+
 
 @dataclass(frozen=True)
 class Adam:
     """Adam (Kingma & Ba 2015) with a one-cycle schedule (Smith & Topin 2017); every epoch uses every sample once.
 
     Attributes:
-        epochs: Passes over the data.
-        batch_size: Samples in a mini-batch; the last of an epoch may be smaller.
+        epochs: Passes over the data; None makes at least 50 and as many as 5000 steps take.
+        batch_size: Samples in a mini-batch; the last of an epoch may be smaller. None takes a sixteenth of the
+            samples, within 32 and 256.
         learning_rate: Peak of the schedule, or the constant rate.
         schedule: "one_cycle" or "constant".
         validation_fraction: Share of the samples held out; the parameters with the best loss on them are kept.
@@ -31,8 +34,8 @@ class Adam:
         seed: Seed of shuffling and validation split.
     """
 
-    epochs: int = 100
-    batch_size: int = 256
+    epochs: int | None = None
+    batch_size: int | None = None
     learning_rate: float = 5e-3
     schedule: str = "one_cycle"
     validation_fraction: float = 0.0
@@ -42,7 +45,9 @@ class Adam:
     def __post_init__(self) -> None:
         """Check the fields."""
         for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
-            object.__setattr__(self, name, whole(name, getattr(self, name), least))
+            value = getattr(self, name)
+            if value is not None or name == "seed":
+                object.__setattr__(self, name, whole(name, value, least))
         object.__setattr__(self, "learning_rate", number("learning_rate", self.learning_rate, positive=True))
         object.__setattr__(self, "time_limit", seconds("time_limit", self.time_limit))
         if self.schedule not in ("one_cycle", "constant"):
@@ -83,24 +88,26 @@ class Adam:
             )
         validation = torch.as_tensor(order[:held], device=device)
         training = order[held:]
-        batches = -(-len(training) // self.batch_size)
+        batch_size = self.batch_size or min(max(len(training) // 16, _BATCH[0]), _BATCH[1])
+        batches = -(-len(training) // batch_size)
+        epochs = self.epochs or max(_EPOCHS, -(-_STEPS // batches))
         parameters = theta.detach().clone().requires_grad_()
         optimizer = torch.optim.Adam([parameters], lr=self.learning_rate)
         schedule = None
         if self.schedule == "one_cycle":
-            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, self.epochs * batches)
+            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, epochs * batches)
 
         def judged_loss() -> float:
             return problem.loss_and_gradient(parameters.detach(), validation if held else None)[0]
 
         monitor.record(parameters.detach().clone(), judged_loss())
-        for _ in range(self.epochs):
+        for _ in range(epochs):
             generator.shuffle(training)
-            for first in range(0, len(training), self.batch_size):
-                batch = torch.as_tensor(training[first : first + self.batch_size], device=device)
+            for first in range(0, len(training), batch_size):
+                batch = torch.as_tensor(training[first : first + batch_size], device=device)
                 _, parameters.grad = problem.loss_and_gradient(parameters.detach(), batch)
                 optimizer.step()
                 if schedule:
                     schedule.step()
             monitor.record(parameters.detach().clone(), judged_loss())
-        return Status.ITERATION_LIMIT
+        return Status.COMPLETED

@@ -24,7 +24,8 @@ def log_evidence(problem: FitProblem, theta: Tensor, memory_limit: int = 2**30) 
         memory_limit: Bytes for the residual Jacobian.
 
     Returns:
-        The log evidence; of several minima the one with the larger is to be preferred.
+        The log evidence; of several minima the one with the larger is to be preferred. NaN where even the smaller of
+        the two possible matrices, of parameters or of residuals, is above the memory limit.
 
     References:
         MacKay (1992), Bayesian interpolation, Neural Computation 4(3).
@@ -32,11 +33,21 @@ def log_evidence(problem: FitProblem, theta: Tensor, memory_limit: int = 2**30) 
     whitening = problem.alpha.rsqrt()
     n, columns = problem.n_residuals, problem.n_parameters
     loss = 0.5 * float((problem.alpha * theta) @ theta)
-    gram = torch.zeros(columns, columns, dtype=theta.dtype, device=theta.device)
+    small = min(n, columns)
+    if 8 * small * (n if n < columns else columns) > memory_limit or (n < columns and 8 * n * columns > memory_limit):
+        return math.nan
+    gram = torch.zeros(columns, columns, dtype=torch.float64, device=theta.device) if small == columns else None
+    chunks = []
     for residuals, jacobian in problem.linearized(theta, memory_limit):
         loss += 0.5 * float(residuals @ residuals)
-        whitened = jacobian * whitening
-        gram.addmm_(whitened.T, whitened)
+        whitened = (jacobian * whitening).double()
+        if gram is None:
+            chunks.append(whitened)
+        else:
+            gram.addmm_(whitened.T, whitened)
+    if gram is None:  # det(I + J'J) = det(I + JJ')
+        rows = torch.cat(chunks)
+        gram = rows @ rows.T
     determinant = torch.log1p(torch.linalg.eigvalsh(gram).clamp_min(0.0)).sum()
     variance = max(2.0 * loss / n, sys.float_info.min)
     return -0.5 * n * math.log(variance) - 0.5 * float(determinant)

@@ -30,7 +30,9 @@ class LevenbergMarquardt:
     Attributes:
         max_iterations: Accepted steps at most.
         time_limit: Seconds at most, or None.
-        tolerance: Relative decrease of the loss below which a step is negligible.
+        tolerance: Relative decrease of the loss below which a step is negligible; ten negligible steps in a row end
+            the run. It also keeps the network smooth: with few samples and a small alpha, long training at a
+            tiny tolerance can lower the loss by growing spikes between the samples.
         damping: Initial mu, as a part of the largest diagonal entry of J'J.
         memory_limit: Bytes for the residual Jacobian; a larger one is accumulated in chunks.
     """

@@ -16,9 +16,10 @@ class Status(Enum):
 
     CONVERGED = "The loss stopped falling: its gradient vanished, or the last steps gained less than the tolerance."
     ITERATION_LIMIT = (
-        "The iteration limit was reached while the loss still fell. If held-out errors are too large, "
-        "raise the solver's limit or continue with `warm_start`."
+        "The iteration limit was reached while the loss still fell. If held-out errors are too large, raise the "
+        "solver's limit or continue with `warm_start`; where longer training makes them larger, raise `alpha`."
     )
+    COMPLETED = "All planned epochs were made. If held-out errors are too large, plan more `epochs`."
     TIME_LIMIT = (
         "The time limit was reached while the loss still fell. Raise `time_limit` or continue with `warm_start`."
     )
@@ -42,11 +43,13 @@ class Progress:
         iteration: Number of the iteration, from 1.
         loss: Value of the loss.
         seconds: Time since the solver started.
+        start: Which of the initializations is running, from 0.
     """
 
     iteration: int
     loss: float
     seconds: float
+    start: int = 0
 
 
 Callback = Callable[[Progress], bool | None]

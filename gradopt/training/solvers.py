@@ -17,6 +17,11 @@ from gradopt.training.result import Callback, SolverResult
 class Solver(Protocol):
     """Minimizes a `FitProblem`; its fields are its hyperparameters."""
 
+    @property
+    def time_limit(self) -> float | None:
+        """Seconds at most, or None."""
+        ...
+
     def solve(self, problem: FitProblem, theta: Tensor, callback: Callback | None = None) -> SolverResult:
         """Minimize the loss from theta (n_parameters,)."""
         ...
@@ -29,6 +34,7 @@ SOLVERS: dict[str, type[LevenbergMarquardt] | type[LBFGS] | type[Adam]] = {
 }
 
 _LM_WORK = 1e10  # multiplications of a Levenberg-Marquardt iteration, about half a second on one core
+_LM_ENTRIES = 3e7  # 240 MB, within the default memory limit
 _LBFGS_SAMPLES = 10_000  # above it a mini-batch tells as much as the whole for a fraction of the cost
 
 
@@ -49,7 +55,8 @@ def get_solver(solver: str | Solver, problem: FitProblem) -> Solver:
     """Find the solver for a problem.
 
     "auto" takes Levenberg-Marquardt while one of its iterations costs R * P * min(R, P) <= 1e10 multiplications
-    (R residuals, P parameters), above that L-BFGS up to 10,000 samples, above that Adam with mini-batches.
+    (R residuals, P parameters) and its matrix, P x P or where R < P the Jacobian R x P, has at most 3e7 entries;
+    above that L-BFGS up to 10,000 samples, above that Adam with mini-batches.
 
     Args:
         solver: "auto", the name of a solver, or a solver.
@@ -67,6 +74,6 @@ def get_solver(solver: str | Solver, problem: FitProblem) -> Solver:
     if solver != "auto":
         return SOLVERS[solver]()
     rows, columns = problem.n_residuals, problem.n_parameters
-    if rows * columns * min(rows, columns) <= _LM_WORK:
+    if rows * columns * min(rows, columns) <= _LM_WORK and columns * min(rows, columns) <= _LM_ENTRIES:
         return LevenbergMarquardt()
     return LBFGS() if problem.n_samples <= _LBFGS_SAMPLES else Adam()
