@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import openmdao.api as om
 from rich.console import Console
@@ -14,7 +15,7 @@ from cases.airfoil import case as airfoil
 from cases.one_shot import run_one_shot, run_reference
 from cases.outcome import stages_table, summary_table, write_outcome
 from cases.rosenbrock import case as rosenbrock
-from gradopt.errors import GradoptError
+from gradopt.errors import GradoptError, explain
 
 CASES = {"airfoil": airfoil, "rosenbrock": rosenbrock}
 
@@ -62,20 +63,27 @@ def main(argv: list[str] | None = None) -> int:
     folder = arguments.out or Path("results") / arguments.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with console.status("starting") as status:
+        # Everything is made in a folder of its own, so that a run that is stopped leaves an earlier one whole.
+        with console.status("starting") as status, TemporaryDirectory(dir=folder, prefix=".run") as scratch:
             case = CASES[arguments.name].build(arguments)
-            result = run_one_shot(case, arguments.seed, folder, status.update)
+            result = run_one_shot(case, arguments.seed, Path(scratch), status.update)
             reference = None
             if arguments.reference:
                 status.update("SLSQP on the truth")
                 reference = run_reference(case)
             status.update("writing")
-            pictures = write_outcome(result, reference, folder)
+            pictures = write_outcome(result, reference, Path(scratch))
+            for path in Path(scratch).iterdir():
+                path.replace(folder / path.name)
+    except FileExistsError:
+        message = explain("--out", "be a folder", f"the file {str(folder)!r}", "Name another one.")
+        Console(stderr=True).print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
+        return 1
     except (GradoptError, OSError, om.AnalysisError) as error:
         Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:
-        Console(stderr=True).print("stopped; nothing in the folder was left half-written")
+        Console(stderr=True).print("stopped; the results of an earlier run, if any, are as they were")
         return 130
     console.print(summary_table(result, reference))
     if len(result.stages) > 1:

@@ -37,7 +37,12 @@ class Response:
     ref: float = 1.0
 
     def violation(self, value: np.ndarray) -> float:
-        """How far a value of the output, any shape, is beyond the bound; 0 where it is met, as for an objective."""
+        """How far a value of the output, any shape, is beyond the bound.
+
+        0 where it is met, as for an objective; infinite where the value is NaN, because the truth failed.
+        """
+        if np.isnan(value).any():
+            return np.inf
         gap = np.ravel(value) - np.asarray(self.bound)
         if self.kind == "minimize":
             return 0.0

@@ -201,9 +201,13 @@ def _optimize(
 def _true_responses(
     case: Case, x: np.ndarray, known: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 ) -> dict[str, np.ndarray]:
+    """Objective and constraints of the truth at x (d,); NaN where it fails: an outcome, not a crash."""
     problem = build_problem(case, [TruthComp(case, known)], case.limits)
     set_design(problem, case, x)
-    problem.run_model()
+    try:
+        problem.run_model()
+    except om.AnalysisError:
+        return {name: np.full_like(value, np.nan) for name, value in get_responses(problem, case).items()}
     return get_responses(problem, case)
 
 

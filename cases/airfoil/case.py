@@ -12,6 +12,7 @@ from cases.airfoil.pictures import draw
 from cases.case import Case, Response, Stage
 from gradopt.data.sampling import sobol
 from gradopt.data.variables import Variable
+from gradopt.errors import InputError, explain
 from gradopt.surrogates.jenn import JENN
 from gradopt.training.levenberg_marquardt import LevenbergMarquardt
 
@@ -65,9 +66,12 @@ def airfoil_case(
         The case: 17 design variables, lift as an equality, limits on moment, thickness and NeuralFoil's confidence.
 
     Raises:
-        InputError: If there is no such airfoil.
+        InputError: If there is no such airfoil, or a number is not finite.
         MissingExtraError: If NeuralFoil is not installed.
     """
+    for name, value in (("lift", lift), ("moment", moment)):
+        if not np.isfinite(value):
+            raise InputError(explain(name, "be a finite number", value, "Coefficients are of order 1."))
     shape = load_shape(airfoil)
     truth = NeuralFoilTruth(shape, reynolds)
     weights = np.concatenate([shape.upper_weights, shape.lower_weights])

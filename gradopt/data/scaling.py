@@ -21,7 +21,7 @@ from gradopt.errors import InputError, explain
 
 _LARGEST_EXPONENT = 700.0  # far outside any data; beyond it exp() would overflow and SLSQP meet infinity
 
-_CONSTANT = 1e-9  # relative standard deviation below which the differences have too few digits to learn from
+_CONSTANT = 1e-13  # relative standard deviation below which the differences have too few digits to learn from
 
 
 @dataclass(frozen=True, eq=False)

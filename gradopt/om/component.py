@@ -142,13 +142,7 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
         slack = _ROUNDING * np.where(high > low, high - low, np.maximum(np.abs(low), 1.0))
         outside = ~((x.real >= low - slack) & (x.real <= high + slack))  # so that NaN is outside
         mode = self.options["extrapolate"]
-        if mode == "clip" and not np.isnan(x).any():
-            return np.where(outside, np.clip(x.real, low, high), x), outside
         if not outside.any():
-            return x, outside
-        if mode in ("allow", "warn"):
-            self._check_transforms(x)
-        if mode == "allow":
             return x, outside
         point, column = (int(index) for index in np.argwhere(outside)[0])
         name = column_names(self._surrogate.inputs)[column]
@@ -157,9 +151,12 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
             "the surrogate. Bound the design variables by the domain, or set the option 'extrapolate' to 'warn', "
             "'clip' or 'allow'."
         )
-        if mode == "error":
+        if mode == "error" or np.isnan(x).any():
             raise om.AnalysisError(f"{self.msginfo}: {message}")
-        if not self._warned:
+        if mode == "clip":
+            return np.where(outside, np.clip(x.real, low, high), x), outside
+        self._check_transforms(x)
+        if mode == "warn" and not self._warned:
             self._warned = True
             om.issue_warning(message, prefix=self.msginfo)
         return x, outside

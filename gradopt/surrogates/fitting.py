@@ -146,7 +146,7 @@ def fit_network(
             for index, start in enumerate(initial):
                 if solver.time_limit is not None and runs:
                     left = max(solver.time_limit - (time.perf_counter() - started), 0.0)
-                    solver = replace(solver, time_limit=left)
+                    solver = replace(solver, time_limit=left)  # type: ignore[type-var]
                 tell = _numbered(callback, index)
                 run = solver.solve(problem, torch.tensor(start, dtype=dtype, device=device), tell)
                 runs.append(run)

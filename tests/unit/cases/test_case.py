@@ -42,5 +42,5 @@ def test_one_bound_serves_all_entries() -> None:
     assert Response("y", "upper", 1.0).violation(np.array([0.0, 1.5, 1.25])) == 0.5
 
 
-def test_violation_of_a_value_that_is_not_known_is_not_known() -> None:
-    assert np.isnan(Response("y", "lower", 1.0).violation(np.array([np.nan])))
+def test_violation_where_the_truth_failed_is_infinite() -> None:
+    assert Response("y", "lower", 1.0).violation(np.array([np.nan])) == np.inf

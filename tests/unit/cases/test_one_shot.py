@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import openmdao.api as om
 import pytest
 
 from cases.case import Case, Response, Stage
@@ -87,10 +86,17 @@ def test_all_held_out_failed_says_so(make_case: MakeCase, calls: list[np.ndarray
         run(case, tmp_path)
 
 
-def test_failure_at_the_start_is_an_analysis_error(make_case: MakeCase, tmp_path: Path) -> None:
-    case = make_case(fails=lambda x: bool((x == 1.0).all()))
-    with pytest.raises(om.AnalysisError, match="no convergence"):
-        run(case, tmp_path)
+def test_failure_at_the_start_is_an_outcome(make_case: MakeCase, tmp_path: Path) -> None:
+    result = run(make_case(fails=lambda x: bool((x == 1.0).all())), tmp_path)
+    assert result.failures == 1
+    assert np.isnan(result.start["f"]).all() and np.isfinite(result.answer.true["f"]).all()
+
+
+def test_failure_at_the_optimum_is_an_outcome(make_case: MakeCase, calls: list[np.ndarray], tmp_path: Path) -> None:
+    expected = len(run(make_case(), tmp_path).data.x) + 6
+    calls.clear()
+    result = run(make_case(fails=lambda x: len(calls) > expected), tmp_path)
+    assert np.isnan(result.answer.true["f"]).all() and np.isfinite(result.answer.predicted["f"]).all()
 
 
 def test_other_faults_of_the_truth_pass(make_case: MakeCase, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_full_factorial_holds_every_combination_once() -> None:
 
 @pytest.mark.parametrize("levels", [1, 0, [2, 2], [2, 2, 1], [2, 2, 2, 2], []])
 def test_full_factorial_rejects_levels(levels: int | list[int]) -> None:
-    message = r"`levels` must be a number of at least 2, or 3 of them, got .*\. Two levels are the corners\."
+    message = r"`levels` must be a whole number of at least 2, or 3 of them, got .*\. Two levels are the corners\."
     with pytest.raises(InputError, match=message):
         full_factorial(INPUTS, levels)
 
@@ -101,7 +101,9 @@ def test_full_factorial_rejects_levels(levels: int | list[int]) -> None:
 @random_design
 @pytest.mark.parametrize("n", [0, -3])
 def test_design_rejects_fewer_than_one_point(sampler: Sampler, n: int) -> None:
-    message = rf"`n` must be at least 1, got {n}\. A good first design has 2 to 5 points for each input\."
+    message = (
+        rf"`n` must be a whole number of at least 1, got {n}\. A good first design has 2 to 5 points for each input\."
+    )
     with pytest.raises(InputError, match=message):
         sampler(INPUTS, n, 0)
 

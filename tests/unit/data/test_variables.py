@@ -80,8 +80,11 @@ def test_equal_variables_hash_alike_whatever_form_the_bounds_had() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"name": ""}, r"`name` must be a non-empty string, got ''\. Try Variable\('x'\)\."),
-        ({"name": 3}, r"`name` must be a non-empty string, got 3\. Try Variable\('x'\)\."),
+        ({"name": ""}, r"`name` must be a non-empty string that names a variable, got ''\. .* Try Variable\('x'\)\."),
+        ({"name": "a b"}, r"`name` must .*, got 'a b'\. OpenMDAO knows it by this name"),
+        ({"units": "furlongz"}, r"`units` must be units that OpenMDAO knows, got 'furlongz'\. Such as 'm/s'"),
+        ({"units": 3}, r"`units` must be units that OpenMDAO knows, got 3"),
+        ({"name": 3}, r"`name` must be a non-empty string that names a variable, got 3\."),
         ({"shape": ()}, r"`shape` must hold positive whole numbers, got \(\)\. For a scalar 'x' use \(1,\)\."),
         ({"shape": (2, 0)}, r"`shape` must hold positive whole numbers, got \(2, 0\)\. For a scalar 'x' use \(1,\)\."),
         ({"shape": (1.5,)}, r"`shape` must hold positive whole numbers, got \(1\.5,\)\. For a scalar 'x' use \(1,\)\."),
@@ -198,7 +201,9 @@ def test_check_variables_returns_a_tuple() -> None:
 @pytest.mark.parametrize(
     ("variables", "error", "message"),
     [
-        (["chord"], InputError, r"`inputs` must hold Variable objects, got 'chord'\. Try \[Variable\('x'\)\]\."),
+        (["chord"], InputError, r"`inputs` must be a sequence of Variable objects, got 'chord'\. Put them in a list"),
+        (Variable("chord"), InputError, r"`inputs` must be a sequence of Variable objects, got Variable\(name='chord'"),
+        ([], InputError, r"`inputs` must be a sequence of Variable objects, got 'none'"),
         ([CHORD, CHORD], InputError, r"`inputs` must have different names, got \['chord', 'chord'\]\. Rename one\."),
         ([CHORD, TWIST], ShapeError, r"`inputs` must cover the 2 columns of `x`, got 7 \(chord: 1, twist: 6\)\."),
     ],

@@ -11,7 +11,7 @@ import numpy as np
 import openmdao.api as om
 import pytest
 
-from gradopt import Surrogate, Variable
+from gradopt import JENN, Dataset, LevenbergMarquardt, Surrogate, Variable
 from gradopt.om.component import SurrogateComp
 
 Fitted = Callable[..., Surrogate]
@@ -194,3 +194,20 @@ def test_the_domain_is_that_of_the_assigned_surrogate(fitted: Fitted, ready: Rea
     problem.set_val("chord", OUTSIDE["chord"])
     problem.run_model()
     np.testing.assert_array_equal(answer(problem), narrow.predict([[0.5, 0.6, 0.85]]))
+
+
+@MODES
+def test_no_mode_answers_a_question_that_is_not_a_number(surrogate: Surrogate, ready: Ready, mode: str) -> None:
+    problem = ready(SurrogateComp(surrogate, extrapolate=mode), **{**INSIDE, "speed": np.nan})
+    with pytest.raises(om.AnalysisError, match=r"Input 'speed' is nan, outside the domain"):
+        problem.run_model()
+
+
+@pytest.mark.parametrize("mode", ["warn", "allow"])
+def test_no_mode_answers_where_a_transform_has_no_value(ready: Ready, mode: str) -> None:
+    x = np.linspace(1.0, 2.0, 8)[:, None]
+    data = Dataset(x, np.log(x), (1.0 / x)[:, :, None], [Variable("x", lower=0.0, transform="log")])
+    surrogate = JENN((3,), solver=LevenbergMarquardt(max_iterations=3), starts=1).fit(data)
+    problem = ready(SurrogateComp(surrogate, extrapolate=mode), x=-1.0)
+    with pytest.raises(om.AnalysisError, match=r"`x` must be positive in column 'x', which has transform 'log'"):
+        problem.run_model()

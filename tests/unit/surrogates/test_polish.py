@@ -37,12 +37,12 @@ def fitted() -> Surrogate:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("magnitude", -1.0, "`magnitude` must be finite and not negative, got -1.0. 1000 is usual"),
+        ("magnitude", -1.0, "`magnitude` must be finite and not negative, got -1.0. The default suits"),
         ("magnitude", np.nan, "`magnitude` must .* got nan"),
         ("magnitude", np.inf, "`magnitude` must .* got inf"),
-        ("width", 0.0, "`width` must be positive, got 0.0. 0.1 in standardized units"),
-        ("width", -0.1, "`width` must be positive, got -0.1"),
-        ("width", np.nan, "`width` must be positive, got nan"),
+        ("width", 0.0, "`width` must be finite and positive, got 0.0. The default suits"),
+        ("width", -0.1, "`width` must be finite and positive, got -0.1"),
+        ("width", np.nan, "`width` must be finite and positive, got nan"),
         ("about", "optimum", "`about` must be 'flat', got 'optimum'"),
         ("units", "SI", "`units` must be 'standardized' or 'raw', got 'SI'"),
     ],

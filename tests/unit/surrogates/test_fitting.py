@@ -1,0 +1,144 @@
+"""What a fit says of its data, its starts and its end."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import openmdao.api as om
+import pytest
+
+import gradopt
+from gradopt import (
+    JENN,
+    Adam,
+    Dataset,
+    InputError,
+    LevenbergMarquardt,
+    Polish,
+    Progress,
+    Status,
+    SurrogateComp,
+    Variable,
+)
+
+QUICK = JENN((3,), solver=LevenbergMarquardt(max_iterations=5), starts=1)
+ANYTHING: Any = "a"
+RNG_POINTS: Any = np.random.default_rng(0).uniform(0.0, 1.0, (12, 2))
+
+
+def bowl(x: np.ndarray = RNG_POINTS, **bounds: float) -> Dataset:
+    """y = x0^2 + 2 x1^2."""
+    partials = (x * [2.0, 4.0])[:, None, :]
+    return Dataset(x, (x**2 @ [1.0, 2.0])[:, None], partials, [Variable("x", (2,), **bounds)])  # type: ignore[arg-type]
+
+
+def test_data_outside_the_bounds_of_their_variable_are_refused() -> None:
+    message = r"`data.x` must lie within the bounds \[50, 60\] .* 'x\[0\]', got \[0\.\d+, 0\.\d+\]\. Are its units"
+    with pytest.raises(InputError, match=message):
+        QUICK.fit(bowl(lower=50.0, upper=60.0))
+
+
+def test_data_that_cover_little_of_the_declared_range_are_noted() -> None:
+    notes = QUICK.fit(bowl(lower=0.0, upper=10.0)).fit_result.notes
+    assert len(notes) == 1 and notes[0].startswith("The data cover less than half of the declared range of x[0] (")
+    assert not QUICK.fit(bowl(lower=0.0, upper=1.0)).fit_result.notes
+
+
+def test_same_point_with_different_partials_is_refused() -> None:
+    data = bowl()
+    twin = replace(data.select([3]), dydx=data.partials[[3]] + 1.0)
+    with pytest.raises(InputError, match=r"different values or partials at the same point, got rows \[3, 12\]"):
+        QUICK.fit(data.concat(twin))
+
+
+def test_domain_of_a_column_held_fixed_is_its_value() -> None:
+    x = RNG_POINTS.copy()
+    x[:, 1] = 0.25
+    surrogate = QUICK.fit(bowl(x, lower=0.0, upper=1.0))
+    assert (surrogate.lower[1], surrogate.upper[1]) == (0.25, 0.25)
+    problem = om.Problem(reports=None)
+    problem.model.add_subsystem("bowl", SurrogateComp(surrogate), promotes=["*"])
+    problem.setup()
+    problem.set_val("x", [0.5, 0.75])
+    with pytest.raises(om.AnalysisError, match=r"Input 'x\[1\]' is 0.75, outside the domain \[0.25, 0.25\]"):
+        problem.run_model()
+
+
+@pytest.mark.parametrize("how", ["warm_start", "polish"])
+def test_column_held_fixed_may_not_vary_later(how: str) -> None:
+    x = RNG_POINTS.copy()
+    x[:, 1] = 0.25
+    surrogate = QUICK.fit(bowl(x))
+    with pytest.raises(InputError, match=r"`data` must hold column 'x\[1\]' fixed .* Fit afresh, without `warm_start`"):
+        QUICK.fit(bowl(), warm_start=surrogate) if how == "warm_start" else surrogate.polish(bowl())
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda s: QUICK.fit(RNG_POINTS), r"`data` must be a Dataset, got ndarray\. Build one: Dataset\(x, y, dydx\)"),
+        (lambda s: s.polish(RNG_POINTS), r"`data` must be a Dataset, got ndarray"),
+        (lambda s: bowl().concat(RNG_POINTS), r"`other` must be a Dataset, got ndarray"),
+        (lambda s: QUICK.fit(bowl(), warm_start=ANYTHING), r"`warm_start` must be a Surrogate or None, got 'a'"),
+        (lambda s: s.polish(bowl(), Polish), r"`polish` must be a Polish or None, got <class.*Polish\(magnitude=100\)"),
+        (lambda s: s.save("no/such/folder/file"), r"`path` must lie in an existing folder.*Make it first: .*mkdir"),
+        (lambda s: gradopt.load("."), r"`path` must be a file, got the folder '\.'"),
+        (lambda s: bowl().select([99]), r"`rows` must be row numbers.*Row numbers run from 0 to 11"),
+        (lambda s: bowl().select([]), r"`rows` must be row numbers"),
+        (lambda s: bowl().select([True]), r"`rows` must be row numbers, or a bool mask of shape \(12,\), got bool"),
+        (
+            lambda s: Dataset(np.ma.array([[1.0]], mask=[[True]]), np.ones((1, 1))),
+            r"`x` must not be masked, got a masked array",
+        ),
+        (lambda s: JENN(device="no such device"), r"`device` must be a torch device of this machine"),
+        (lambda s: JENN(device="meta"), r"`device` must be a torch device of this machine, got 'meta'\. Use 'cpu'"),
+    ],
+)
+def test_wrong_kind_of_argument_is_explained(call: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        call(QUICK.fit(bowl()))
+
+
+def test_polish_is_noted_and_saved(tmp_path: object) -> None:
+    polished = QUICK.fit(bowl()).polish(bowl(), Polish(magnitude=7.0))
+    polished.save(f"{tmp_path}/bowl")
+    assert gradopt.load(f"{tmp_path}/bowl").fit_result.notes == polished.fit_result.notes
+    assert "magnitude=7.0" in polished.fit_result.notes[0]
+
+
+def test_callback_is_told_the_start_and_can_end_them_all() -> None:
+    told: list[Progress] = []
+
+    def stop_in_the_second(progress: Progress) -> bool:
+        told.append(progress)
+        return progress.start == 1
+
+    result = replace(QUICK, starts=4).fit(bowl(), callback=stop_in_the_second).fit_result
+    assert result.status is Status.STOPPED
+    assert {progress.start for progress in told} == {0, 1}
+    assert len(result.start_losses) == 2
+
+
+def test_time_limit_holds_for_all_starts_together() -> None:
+    solver = LevenbergMarquardt(max_iterations=10**6, tolerance=0.0, time_limit=0.2)
+    started = time.perf_counter()
+    result = JENN((40,), solver=solver, starts=50).fit(bowl()).fit_result
+    assert result.status is Status.TIME_LIMIT
+    assert len(result.start_losses) < 50
+    assert time.perf_counter() - started < 50 * 0.2 / 2  # each start by itself would take ten seconds in all
+
+
+def test_evidence_beyond_memory_leaves_the_choice_to_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gradopt.surrogates.fitting.log_evidence", lambda problem, theta: float("nan"))
+    result = replace(QUICK, starts=3).fit(bowl()).fit_result
+    assert result.log_evidence is None
+    assert result.start == int(np.argmin(result.start_losses))
+
+
+def test_adam_makes_enough_steps_of_few_samples() -> None:
+    solver = Adam()
+    result = JENN((5,), solver=solver, starts=1).fit(bowl()).fit_result
+    assert (result.status, result.iterations) == (Status.COMPLETED, 5000)
