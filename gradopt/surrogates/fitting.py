@@ -21,10 +21,11 @@ from gradopt.training.evidence import log_evidence
 from gradopt.training.levenberg_marquardt import LevenbergMarquardt
 from gradopt.training.residuals import NetworkProblem
 from gradopt.training.result import Callback, FitResult, SolverResult, Status
-from gradopt.training.solvers import get_solver
+from gradopt.training.solvers import Solver, get_solver
 
 logger = logging.getLogger("gradopt")
 
+_ENDS_ALL = (Status.INTERRUPTED, Status.STOPPED, Status.TIME_LIMIT)  # no further start is made after one of these
 _THREADED_WORK = 3e9  # multiplications of a Gauss-Newton matrix below which a second thread costs more than it brings
 
 
@@ -81,12 +82,12 @@ def check_held(data: Dataset, scaling: Scaling) -> None:
     Raises:
         InputError: If one does: in that scaling nothing could be learned of it.
     """
-    moved = scaling.constant & (np.abs(scaling.transform_inputs(data.x) - scaling.input_mean) > 0.0).any(axis=0)
-    moved &= Scaling.of(data).input_scale > 0.0
+    gap = np.abs(scaling.transform_inputs(data.x) - scaling.input_mean).max(axis=0)
+    moved = scaling.constant & (gap > 1e-9 * np.abs(scaling.input_mean))
     if moved.any():
         name = column_names(data.input_variables)[int(np.flatnonzero(moved)[0])]
         remedy = "Fit afresh, without `warm_start`."
-        raise InputError(explain("data", f"hold column {name!r} fixed as the earlier fit did", "it varies", remedy))
+        raise InputError(explain("data", f"hold column {name!r} fixed where the earlier fit did", "others", remedy))
 
 
 def fit_network(
@@ -129,46 +130,21 @@ def fit_network(
     if not problem.n_residuals:
         raise InputError(explain("beta", "leave at least one positive weight", "all zero", "Weights of 1 are usual."))
     solver = get_solver(configuration.solver, problem)
-    dtype, device = problem.tensor_options
     if theta is not None:
         initial = [theta]
     else:
         generators = np.random.default_rng(configuration.seed).spawn(configuration.starts)
         initial = [network.initialize(generator) for generator in generators]
-    runs: list[SolverResult] = []
-    evidence: list[float] = []
     rows, columns = problem.n_residuals, problem.n_parameters
     judge = isinstance(solver, LevenbergMarquardt) and configuration.alpha > 0.0 and len(initial) > 1
-    interrupted = False
-    started = time.perf_counter()
-    with _threads_for(rows * columns * min(rows, columns), device):
-        try:
-            for index, start in enumerate(initial):
-                if solver.time_limit is not None and runs:
-                    left = max(solver.time_limit - (time.perf_counter() - started), 0.0)
-                    solver = replace(solver, time_limit=left)  # type: ignore[type-var]
-                tell = _numbered(callback, index)
-                run = solver.solve(problem, torch.tensor(start, dtype=dtype, device=device), tell)
-                runs.append(run)
-                if judge:
-                    evidence.append(log_evidence(problem, run.theta))
-                if run.status in (Status.INTERRUPTED, Status.STOPPED, Status.TIME_LIMIT):
-                    break
-        except KeyboardInterrupt:
-            if not runs:
-                raise
-            interrupted = True
+    with _threads_for(rows * columns * min(rows, columns), torch.device(configuration.device)):
+        runs, evidence = _run_starts(solver, problem, initial, judge, callback)
+    judge = len(evidence) == len(runs) and bool(np.isfinite(evidence).all())
     losses = [run.loss if np.isfinite(run.loss) else np.inf for run in runs]
-    judge = judge and len(evidence) == len(runs) and bool(np.isfinite(evidence).all())
     kept = int(np.argmax(evidence)) if judge else int(np.argmin(losses))
     best = runs[kept]
-    status = best.status
-    if interrupted or runs[-1].status in (Status.INTERRUPTED, Status.STOPPED, Status.TIME_LIMIT):
-        status = Status.INTERRUPTED if interrupted else runs[-1].status
-    notes = _coverage_notes(data)
-    if scaling.constant.any():
-        names = [column_names(data.input_variables)[j] for j in np.flatnonzero(scaling.constant)]
-        notes.append(f"Constant in the data, so held fixed with zero partials: {', '.join(names)}.")
+    status = runs[-1].status if runs[-1].status in _ENDS_ALL else best.status
+    notes = _notes(data, scaling)
     for note in notes:
         logger.warning(note)
     result = FitResult(
@@ -184,7 +160,7 @@ def fit_network(
         n_residuals=rows,
         n_parameters=columns,
         history=best.history,
-        notes=tuple(notes),
+        notes=notes,
     )
     logger.debug("fit: %s after %d iterations, loss %.3e", status.name, best.iterations, result.total_loss)
     return best.theta.detach().to("cpu", torch.float64).numpy().copy(), result
@@ -197,17 +173,45 @@ def _numbered(callback: Callback | None, start: int) -> Callback | None:
     return lambda progress: callback(replace(progress, start=start))
 
 
-def _coverage_notes(data: Dataset) -> list[str]:
-    """Notes on inputs whose declared range the data hardly cover: there the surrogate extrapolates unasked."""
+def _run_starts(
+    solver: Solver, problem: NetworkProblem, initial: list[np.ndarray], judge: bool, callback: Callback | None
+) -> tuple[list[SolverResult], list[float]]:
+    """Run the solver from each start until one run ends them all; where asked, the evidence of each."""
+    dtype, device = problem.tensor_options
+    runs: list[SolverResult] = []
+    evidence: list[float] = []
+    limit, started = solver.time_limit, time.perf_counter()
+    try:
+        for index, start in enumerate(initial):
+            if limit is not None and runs:
+                left = max(limit - (time.perf_counter() - started), 0.0)
+                solver = replace(solver, time_limit=left)  # type: ignore[type-var]
+            theta = torch.tensor(start, dtype=dtype, device=device)
+            runs.append(solver.solve(problem, theta, _numbered(callback, index)))
+            if judge:
+                evidence.append(log_evidence(problem, runs[-1].theta))
+            if runs[-1].status in _ENDS_ALL:
+                break
+    except KeyboardInterrupt:
+        if not runs:
+            raise
+        runs[-1] = replace(runs[-1], status=Status.INTERRUPTED)
+    return runs, evidence
+
+
+def _notes(data: Dataset, scaling: Scaling) -> tuple[str, ...]:
+    """What the user ought to know: inputs held fixed, and declared ranges that the data hardly cover."""
+    names = np.array(column_names(data.input_variables))
     low, high = column_bounds(data.input_variables)
     covered = np.ptp(data.x, axis=0)
-    names = column_names(data.input_variables)
-    sparse = [
-        f"{names[j]} ({covered[j] / (high[j] - low[j]):.0%})"
-        for j in np.flatnonzero(np.isfinite(high - low) & (covered > 0.0))
-        if covered[j] < 0.5 * (high[j] - low[j])
-    ]
-    return [f"The data cover less than half of the declared range of {', '.join(sparse)}."] if sparse else []
+    wide = np.isfinite(high - low) & ~scaling.constant & (covered < 0.5 * (high - low))
+    notes = []
+    if wide.any():
+        notes.append(f"The data cover less than half of the declared range of {', '.join(names[wide])}.")
+    if scaling.constant.any():
+        fixed = ", ".join(names[scaling.constant])
+        notes.append(f"Constant in the data, so held fixed with zero partials: {fixed}.")
+    return tuple(notes)
 
 
 @contextmanager

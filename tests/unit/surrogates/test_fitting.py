@@ -43,7 +43,7 @@ def test_data_outside_the_bounds_of_their_variable_are_refused() -> None:
 
 def test_data_that_cover_little_of_the_declared_range_are_noted() -> None:
     notes = QUICK.fit(bowl(lower=0.0, upper=10.0)).fit_result.notes
-    assert len(notes) == 1 and notes[0].startswith("The data cover less than half of the declared range of x[0] (")
+    assert len(notes) == 1 and notes[0].startswith("The data cover less than half of the declared range of x[0], x[1].")
     assert not QUICK.fit(bowl(lower=0.0, upper=1.0)).fit_result.notes
 
 
@@ -68,12 +68,13 @@ def test_domain_of_a_column_held_fixed_is_its_value() -> None:
 
 
 @pytest.mark.parametrize("how", ["warm_start", "polish"])
-def test_column_held_fixed_may_not_vary_later(how: str) -> None:
+@pytest.mark.parametrize("later", [RNG_POINTS, RNG_POINTS * [1.0, 0.0] + [0.0, 0.5]], ids=["varying", "elsewhere"])
+def test_column_held_fixed_may_not_move_later(how: str, later: Any) -> None:
     x = RNG_POINTS.copy()
     x[:, 1] = 0.25
-    surrogate = QUICK.fit(bowl(x))
+    surrogate, moved = QUICK.fit(bowl(x)), bowl(later)
     with pytest.raises(InputError, match=r"`data` must hold column 'x\[1\]' fixed .* Fit afresh, without `warm_start`"):
-        QUICK.fit(bowl(), warm_start=surrogate) if how == "warm_start" else surrogate.polish(bowl())
+        QUICK.fit(moved, warm_start=surrogate) if how == "warm_start" else surrogate.polish(moved)
 
 
 @pytest.mark.parametrize(
