@@ -104,11 +104,9 @@ def write_outcome(result: OneShot, reference: Reference | None, folder: Path) ->
                 "samples": case.samples,
                 "held_out": case.held_out,
                 "stages": {
-                    stage.label: {
-                        name: value if not isinstance(value, np.ndarray) else value.tolist()
-                        for name, value in (stage.configuration.to_dict() if stage.configuration else {}).items()
-                    }
-                    or {"polish": vars(stage.polish or Polish())}
+                    stage.label: stage.configuration.to_dict()
+                    if stage.configuration
+                    else {"polish": vars(stage.polish or Polish())}
                     for stage in case.stages
                 },
             },
