@@ -16,6 +16,7 @@ from gradopt.surrogates.jenn import JENN, MLP
 from gradopt.surrogates.polish import Polish
 from gradopt.training.levenberg_marquardt import LevenbergMarquardt
 
+DEMO_SOLVER = LevenbergMarquardt(max_iterations=100)  # enough for 1e-5 on JENN's 389 points
 TITLE = "minimize Rosenbrock's function in a box"
 
 
@@ -51,7 +52,7 @@ def rosenbrock_case(dimension: int = 2, samples: int | None = None, quick: bool 
     x = Variable("x", shape=(dimension,), lower=-2.0, upper=2.0)
     demonstration = dimension == 2 and samples is None and not quick
     sizes = (20, 20, 20) if demonstration else (20,)
-    solver = LevenbergMarquardt(max_iterations=30 if quick else 100 if demonstration else 500)
+    solver = DEMO_SOLVER if demonstration else LevenbergMarquardt(max_iterations=30 if quick else 500)
     n = 389 if demonstration else samples or (20 if quick else 20 * dimension)
 
     def design(points: int, seed: int) -> np.ndarray:
