@@ -119,3 +119,9 @@ def test_picture_shows_both_shapes(case: Case, tmp_path: Path) -> None:
     answer = replace(result.answer, x=np.append(1.2 * result.answer.x[:8], result.answer.x[8:]))
     case.draw(replace(result, stages=(answer,)), tmp_path)
     assert (imread(tmp_path / "shape.png")[..., :3] != pixels).any(), "the upper side is not that of the optimum"
+
+
+@pytest.mark.parametrize("name", ["lift", "moment"])
+def test_coefficient_that_is_not_a_number_is_named(name: str) -> None:
+    with pytest.raises(InputError, match=f"`{name}` must be a finite number, got nan. Coefficients are of order 1."):
+        airfoil_case(**{name: np.nan})  # type: ignore[arg-type]
