@@ -176,7 +176,6 @@ def _optimize(
 ) -> StageResult:
     clock = time.perf_counter()
     recording = folder / f"{stage.label.replace(' ', '_')}.sql"
-    recording.unlink(missing_ok=True)
     components = [SurrogateComp(surrogate) for surrogate in surrogates]
     problem = build_problem(case, components, (case.lower, case.upper), recording)
     outcome = problem.run_driver()

@@ -41,6 +41,7 @@ from rich.table import Table
 import gradopt
 from cases.records import write_result
 from cases.rosenbrock.case import DEMO_SOLVER
+from cases.rosenbrock.function import rosenbrock
 from gradopt import JENN, MLP, Dataset, LevenbergMarquardt, Surrogate, Variable
 from gradopt.om.component import SurrogateComp
 from gradopt.training.solvers import Solver
@@ -91,11 +92,10 @@ class JennSurrogate:
         return JennEvaluation(*self.linearize(x))
 
 
-def rosenbrock(x: np.ndarray) -> Dataset:
-    """Evaluate 100 (x2 - x1^2)^2 + (1 - x1)^2 and its partials at x (n, 2)."""
-    bend, rest = x[:, 1] - x[:, 0] ** 2, 1.0 - x[:, 0]
-    partials = np.stack([-400.0 * x[:, 0] * bend - 2.0 * rest, 200.0 * bend], axis=1)
-    return Dataset(x, (100.0 * bend**2 + rest**2)[:, None], partials[:, None, :], INPUTS, OUTPUTS)
+def evaluate(x: np.ndarray) -> Dataset:
+    """Evaluate Rosenbrock's function and its partials at x (n, 2)."""
+    y, dydx = zip(*(rosenbrock(point) for point in x), strict=True)
+    return Dataset(x, np.array(y), np.array(dydx), INPUTS, OUTPUTS)
 
 
 def uniform(n: int, seed: int) -> np.ndarray:
@@ -133,7 +133,7 @@ def small_design(seeds: int, solver: str | Solver, test: Dataset) -> dict[str, A
     def fits(kind: type[JENN] | type[MLP], activation: str) -> dict[str, dict[str, Any]]:
         runs = []
         for seed in range(seeds):
-            data = rosenbrock(gradopt.latin_hypercube(INPUTS, SMALL_DESIGN, seed))
+            data = evaluate(gradopt.latin_hypercube(INPUTS, SMALL_DESIGN, seed))
             configuration = kind(activation=activation, solver=solver, seed=seed)
             surrogate, seconds = timed(lambda c=configuration, d=data: c.fit(d))  # type: ignore[misc]
             runs.append({**errors(surrogate, test), "seconds": seconds})
@@ -155,7 +155,7 @@ def minimize(surrogate: Surrogate | JennSurrogate) -> dict[str, Any]:
     problem.set_val("x", START)
     problem.run_driver()
     x = np.clip(problem.get_val("x"), -2.0, 2.0)
-    true_f = float(rosenbrock(x[None]).y[0, 0])
+    true_f = float(rosenbrock(x)[0][0])
     distance = float(np.linalg.norm(x - OPTIMUM))
     return {"optimum": x, "true_f": true_f, "distance": distance, "slsqp_converged": problem.driver.result.success}
 
@@ -180,7 +180,7 @@ def jenn_runs(data: Dataset, fraction: float) -> list[tuple[str, JennSurrogate, 
 def demonstration(solver: str | Solver, fraction: float, test: Dataset) -> dict[str, Any]:
     """Train on the data of JENN's demo, find the optima, and compare with jenn."""
     grid = gradopt.full_factorial(INPUTS, DEMO_LEVELS)
-    data = rosenbrock(np.concatenate([uniform(DEMO_RANDOM, DEMO_SEED), grid]))
+    data = evaluate(np.concatenate([uniform(DEMO_RANDOM, DEMO_SEED), grid]))
     plain, plain_seconds = timed(lambda: MLP(DEMO_HIDDEN, starts=1, solver=solver).fit(data))
     fitted, fit_seconds = timed(lambda: JENN(DEMO_HIDDEN, starts=1, solver=solver).fit(data))
     better, polish_seconds = timed(lambda: fitted.polish(data))
@@ -228,7 +228,7 @@ def main() -> None:
     solver: str | Solver = LevenbergMarquardt(max_iterations=5) if quick else "auto"
 
     torch.set_num_threads(1)
-    test = rosenbrock(uniform(TEST_POINTS, TEST_SEED))
+    test = evaluate(uniform(TEST_POINTS, TEST_SEED))
     JENN(solver=LevenbergMarquardt(max_iterations=2)).fit(
         test.select(range(SMALL_DESIGN))
     )  # torch's first call is slow

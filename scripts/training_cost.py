@@ -28,8 +28,6 @@ import jenn
 import numpy as np
 import openmdao.api as om
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
@@ -37,6 +35,7 @@ from cases.records import write_result
 from gradopt import JENN, Dataset, LevenbergMarquardt, Surrogate, Variable
 from gradopt.networks.mlp import Network
 from gradopt.om.component import SurrogateComp
+from gradopt.report.plots import new_figure
 from gradopt.training.residuals import NetworkProblem
 
 SAMPLES, HIDDEN = 1000, (64, 64)
@@ -186,8 +185,8 @@ def component_cost(blocks: int, size: int) -> dict[str, Any]:
 
 def draw(path: Path, gradient: dict[str, Any], peer: dict[str, Any]) -> None:
     """Draw the milliseconds over the number of inputs, log-log."""
-    figure = Figure(figsize=(6.0, 4.0), layout="constrained")
-    axes = FigureCanvasAgg(figure).figure.add_subplot()
+    figure = new_figure(6.0, 4.0)
+    axes = figure.subplots()
     for name in ("one_thread", "default_threads"):
         medians = {d: times["median"] for d, times in gradient[name]["ms"].items()}
         axes.plot(list(medians), list(medians.values()), "o-", label=f"gradopt, {gradient[name]['threads']} thread(s)")

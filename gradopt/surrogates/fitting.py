@@ -136,9 +136,9 @@ def fit_network(
         generators = np.random.default_rng(configuration.seed).spawn(configuration.starts)
         initial = [network.initialize(generator) for generator in generators]
     rows, columns = problem.n_residuals, problem.n_parameters
-    judge = isinstance(solver, LevenbergMarquardt) and configuration.alpha > 0.0 and len(initial) > 1
+    judged = configuration.alpha > 0.0 and len(initial) > 1
     with _threads_for(rows * columns * min(rows, columns), torch.device(configuration.device)):
-        runs, evidence = _run_starts(solver, problem, initial, judge, callback)
+        runs, evidence = _run_starts(solver, problem, initial, judged, callback)
     judge = len(evidence) == len(runs) and bool(np.isfinite(evidence).all())
     losses = [run.loss if np.isfinite(run.loss) else np.inf for run in runs]
     kept = int(np.argmax(evidence)) if judge else int(np.argmin(losses))
@@ -174,9 +174,9 @@ def _numbered(callback: Callback | None, start: int) -> Callback | None:
 
 
 def _run_starts(
-    solver: Solver, problem: NetworkProblem, initial: list[np.ndarray], judge: bool, callback: Callback | None
+    solver: Solver, problem: NetworkProblem, initial: list[np.ndarray], judged: bool, callback: Callback | None
 ) -> tuple[list[SolverResult], list[float]]:
-    """Run the solver from each start until one run ends them all; where asked, the evidence of each."""
+    """Run the solver from each start until one run ends them all; where asked, and after LM, the evidence of each."""
     dtype, device = problem.tensor_options
     runs: list[SolverResult] = []
     evidence: list[float] = []
@@ -188,8 +188,8 @@ def _run_starts(
                 solver = replace(solver, time_limit=left)  # type: ignore[type-var]
             theta = torch.tensor(start, dtype=dtype, device=device)
             runs.append(solver.solve(problem, theta, _numbered(callback, index)))
-            if judge:
-                evidence.append(log_evidence(problem, runs[-1].theta))
+            if judged and isinstance(solver, LevenbergMarquardt):
+                evidence.append(log_evidence(problem, runs[-1].theta, solver.memory_limit))
             if runs[-1].status in _ENDS_ALL:
                 break
     except KeyboardInterrupt:

@@ -21,11 +21,11 @@ def log_evidence(problem: FitProblem, theta: Tensor, memory_limit: int = 2**30) 
     Args:
         problem: What was fitted; every alpha must be positive.
         theta: A minimum of the loss (n_parameters,).
-        memory_limit: Bytes for the residual Jacobian.
+        memory_limit: Bytes for the residual Jacobian, which comes in chunks, and for the matrix it makes.
 
     Returns:
-        The log evidence; of several minima the one with the larger is to be preferred. NaN where even the smaller of
-        the two possible matrices, of parameters or of residuals, is above the memory limit.
+        The log evidence; of several minima the one with the larger is to be preferred. NaN where the matrix of the
+        parameters, or with fewer residuals than parameters the whole Jacobian, is above the memory limit.
 
     References:
         MacKay (1992), Bayesian interpolation, Neural Computation 4(3).
@@ -33,19 +33,18 @@ def log_evidence(problem: FitProblem, theta: Tensor, memory_limit: int = 2**30) 
     whitening = problem.alpha.rsqrt()
     n, columns = problem.n_residuals, problem.n_parameters
     loss = 0.5 * float((problem.alpha * theta) @ theta)
-    small = min(n, columns)
-    if 8 * small * (n if n < columns else columns) > memory_limit or (n < columns and 8 * n * columns > memory_limit):
+    if 8 * columns * min(n, columns) > memory_limit:
         return math.nan
-    gram = torch.zeros(columns, columns, dtype=torch.float64, device=theta.device) if small == columns else None
     chunks = []
+    gram = torch.zeros((), dtype=torch.float64, device=theta.device)
     for residuals, jacobian in problem.linearized(theta, memory_limit):
         loss += 0.5 * float(residuals @ residuals)
         whitened = (jacobian * whitening).double()
-        if gram is None:
+        if n < columns:
             chunks.append(whitened)
         else:
-            gram.addmm_(whitened.T, whitened)
-    if gram is None:  # det(I + J'J) = det(I + JJ')
+            gram = gram + whitened.T @ whitened
+    if chunks:  # fewer residuals than parameters: det(I + J'J) = det(I + JJ'), the smaller matrix
         rows = torch.cat(chunks)
         gram = rows @ rows.T
     determinant = torch.log1p(torch.linalg.eigvalsh(gram).clamp_min(0.0)).sum()

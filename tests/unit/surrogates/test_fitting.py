@@ -147,9 +147,9 @@ def test_start_that_runs_out_of_time_is_the_last() -> None:
     assert len(result.start_losses) < 50
 
 
-def test_evidence_beyond_memory_leaves_the_choice_to_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gradopt.surrogates.fitting.log_evidence", lambda problem, theta: float("nan"))
-    result = replace(QUICK, starts=3).fit(bowl()).fit_result
+def test_evidence_beyond_the_solver_s_memory_leaves_the_choice_to_the_loss() -> None:
+    solver = LevenbergMarquardt(max_iterations=5, memory_limit=100)
+    result = replace(QUICK, solver=solver, starts=3).fit(bowl()).fit_result
     assert result.log_evidence is None
     assert result.start == int(np.argmin(result.start_losses))
 
