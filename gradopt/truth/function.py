@@ -1,0 +1,114 @@
+"""A Python function as the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from gradopt.data.arrays import as_floats
+from gradopt.data.variables import Variable, as_variables, check_variables, total_size
+from gradopt.errors import InputError, ShapeError, explain
+from gradopt.truth.identity import identity_of
+from gradopt.truth.points import as_failures, as_points, evaluate_points
+from gradopt.truth.protocol import Evaluations
+
+
+@dataclass(frozen=True)
+class FunctionTruth:
+    """A function of one point as a truth.
+
+    Attributes:
+        f: Takes x (d,), physical, columns in the order of `inputs`. Returns y (m,), or a number if m = 1; or the pair
+            y, dydx with partials (m, d), or (d,) if m = 1, NaN where not known.
+        inputs: Variables of the columns of x.
+        outputs: Variables of the columns of y.
+        failures: Exceptions of `f` that mean that a point failed; `EvaluationError` and OpenMDAO's `AnalysisError`
+            always do, as does NaN or infinity in y, or infinity in dydx. All others are errors and pass.
+        identity: What `f` computes, for a store on disk: equal words, equal answers. By default a hash of the source
+            of `f` and of what it uses of its own module, so that a change in it is another truth; None where the
+            source does not tell all, as for lambdas, closures and methods.
+
+    Raises:
+        InputError: If `f` is not callable or a variable is none, or names repeat.
+    """
+
+    f: Callable[[np.ndarray], Any]
+    inputs: tuple[Variable, ...]
+    outputs: tuple[Variable, ...]
+    failures: Sequence[type[Exception]] = ()
+    identity: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        if not callable(self.f):
+            remedy = "Pass the function, not what it returns."
+            raise InputError(explain("f", "be a function of a point (d,)", repr(self.f), remedy))
+        for name in ("inputs", "outputs"):
+            object.__setattr__(self, name, as_unique(name, getattr(self, name)))
+        check_apart(self.inputs, self.outputs)
+        object.__setattr__(self, "failures", as_failures(self.failures))
+        if self.identity is None:
+            object.__setattr__(self, "identity", identity_of(self.f))
+
+    def evaluate(self, x: ArrayLike) -> Evaluations:
+        """Evaluate points one after the other.
+
+        Args:
+            x: Points (n, d), physical.
+
+        Returns:
+            One row for each point; failed points are rows too.
+
+        Raises:
+            InputError: If `x` is not finite, or `f` returned no real numbers.
+            ShapeError: If `x` is not (n, d), or `f` returned other shapes than (m,) and (m, d).
+        """
+        points = as_points(x, self.inputs)
+        return evaluate_points(self.f, self._read, points, total_size(self.outputs), tuple(self.failures))
+
+    def _read(self, returned: Any) -> tuple[np.ndarray, np.ndarray]:
+        m, d = total_size(self.outputs), total_size(self.inputs)
+        paired = isinstance(returned, tuple) and len(returned) == 2
+        first, second = returned if paired else (returned, None)
+        y = as_floats("f(x)", first)
+        if y.shape != (m,) and not (m == 1 and y.size == 1 and y.ndim == 0):
+            remedy = "Columns stand in the order of `outputs`; return a pair for values and partials."
+            raise ShapeError(explain("f(x)", f"have shape (m,) = ({m},)", y.shape, remedy))
+        if second is None:
+            return y.reshape(m), np.full((m, d), np.nan)
+        dydx = as_floats("dydx of f(x)", second)
+        if dydx.shape != (m, d) and not (dydx.size == m * d and 1 in (m, d) and dydx.ndim < 2):
+            remedy = "Index order is of, wrt. For values alone return an array, not a tuple of two."
+            if dydx.shape == (d, m):
+                remedy = "If it is (d, m), return `dydx.T`."
+            raise ShapeError(explain("dydx of f(x)", f"have shape (m, d) = ({m}, {d})", dydx.shape, remedy))
+        return y.reshape(m), dydx.reshape(m, d)
+
+
+def as_unique(argument: str, variables: Any) -> tuple[Variable, ...]:
+    """Check that an argument is a sequence of variables with different names.
+
+    Args:
+        argument: Name of the argument, for messages.
+        variables: What came.
+
+    Returns:
+        The variables.
+
+    Raises:
+        InputError: If it is not.
+    """
+    found = as_variables(argument, variables)
+    return check_variables(argument, found, total_size(found), argument)
+
+
+def check_apart(inputs: Sequence[Variable], outputs: Sequence[Variable]) -> None:
+    """Raise `InputError` if an output has the name of an input."""
+    shared = sorted({v.name for v in inputs} & {v.name for v in outputs})
+    if shared:
+        remedy = "OpenMDAO cannot tell them apart; rename one."
+        raise InputError(explain("outputs", "have other names than `inputs`", shared, remedy))

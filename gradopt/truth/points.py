@@ -1,0 +1,113 @@
+"""Point by point through a truth: what is a failed point, what an error of the program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+from openmdao.api import AnalysisError
+
+from gradopt.data.arrays import as_floats, check_finite, check_matrix
+from gradopt.data.variables import Variable, column_names, total_size
+from gradopt.errors import EvaluationError, InputError, explain
+from gradopt.truth.protocol import Evaluations, PointStatus
+
+Raw = TypeVar("Raw")
+
+
+def as_points(x: ArrayLike, inputs: Sequence[Variable]) -> np.ndarray:
+    """Check points.
+
+    Args:
+        x: Points (n, d), physical.
+        inputs: Variables of the d columns.
+
+    Returns:
+        A new float64 array (n, d).
+
+    Raises:
+        InputError: If a number is NaN or infinite.
+        ShapeError: If it is not (n, d).
+    """
+    points = as_floats("x", x)
+    check_matrix("x", points, total_size(inputs), "(n, d)")
+    check_finite("x", points, column_names(inputs), "A truth can be asked at finite points only.")
+    return points
+
+
+def as_failures(failures: Sequence[type[Exception]]) -> tuple[type[Exception], ...]:
+    """Check which exceptions mean that a point failed; `EvaluationError` and `AnalysisError` always do.
+
+    Args:
+        failures: Further exception classes.
+
+    Returns:
+        All of them.
+
+    Raises:
+        InputError: If one is no exception class.
+    """
+    found = tuple(failures) if isinstance(failures, Sequence) else (failures,)
+    wrong = [kind for kind in found if not (isinstance(kind, type) and issubclass(kind, Exception))]
+    if wrong:
+        remedy = "For instance failures=(FloatingPointError,)."
+        raise InputError(explain("failures", "be a sequence of exception classes", repr(wrong[0]), remedy))
+    return tuple(dict.fromkeys((EvaluationError, AnalysisError, *found)))
+
+
+def evaluate_points(
+    call: Callable[[np.ndarray], Raw],
+    read: Callable[[Raw], tuple[np.ndarray, np.ndarray]],
+    x: np.ndarray,
+    m: int,
+    failures: tuple[type[Exception], ...],
+) -> Evaluations:
+    """Evaluate points one after the other.
+
+    Args:
+        call: Evaluates one point (d,); what it raises of `failures` is a failed point, all else an error.
+        read: Makes y (m,) and dydx (m, d) of what `call` returned; what it raises is an error.
+        x: Points (n, d), physical.
+        m: Number of output columns.
+        failures: Exceptions that mean that a point failed.
+
+    Returns:
+        One row for each point.
+    """
+    n, d = x.shape
+    y, dydx, seconds = np.full((n, m), np.nan), np.full((n, m, d), np.nan), np.zeros(n)
+    status, message = [PointStatus.FAILED] * n, [""] * n
+    for row, point in enumerate(x):
+        began = perf_counter()
+        try:
+            raw = call(point.copy())
+        except failures as failed:
+            message[row] = str(failed) if isinstance(failed, EvaluationError) else f"{type(failed).__name__}: {failed}"
+            message[row] = message[row] or type(failed).__name__
+        except Exception as error:
+            kind = type(error).__name__
+            error.add_note(f"Raised by the truth at x = {point.tolist()}.")
+            error.add_note(f"If a point can fail like this, pass failures=({kind},): it is then recorded as failed.")
+            raise
+        else:
+            values, partials = read(raw)
+            message[row] = _not_finite(values, partials)
+            status[row] = PointStatus.NOT_FINITE if message[row] else PointStatus.OK
+            if not message[row]:
+                y[row], dydx[row] = values, partials
+        seconds[row] = perf_counter() - began
+    return Evaluations(x, y, dydx, status, message, seconds)
+
+
+def _not_finite(values: np.ndarray, partials: np.ndarray) -> str:
+    """Say what is not finite; NaN among the partials means not known, which is no failure."""
+    if not np.isfinite(values).all():
+        column = int(np.flatnonzero(~np.isfinite(values))[0])
+        return f"y[{column}] is {values[column]}"
+    if np.isinf(partials).any():
+        of, wrt = (int(index) for index in np.argwhere(np.isinf(partials))[0])
+        return f"dydx[{of}, {wrt}] is {partials[of, wrt]}"
+    return ""

@@ -1,0 +1,184 @@
+"""Every evaluation of a truth, kept: nothing is computed twice, and nothing is lost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from pathlib import Path
+from threading import RLock
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from gradopt.data.dataset import Dataset
+from gradopt.data.variables import total_size
+from gradopt.errors import InputError, ShapeError, explain
+from gradopt.truth import tables
+from gradopt.truth.points import as_points
+from gradopt.truth.protocol import Evaluations, Truth
+from gradopt.versions import versions
+
+_MEMORY = ":memory:"
+
+
+class EvaluationStore:
+    """Evaluations in an SQLite file, or in memory.
+
+    Each evaluation is on the disk before the next begins and before it is handed out. Several processes on one
+    machine may use one file; a point that two of them evaluate at the same time is kept once. Rows belong to a truth
+    by its `identity` and the names, shapes and units of its variables; bounds may change.
+
+    Attributes:
+        path: The file, or None in memory.
+        evaluated: Number of evaluations that this object had made.
+    """
+
+    def __init__(self, path: str | Path | None = None) -> None:
+        """Open a store, or make one.
+
+        Args:
+            path: The file, on a local disk; None or ":memory:" keeps everything in memory.
+
+        Raises:
+            FileFormatError: If the file is no store, or one of a newer gradopt.
+            InputError: If it cannot be opened or written.
+        """
+        self.path = None if path is None or str(path) == _MEMORY else Path(path).absolute()
+        self.evaluated = 0
+        self._open()
+
+    def _open(self) -> None:
+        self._lock = RLock()
+        self._unnamed: list[Truth] = []  # kept, so that no other truth gets the address of one
+        self._known: set[str] = set()
+        self._versions = json.dumps(versions())
+        self._database: sqlite3.Connection | None = tables.connect(self.path or _MEMORY)
+
+    def __enter__(self) -> EvaluationStore:
+        """Return the store itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the store."""
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Keep the path alone: another process opens the same file.
+
+        Raises:
+            InputError: If the store is in memory.
+        """
+        if self.path is None:
+            remedy = "Give it a path: EvaluationStore('evaluations.sqlite')."
+            raise InputError(explain("store", "be a file to go to another process", "one in memory", remedy))
+        return {"path": self.path}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Open the file again; counts start at 0."""
+        self.path, self.evaluated = state["path"], 0
+        self._open()
+
+    def close(self) -> None:
+        """Close the file; a store in memory is lost."""
+        with self._lock:
+            if self._database is not None:
+                self._database.close()
+            self._database = None
+
+    def evaluate(self, truth: Truth, x: ArrayLike, *, retry_failed: bool = False) -> Evaluations:
+        """Hand out what is stored and evaluate the rest, one point at a time.
+
+        Args:
+            truth: What to evaluate.
+            x: Points (n, d), physical; equal to the last bit counts as the same point, and -0.0 as 0.0.
+            retry_failed: Whether points that failed before are evaluated again; the new row then replaces the old.
+
+        Returns:
+            One row for each point, in their order, as stored.
+
+        Raises:
+            InputError: If `x` is not finite, the store is closed, or it is a file and the truth has no identity.
+            ShapeError: If `x` is not (n, d), or the truth answers with another number of rows or columns.
+        """
+        points = as_points(x, truth.inputs) + 0.0
+        digest, (m, d) = self._digest(truth), _shape(truth)
+        parts = []
+        for point in points:
+            stored = self._select(digest, m, d, point)
+            if not stored or (retry_failed and not stored[0].ok[0]):
+                found = truth.evaluate(point[None])
+                if (found.n, *found.dydx.shape[1:]) != (1, m, d):
+                    remedy = "It must answer with one row for each point."
+                    shape = (found.n, *found.dydx.shape[1:])
+                    raise ShapeError(explain("dydx of truth.evaluate(x)", f"have shape {(1, m, d)}", shape, remedy))
+                self._insert(digest, truth, _at(found, point), retry_failed)
+                stored = self._select(digest, m, d, point)
+            parts.append(stored[0])
+        return Evaluations.join(parts, m, d)
+
+    def evaluations(self, truth: Truth) -> Evaluations:
+        """Return all rows of a truth, failed ones too, in the order they were written."""
+        m, d = _shape(truth)
+        return Evaluations.join(self._select(self._digest(truth), m, d), m, d)
+
+    def dataset(self, truth: Truth) -> Dataset:
+        """Return the good rows of a truth as training data, in the order they were written.
+
+        Raises:
+            InputError: If there are none.
+        """
+        return self.evaluations(truth).dataset(truth.inputs, truth.outputs)
+
+    def count(self, truth: Truth) -> int:
+        """Return how many rows of a truth there are, failed ones included."""
+        digest = self._digest(truth)
+        with self._lock:
+            query = "SELECT COUNT(*) FROM evaluations WHERE truth = ?"
+            return int(self._connection.execute(query, (digest,)).fetchone()[0])
+
+    @property
+    def _connection(self) -> sqlite3.Connection:
+        if self._database is None:
+            raise InputError(explain("store", "be open", "a closed one", "Open it again: EvaluationStore(path)."))
+        return self._database
+
+    def _select(self, digest: str, m: int, d: int, x: np.ndarray | None = None) -> list[Evaluations]:
+        with self._lock:
+            return tables.select(self._connection, digest, m, d, x)
+
+    def _insert(self, digest: str, truth: Truth, found: Evaluations, replace_failed: bool) -> None:
+        with self._lock:
+            if digest not in self._known:
+                variables = [variable.to_dict() for variable in (*truth.inputs, *truth.outputs)]
+                tables.register(self._connection, digest, truth.identity or "", variables)
+                self._known.add(digest)
+            self.evaluated += 1
+            tables.insert(self._connection, digest, found, self._versions, replace_failed)
+
+    def _digest(self, truth: Truth) -> str:
+        """Hash what is evaluated: identity, and names, shapes and units of the variables."""
+        identity = truth.identity
+        if identity is None and self.path is not None:
+            remedy = "Pass identity='...' to the truth, words that you change whenever its answers change."
+            raise InputError(explain("truth.identity", "be given for a store on disk", None, remedy))
+        if identity is None:
+            with self._lock:
+                if not any(known is truth for known in self._unnamed):
+                    self._unnamed.append(truth)
+            identity = f"object {id(truth)}"
+        variables = [[[v.name, v.shape, v.units] for v in side] for side in (truth.inputs, truth.outputs)]
+        return hashlib.sha256(json.dumps([identity, variables]).encode()).hexdigest()
+
+
+def _shape(truth: Truth) -> tuple[int, int]:
+    return total_size(truth.outputs), total_size(truth.inputs)
+
+
+def _at(found: Evaluations, point: np.ndarray) -> Evaluations:
+    """Give an evaluation the point that was asked, which is its key."""
+    return Evaluations(point[None], found.y, found.dydx, found.status, found.message, found.seconds)

@@ -1,0 +1,206 @@
+"""Files that are no store are refused with a reason and left as they are; processes share a file and may be killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import gradopt
+from gradopt import FileFormatError, InputError, Variable
+from gradopt.truth import tables
+from gradopt.truth.function import FunctionTruth
+from gradopt.truth.store import EvaluationStore
+
+TRUTH = FunctionTruth(lambda x: x[0] ** 2, (Variable("u"),), (Variable("v"),), identity="square")
+
+
+def execute(path: Path, *statements: str) -> None:
+    database = sqlite3.connect(path)
+    for statement in statements:
+        database.execute(statement)
+    database.commit()
+    database.close()
+
+
+def stored(path: Path) -> Path:
+    with EvaluationStore(path) as store:
+        store.evaluate(TRUTH, [[1.0], [2.0]])
+    return path
+
+
+def text(path: Path) -> None:
+    path.write_text("a text, long enough to be no empty file " * 40)
+
+
+def foreign(path: Path) -> None:
+    execute(path, "CREATE TABLE cases (id INTEGER)", "INSERT INTO cases VALUES (3)")
+
+
+def alike(path: Path) -> None:
+    execute(path, "CREATE TABLE meta (key TEXT, value TEXT)", "CREATE TABLE evaluations (id INTEGER)")
+
+
+def newer(path: Path) -> None:
+    execute(stored(path), "UPDATE meta SET value = '2' WHERE key = 'schema_version'")
+
+
+def odd(path: Path) -> None:
+    execute(stored(path), "UPDATE meta SET value = 'two' WHERE key = 'schema_version'")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (text, "is no SQLite file, or a damaged one .* or of a new one"),
+        (foreign, r"is an SQLite file of another program \(tables \['cases'\], format None\)"),
+        (alike, r"is an SQLite file of another program .*format None\)"),
+        (newer, "has schema version '2', this gradopt reads up to 1. .*pip install -U gradopt"),
+        (odd, "has schema version 'two'"),
+    ],
+)
+def test_another_file_is_refused_and_left_as_it_is(tmp_path: Path, make: Callable[[Path], None], message: str) -> None:
+    path = tmp_path / "file"
+    make(path)
+    before = path.read_bytes()
+    with pytest.raises(FileFormatError, match=message):
+        EvaluationStore(path)
+    assert path.read_bytes() == before and [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("missing/store", r"`path` must lie in an existing folder, got .*mkdir\(parents=True\)"),
+        ("", "`path` must be a file that SQLite can open and write, got .*local disk"),
+        ("x" * 300, "`path` must be a file that SQLite can open and write"),
+    ],
+)
+def test_a_path_that_cannot_be_opened_is_explained(tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        EvaluationStore(tmp_path / name)
+
+
+def test_a_file_that_another_program_keeps_locked_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign(tmp_path / "file")
+    monkeypatch.setattr(tables, "_PATIENCE", 0.01)
+    database = sqlite3.connect(tmp_path / "file")
+    database.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(InputError, match=r"`path` must be a file that SQLite can open and write, .*database is locked"):
+        EvaluationStore(tmp_path / "file")
+    database.close()
+
+
+def test_rows_go_to_the_disk_and_readers_do_not_wait(tmp_path: Path) -> None:
+    database = tables.connect(tmp_path / "file")
+    assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert database.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+    database.close()
+
+
+def test_an_empty_file_becomes_a_store(tmp_path: Path) -> None:
+    (tmp_path / "store").touch()
+    with EvaluationStore(stored(tmp_path / "store")) as store:
+        assert store.count(TRUTH) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["y = x'00'", "dydx = zeroblob(16)", "x = zeroblob(16)", "status = 'fine'", "status = 'failed'", "y = zeroblob(0)"],
+)
+def test_a_changed_row_is_refused(tmp_path: Path, change: str) -> None:
+    path = stored(tmp_path / "store")
+    execute(path, f"UPDATE evaluations SET {change} WHERE id = 1")
+    with EvaluationStore(path) as store, pytest.raises(FileFormatError, match="was changed after it was written"):
+        store.evaluations(TRUTH)
+
+
+WORKER = """
+import sys, time, types
+import numpy as np
+
+package = types.ModuleType("gradopt")  # its own `__init__` takes seconds, it imports torch
+package.__path__ = [HOME]
+sys.modules["gradopt"] = package
+from gradopt.data.variables import Variable
+from gradopt.truth import tables
+from gradopt.truth.function import FunctionTruth
+from gradopt.truth.store import EvaluationStore
+
+def f(x):
+    time.sleep(PAUSE)
+    return x[0] * np.arange(2000.0), x[0] + np.arange(2000.0)
+
+truth = FunctionTruth(f, (Variable("u"),), (Variable("v", (2000,)),), identity="wide")
+seed, path = int(sys.argv[1]), sys.argv[2]
+print("ready", flush=True)
+sys.stdin.readline()  # all begin together, with making the file
+with EvaluationStore(path) as store:
+    for point in np.random.default_rng(seed).permutation(POINTS):
+        store.evaluate(truth, [[float(point)]])
+        print(point, flush=True)
+"""
+WIDE = FunctionTruth(lambda x: np.zeros(2000), (Variable("u"),), (Variable("v", (2000,)),), identity="wide")
+
+
+def start(seed: int, path: Path, pause: float, points: int) -> subprocess.Popen[str]:
+    """Start a process that waits for a line before it opens the store."""
+    home = repr(str(Path(gradopt.__file__).parent))
+    program = WORKER.replace("PAUSE", str(pause)).replace("POINTS", str(points)).replace("HOME", home)
+    command = [sys.executable, "-c", program, str(seed), str(path)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=path.parent)
+
+
+def read_line(worker: subprocess.Popen[str]) -> str:
+    assert worker.stdout
+    return worker.stdout.readline()
+
+
+def check_whole(path: Path) -> np.ndarray:
+    """Every row is as it was made; returns the points."""
+    with EvaluationStore(path) as store:
+        found = store.evaluations(WIDE)
+    np.testing.assert_array_equal(found.y, found.x * np.arange(2000.0))
+    np.testing.assert_array_equal(found.dydx[:, :, 0], found.x + np.arange(2000.0))
+    return np.asarray(found.x[:, 0])
+
+
+def test_processes_write_one_file_at_the_same_time(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    workers = [start(seed, path, 0.001, 30) for seed in range(3)]
+    assert [read_line(worker) for worker in workers] == ["ready\n"] * 3
+    for worker in workers:
+        assert worker.stdin
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    for worker in workers:
+        output, _ = worker.communicate(timeout=60)
+        assert worker.returncode == 0 and len(output.splitlines()) == 30
+    assert sorted(check_whole(path)) == list(range(30))
+
+
+def test_a_killed_process_loses_no_row_and_leaves_no_half(tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    worker = start(0, path, 0.0, 100000)
+    assert worker.stdin and worker.stdout
+    assert read_line(worker) == "ready\n"
+    worker.stdin.write("go\n")
+    worker.stdin.close()
+    reported = [read_line(worker) for _ in range(20)]
+    time.sleep(0.05)
+    os.kill(worker.pid, signal.SIGKILL)
+    reported += worker.stdout.readlines()
+    worker.stdout.close()
+    assert worker.wait() == -signal.SIGKILL
+    kept = {int(point) for point in check_whole(path)}
+    finished = {int(line) for line in reported if line.endswith("\n")}
+    assert finished <= kept and len(kept - finished) <= 1 and len(finished) >= 20
