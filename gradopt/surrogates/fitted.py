@@ -21,7 +21,7 @@ from gradopt.networks.jacobian import Trace, trace
 from gradopt.networks.mlp import Network
 from gradopt.surrogates import container
 from gradopt.surrogates.fitting import check_held, check_trainable, fit_network
-from gradopt.surrogates.polish import Polish
+from gradopt.surrogates.polish import Polish, check_candidate
 from gradopt.surrogates.protocol import Configuration
 from gradopt.training.result import Callback, FitResult, Status
 from gradopt.versions import versions
@@ -170,34 +170,54 @@ class Surrogate:
             run = trace(self.network, theta, torch.from_numpy(self.scaling.scale_inputs(x)))
         return SurrogateEvaluation(x, self.scaling.unscale_outputs(run.values.numpy()), self.scaling, run)
 
-    def polish(self, data: Dataset, polish: Polish | None = None, callback: Callback | None = None) -> Surrogate:
-        """Continue training from the present parameters with the flat regions magnified.
+    def polish(
+        self,
+        data: Dataset,
+        polish: Polish | None = None,
+        callback: Callback | None = None,
+        candidate: ArrayLike | None = None,
+    ) -> Surrogate:
+        """Continue training from the present parameters with the flat regions, or those near a candidate, magnified.
 
         The scaling of the first fit is kept, so nothing moves before the first step.
 
         Args:
-            data: Samples of the same variables with partials; usually the training data.
-            polish: What to magnify and how much; None = `Polish()`.
+            data: Samples of the same variables, about "flat" with partials; usually the training data.
+            polish: What to magnify and how much; None = `Polish()`, with a candidate `Polish(about="candidate")`.
             callback: See `gradopt.training.result.Callback`.
+            candidate: Point (d,), physical, near which samples are magnified; given with about="candidate" only.
 
         Returns:
             The polished surrogate; this one is unchanged.
 
         Raises:
-            InputError: If the data have other variables or no known partials.
+            InputError: If the data have other variables or (about "flat") no known partials, or if a candidate is
+                missing or of no use.
+            ShapeError: If the candidate has another shape.
         """
         check_dataset("data", data)
         self.check_variables_of(data)
         if polish is not None and not isinstance(polish, Polish):
             remedy = "Pass an object, such as Polish(magnitude=100)."
             raise InputError(explain("polish", "be a Polish or None", repr(polish), remedy))
+        polish = polish or Polish(about="flat" if candidate is None else "candidate")
+        if (polish.about == "candidate") != (candidate is not None):
+            expected = "be a point (d,)" if candidate is None else "be None where the polish is about 'flat'"
+            remedy = "Pass polish(data, Polish(about='candidate'), candidate=x), or neither."
+            raise InputError(explain("candidate", expected, repr(candidate), remedy))
         beta, gamma = self.configuration.data_weights(data)
-        if not gamma.any():
-            remedy = "This surrogate was fitted to values alone; fit a JENN to polish it."
-            raise InputError(explain("data", "have partials that the surrogate is fitted to", "none", remedy))
-        polish = polish or Polish()
-        gamma = gamma * polish.factors(data, self.scaling)
-        return self.refit(data, (beta, gamma), callback, notes=(f"Polished with {polish}.",))
+        note = f"Polished with {polish}."
+        if candidate is None:
+            if not gamma.any():
+                remedy = "This surrogate was fitted to values alone; fit a JENN to polish it."
+                raise InputError(explain("data", "have partials that the surrogate is fitted to", "none", remedy))
+            gamma = gamma * polish.factors(data, self.scaling)
+        else:
+            point = check_candidate(candidate, data)
+            of_values, of_partials = polish.factors_near(data, self.scaling, point)
+            beta, gamma = beta * of_values, gamma * of_partials
+            note = f"Polished with {polish} about {point.tolist()}."
+        return self.refit(data, (beta, gamma), callback, notes=(note,))
 
     def refit(
         self,

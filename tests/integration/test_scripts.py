@@ -33,6 +33,16 @@ COST = [
     *(f"against_jenn.{figure}.{of}" for figure in ("gradopt_ms", "ratio") for of in ("median", "min", "max")),
     *(f"component.{figure}.median" for figure in ("surrogate_ms", "numpy_ms", "ratio")),
 ]
+REPOLISH = [
+    *(
+        f"functions.{name}.{against}{figure}.{of}"
+        for name in ("rosenbrock_2", "rosenbrock_5", "rosenbrock_10", "smooth_8")
+        for against in ("", "against_one_start.")
+        for figure in ("seconds", "values", "partials", "near_values", "near_partials")
+        for of in ("median", "worst", "mean" if figure == "seconds" else "of_medians")
+    ),
+    "functions.rosenbrock_2.made.warm",
+]
 
 
 def figure(result: dict[str, Any], path: str) -> float:
@@ -44,7 +54,7 @@ def figure(result: dict[str, Any], path: str) -> float:
 
 @pytest.mark.parametrize(
     ("script", "figures", "files"),
-    [("training_accuracy", ACCURACY, []), ("training_cost", COST, ["gradient.png"])],
+    [("training_accuracy", ACCURACY, []), ("training_cost", COST, ["gradient.png"]), ("repolish_cost", REPOLISH, [])],
 )
 def test_script_writes_its_figures(script: str, figures: list[str], files: list[str], tmp_path: Path) -> None:
     command = [sys.executable, f"scripts/{script}.py", "--quick", "--out", str(tmp_path)]

@@ -43,7 +43,8 @@ def fitted() -> Surrogate:
         ("width", 0.0, "`width` must be finite and positive, got 0.0. The default suits"),
         ("width", -0.1, "`width` must be finite and positive, got -0.1"),
         ("width", np.nan, "`width` must be finite and positive, got nan"),
-        ("about", "optimum", "`about` must be 'flat', got 'optimum'"),
+        ("reach", 0.0, "`reach` must be finite and positive, got 0.0. The default suits"),
+        ("about", "optimum", "`about` must be 'flat' or 'candidate', got 'optimum'. Magnify small"),
         ("units", "SI", "`units` must be 'standardized' or 'raw', got 'SI'"),
     ],
 )
