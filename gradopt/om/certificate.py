@@ -13,14 +13,12 @@ from openmdao.core.constants import _SetupStatus
 
 from gradopt.adaptive.kkt import FEASIBILITY_TOLERANCE, KKT, TOLERANCE, kkt
 from gradopt.errors import InputError, explain
+from gradopt.om.quantities import Arrays, Quantities
 
-_NO_BOUND = 1e30  # what OpenMDAO before 3.45 writes where there is no bound
 _COUPLING = 1e-5  # relative error of a coupling variable that is called not converged
 _SHOWN = 12
 _MEASURES = ("feasibility", "stationarity", "complementarity")
 _SIDES = {1: "upper", -1: "lower", 2: "equal"}
-
-Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,9 +138,9 @@ def certify(
 
 def _certify(problem: om.Problem, tolerance: float, feasibility_tolerance: float, loose: list[str]) -> Certificate:
     driver, vectors = problem.driver, (problem.model._outputs, problem.model._inputs, problem.model._residuals)
-    design = _Quantities(problem, "design_var", driver._designvars)
-    objective = _Quantities(problem, "objective", driver._objs)
-    constraints = _Quantities(problem, "constraint", driver._cons)
+    design = Quantities(problem, "design_var", driver._designvars)
+    objective = Quantities(problem, "objective", driver._objs)
+    constraints = Quantities(problem, "constraint", driver._cons)
     states = [vector.asarray(copy=True) for vector in vectors]
     names = [*objective.names, *constraints.names]
     try:
@@ -189,59 +187,6 @@ def _certify(problem: om.Problem, tolerance: float, feasibility_tolerance: float
         active_bounds=design.split(design.unscaled_sides(found.bound_active)),
         worst=worst,
     )
-
-
-class _Quantities:
-    """Design variables, constraints or the objective, flat and scaled by the driver.
-
-    Attributes:
-        names: The driver's names.
-        physical: Values in the units declared to the driver.
-        value: Scaled values.
-        lower: Scaled lower bounds, -inf where there is none.
-        upper: Scaled upper bounds.
-        scaler: Factor from declared units to scaled values.
-    """
-
-    def __init__(self, problem: om.Problem, kind: str, declared: dict[str, dict[str, Any]]) -> None:
-        self.names = list(declared)
-        parts = [_scaled(problem, kind, name, meta) for name, meta in declared.items()]
-        self._ends = np.cumsum([part.shape[1] for part in parts], dtype=int)
-        columns = np.hstack([np.empty((5, 0)), *parts])
-        self.physical, self.value, self.lower, self.upper, self.scaler = columns
-
-    def split(self, flat: np.ndarray) -> Arrays:
-        return dict(zip(self.names, np.split(flat, self._ends[:-1]), strict=True)) if self.names else {}
-
-    def place(self, index: int) -> tuple[str, int]:
-        which = int(np.searchsorted(self._ends, index, side="right"))
-        return self.names[which], int(index - (self._ends[which - 1] if which else 0))
-
-    def unscaled_sides(self, active: np.ndarray) -> np.ndarray:
-        return np.where((self.scaler < 0.0) & (active != 2), -active, active)
-
-
-def _scaled(problem: om.Problem, kind: str, name: str, meta: dict[str, Any]) -> np.ndarray:
-    """Physical value, scaled value, scaled lower and upper bound, scaler of one quantity (5, size)."""
-    value = np.ravel(problem.get_val(meta["source"], units=meta["units"])).astype(float)
-    if meta["indices"] is not None:
-        value = value[meta["indices"].as_array()]
-    autoscaler = getattr(problem.driver, "autoscaler", None)
-    if autoscaler is None:  # OpenMDAO before 3.45: declared scaling, and bounds that are already scaled
-        adder, scaler = meta["adder"], meta["scaler"]
-    else:
-        scaling = autoscaler._var_meta[kind][name]
-        adder, scaler = scaling["total_adder"], scaling["total_scaler"]
-    adder = np.broadcast_to(0.0 if adder is None else adder, value.shape)
-    scaler = np.broadcast_to(1.0 if scaler is None else scaler, value.shape)
-    bounds = []
-    for side, none in (("lower", -np.inf), ("upper", np.inf)):
-        declared = meta.get("equals") if meta.get("equals") is not None else meta.get(side)
-        bound = np.broadcast_to(none if declared is None else np.ravel(declared), value.shape)
-        scaled = bound if autoscaler is None else (bound + adder) * scaler
-        # A negative scaler turns the sides around.
-        bounds.append(np.where(np.abs(bound) >= _NO_BOUND, none * np.sign(scaler), scaled))
-    return np.stack([value, (value + adder) * scaler, *np.where(scaler < 0.0, bounds[::-1], bounds), scaler])
 
 
 def _reason(found: KKT, worst: dict[str, tuple[str, int]], flat: bool, loose: list[str]) -> str:

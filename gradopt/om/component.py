@@ -10,7 +10,10 @@ import openmdao.api as om
 from gradopt.data.scaling import check_input_domain
 from gradopt.data.variables import Variable, column_names, column_slices
 from gradopt.errors import InputError, explain
+from gradopt.om.answers import TruthAnswers
 from gradopt.surrogates.protocol import Evaluation, SupportsEvaluate
+from gradopt.truth.protocol import Truth
+from gradopt.truth.store import EvaluationStore
 
 _ROUNDING = 1e-9  # part of the domain's width by which an optimizer may overstep its own bounds
 _CITE = """
@@ -23,7 +26,11 @@ _CITE = """
 
 
 class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
-    """Explicit component that answers from a fitted surrogate, with exact partials.
+    """Explicit component that answers from a fitted surrogate, with exact partials, or from a truth.
+
+    With a truth it is what `AdaptiveDriver` works on: that driver lets it answer from the truth, from the surrogate it
+    fits, and from that surrogate corrected to the truth about the present point. Before the driver has run, a
+    component without a fitted surrogate answers from the truth itself.
 
     Inputs and outputs are the surrogate's variables: names, shapes and units; with `vec_size` > 1 each gets that many
     rows, evaluated together, with block-diagonal partials. Complex step runs through the network itself, so that it
@@ -34,26 +41,40 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
     """
 
     def __init__(
-        self, surrogate: SupportsEvaluate, vec_size: int = 1, extrapolate: str = "error", **options: Any
+        self,
+        surrogate: SupportsEvaluate | None = None,
+        truth: Truth | None = None,
+        vec_size: int = 1,
+        extrapolate: str = "error",
+        **options: Any,
     ) -> None:
-        """Wrap a surrogate.
+        """Wrap a surrogate, or a truth.
 
         Args:
-            surrogate: A fitted surrogate, such as `JENN(...).fit(data)`.
-            vec_size: Number of points evaluated together.
+            surrogate: A fitted surrogate, such as `JENN(...).fit(data)`; may be left out where there is a truth.
+            truth: What the surrogate stands for, such as a `FunctionTruth` or `ModelTruth`. The variables are its own.
+            vec_size: Number of points evaluated together; 1 with a truth.
             extrapolate: What to do with inputs outside the surrogate's domain: "error" raises `AnalysisError` (not
                 under an optimizer: give its design variables these bounds), "warn" warns once and answers,
                 "clip" answers for the nearest point of the domain, "allow" answers.
             **options: Options of every OpenMDAO component, such as `run_root_only`.
 
         Raises:
-            InputError: If the first argument is no fitted surrogate.
+            InputError: If there is neither a fitted surrogate nor a truth, or they do not fit together.
         """
-        _check_fitted(surrogate)
+        if surrogate is not None or truth is None:
+            _check_fitted(surrogate)
+        if truth is not None:
+            _check_truth(truth, surrogate, vec_size)
+        self._truth = truth
         self._surrogate = surrogate
+        answers = surrogate if truth is None or surrogate is not None else TruthAnswers(truth, EvaluationStore())
+        assert answers is not None
+        self._answers: SupportsEvaluate = answers
         self._last: tuple[np.ndarray, Evaluation] | None = None
         self._warned = False
-        super().__init__(vec_size=vec_size, extrapolate=extrapolate, surrogate_digest=surrogate.digest, **options)
+        digest = "" if surrogate is None else surrogate.digest
+        super().__init__(vec_size=vec_size, extrapolate=extrapolate, surrogate_digest=digest, **options)
         self.cite = _CITE
 
     def initialize(self) -> None:
@@ -67,27 +88,41 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
         self.options.declare("surrogate_digest", types=str, desc="Hash of the surrogate that answers.")
 
     @property
-    def surrogate(self) -> SupportsEvaluate:
-        """The surrogate that answers; another one of the same variables may be assigned at any time."""
+    def truth(self) -> Truth | None:
+        """What the surrogate stands for."""
+        return self._truth
+
+    @property
+    def surrogate(self) -> SupportsEvaluate | None:
+        """The fitted surrogate, None before there is one; another one of the same variables may be assigned."""
         return self._surrogate
 
     @surrogate.setter
     def surrogate(self, surrogate: SupportsEvaluate) -> None:
         _check_fitted(surrogate)
-        mine, theirs = (self._surrogate.inputs, self._surrogate.outputs), (surrogate.inputs, surrogate.outputs)
-        if mine != theirs:
-            raise InputError(explain("surrogate", f"have the variables {mine}", theirs, "Use a new component."))
+        if self._truth is None:
+            mine = (self._answers.inputs, self._answers.outputs)
+            theirs = (surrogate.inputs, surrogate.outputs)
+            if mine != theirs:
+                raise InputError(explain("surrogate", f"have the variables {mine}", theirs, "Use a new component."))
+        else:
+            _check_truth(self._truth, surrogate, self.options["vec_size"])
         self._surrogate = surrogate
-        self._last = None
         self.options["surrogate_digest"] = surrogate.digest
+        self.answer_from(surrogate)
+
+    def answer_from(self, answers: SupportsEvaluate) -> None:
+        """Let something else answer for a while: a truth, or a corrected surrogate; `surrogate` stays what it is."""
+        self._answers = answers
+        self._last = None
 
     def setup(self) -> None:
         """Add the surrogate's variables."""
         # Initial values stay OpenMDAO's 1.0: any other would clash with components promoted to the same name.
-        for variable in self._surrogate.inputs:
+        for variable in self._answers.inputs:
             shape = self._shape_of(variable)
             self.add_input(variable.name, shape=shape, units=variable.units, desc="Input of the surrogate.")
-        for variable in self._surrogate.outputs:
+        for variable in self._answers.outputs:
             shape = self._shape_of(variable)
             self.add_output(variable.name, shape=shape, units=variable.units, desc="Predicted by the surrogate.")
         self._warned = False
@@ -95,8 +130,8 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
     def setup_partials(self) -> None:
         """Declare exact partials, block-diagonal for several points."""
         points = np.arange(self.options["vec_size"])[:, None, None]
-        for of in self._surrogate.outputs:
-            for wrt in self._surrogate.inputs:
+        for of in self._answers.outputs:
+            for wrt in self._answers.inputs:
                 if len(points) == 1:
                     self.declare_partials(of.name, wrt.name)
                     continue
@@ -108,7 +143,7 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
     def compute(self, inputs: Any, outputs: Any) -> None:
         """Predict."""
         evaluation, _ = self._evaluate(inputs)
-        for name, columns in column_slices(self._surrogate.outputs).items():
+        for name, columns in column_slices(self._answers.outputs).items():
             outputs[name] = evaluation.y[:, columns].reshape(outputs[name].shape)
 
     def compute_partials(self, inputs: Any, partials: Any) -> None:
@@ -117,8 +152,8 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
         dydx = evaluation.dydx()
         if outside.any() and self.options["extrapolate"] == "clip":
             dydx = np.where(outside[:, None, :], 0.0, dydx)
-        wrt_slices = column_slices(self._surrogate.inputs)
-        for of, rows in column_slices(self._surrogate.outputs).items():
+        wrt_slices = column_slices(self._answers.inputs)
+        for of, rows in column_slices(self._answers.outputs).items():
             for wrt, columns in wrt_slices.items():
                 block = dydx[:, rows, columns]
                 partials[of, wrt] = block[0] if len(block) == 1 else block.ravel()
@@ -130,22 +165,23 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
     def _evaluate(self, inputs: Any) -> tuple[Evaluation, np.ndarray]:
         """The forward pass at the present inputs, and which of them (n, d) are outside the domain."""
         points = self.options["vec_size"]
-        x = np.concatenate([inputs[v.name].reshape(points, v.size) for v in self._surrogate.inputs], axis=1)
+        x = np.concatenate([inputs[v.name].reshape(points, v.size) for v in self._answers.inputs], axis=1)
         asked, outside = self._within_domain(x)
         if self._last is None or self._last[0].dtype != asked.dtype or not np.array_equal(self._last[0], asked):
-            self._last = (asked, self._surrogate.evaluate(asked))
+            self._last = (asked, self._answers.evaluate(asked))
         return self._last[1], outside
 
     def _within_domain(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Apply the option `extrapolate`: the points to ask, and which inputs were outside."""
-        low, high = self._surrogate.lower, self._surrogate.upper
+        low, high = self._answers.lower, self._answers.upper
         slack = _ROUNDING * np.where(high > low, high - low, np.maximum(np.abs(low), 1.0))
         outside = ~((x.real >= low - slack) & (x.real <= high + slack))  # so that NaN is outside
         mode = self.options["extrapolate"]
         if not outside.any():
+            self._check_transforms(x)
             return x, outside
         point, column = (int(index) for index in np.argwhere(outside)[0])
-        name = column_names(self._surrogate.inputs)[column]
+        name = column_names(self._answers.inputs)[column]
         message = (
             f"Input {name!r} is {x[point, column].real:g}, outside the domain [{low[column]:g}, {high[column]:g}] of "
             "the surrogate. Bound the design variables by the domain, or set the option 'extrapolate' to 'warn', "
@@ -164,7 +200,7 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
     def _check_transforms(self, x: np.ndarray) -> None:
         """Raise `AnalysisError` where a transform has no value: no mode may answer with NaN."""
         try:
-            check_input_domain(x, self._surrogate.inputs)
+            check_input_domain(x, self._answers.inputs)
         except InputError as impossible:
             raise om.AnalysisError(f"{self.msginfo}: {impossible}") from impossible
 
@@ -173,3 +209,22 @@ def _check_fitted(surrogate: object) -> None:
     if not callable(getattr(surrogate, "evaluate", None)):
         remedy = "Fit first: SurrogateComp(surrogate=JENN().fit(data))."
         raise InputError(explain("surrogate", "be a fitted surrogate", repr(surrogate), remedy))
+
+
+def _check_truth(truth: Truth, surrogate: SupportsEvaluate | None, vec_size: int) -> None:
+    if not callable(getattr(truth, "evaluate", None)) or isinstance(truth, type):
+        remedy = "Wrap it: SurrogateComp(truth=FunctionTruth(f, inputs, outputs))."
+        raise InputError(explain("truth", "be a truth", repr(truth), remedy))
+    if vec_size != 1:
+        remedy = "Use one component for each point; they may share the truth."
+        raise InputError(explain("vec_size", "be 1 with a truth", vec_size, remedy))
+    if surrogate is None:
+        return
+    for kind in ("inputs", "outputs"):
+        mine, theirs = (
+            [(variable.name, variable.shape, variable.units) for variable in getattr(owner, kind)]
+            for owner in (truth, surrogate)
+        )
+        if mine != theirs:
+            remedy = "Fit the surrogate to data of this truth."
+            raise InputError(explain(f"surrogate.{kind}", f"have the names, shapes and units {mine}", theirs, remedy))
