@@ -5,6 +5,10 @@ by a solver of gradopt.training and becomes a `Surrogate`; `SurrogateComp` (grad
 model, where SLSQP optimizes on it with exact partials.
 """
 
+from gradopt.adaptive.correction import Parts as Parts
+from gradopt.adaptive.region import Region as Region
+from gradopt.adaptive.state import Exit as Exit
+from gradopt.adaptive.state import Round as Round
 from gradopt.data.dataset import Dataset as Dataset
 from gradopt.data.sampling import full_factorial as full_factorial
 from gradopt.data.sampling import latin_hypercube as latin_hypercube
@@ -16,7 +20,10 @@ from gradopt.errors import GradoptError as GradoptError
 from gradopt.errors import InputError as InputError
 from gradopt.errors import MissingExtraError as MissingExtraError
 from gradopt.errors import ShapeError as ShapeError
+from gradopt.om.certificate import Certificate as Certificate
+from gradopt.om.certificate import certify as certify
 from gradopt.om.component import SurrogateComp as SurrogateComp
+from gradopt.om.driver import AdaptiveDriver as AdaptiveDriver
 from gradopt.surrogates.files import load as load
 from gradopt.surrogates.fitted import FitInterrupted as FitInterrupted
 from gradopt.surrogates.fitted import Surrogate as Surrogate
@@ -29,3 +36,8 @@ from gradopt.training.levenberg_marquardt import LevenbergMarquardt as Levenberg
 from gradopt.training.result import FitResult as FitResult
 from gradopt.training.result import Progress as Progress
 from gradopt.training.result import Status as Status
+from gradopt.truth.function import FunctionTruth as FunctionTruth
+from gradopt.truth.model import ModelTruth as ModelTruth
+from gradopt.truth.protocol import Evaluations as Evaluations
+from gradopt.truth.protocol import PointStatus as PointStatus
+from gradopt.truth.store import EvaluationStore as EvaluationStore

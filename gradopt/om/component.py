@@ -107,9 +107,13 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
                 raise InputError(explain("surrogate", f"have the variables {mine}", theirs, "Use a new component."))
         else:
             _check_truth(self._truth, surrogate, self.options["vec_size"])
+        self.keep(surrogate)
+        self.answer_from(surrogate)
+
+    def keep(self, surrogate: SupportsEvaluate) -> None:
+        """Take a newer surrogate without answering from it yet."""
         self._surrogate = surrogate
         self.options["surrogate_digest"] = surrogate.digest
-        self.answer_from(surrogate)
 
     def answer_from(self, answers: SupportsEvaluate) -> None:
         """Let something else answer for a while: a truth, or a corrected surrogate; `surrogate` stays what it is."""

@@ -1,0 +1,235 @@
+"""The corrected surrogate: near one point it answers as the truth does, farther off as the surrogate.
+
+Near the center c of the region the truth's output k is modelled as
+
+    s_k(x) + [y_k(c) - s_k(c)] + [dy_k(c) - ds_k(c)] (x - c) + 1/2 (x - c)' B_k (x - c) + g_k(x)
+
+with the global surrogate s, its first-order correction, a secant quadratic B_k, and g_k, which is gradient-enhanced
+kriging of what the nearest truths still miss, less its own value and gradient at c. So value and partials at c are
+the truth's whatever s, B and g are (Alexandrov & Lewis 2001). All of this is done in transformed outputs, so that a
+response with a log or logit transform stays in its domain.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from gradopt.adaptive.kriging import Kriging, krige
+from gradopt.adaptive.secant import secant_hessian
+from gradopt.data.dataset import Dataset
+from gradopt.data.scaling import Scaling, column_transforms
+from gradopt.data.variables import Variable, column_bounds
+from gradopt.surrogates.protocol import Evaluation, SupportsEvaluate
+
+_WINDOW = 4  # nearest truths used, in multiples of the number of inputs: what prototypes could tell from more was noise
+_FEWEST = 16
+_MOST_ROWS = 1200  # of values and partials together: bounds the time of a fit (1200 rows: 0.1 s on one core)
+_SMALLEST_WIDTH = 1e-6
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Which parts of the correction are used; all by default, fewer to show what each is worth.
+
+    Attributes:
+        first_order: Value and partials of the truth at the center. Without it nothing else is added either, and the
+            loop may end anywhere.
+        secant: The secant quadratic.
+        kriging: Kriging of what the nearest truths still miss.
+    """
+
+    first_order: bool = True
+    secant: bool = True
+    kriging: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """What is added to a surrogate, in the coordinates of `scaling`, in which the center is the origin.
+
+    Attributes:
+        scaling: Standardization about the center.
+        value: (m,).
+        gradient: (m, d).
+        hessian: (m, d, d).
+        kriging: In coordinates divided by `spread`; None without.
+        kriging_value: Its values at the center (m,), which are taken off.
+        kriging_gradient: Its partials there (m, d), 0 where the truth's are not known.
+        spread: Root mean square distance of the points of `kriging`.
+    """
+
+    scaling: Scaling
+    value: np.ndarray
+    gradient: np.ndarray
+    hessian: np.ndarray
+    kriging: Kriging | None
+    kriging_value: np.ndarray
+    kriging_gradient: np.ndarray
+    spread: float
+
+    def evaluate(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Evaluate at z (k, d), real or complex: values (k, m) and partials (k, m, d)."""
+        bent = np.einsum("mij,kj->kmi", self.hessian, z)
+        values = self.value + z @ self.gradient.T + 0.5 * np.einsum("kmi,ki->km", bent, z)
+        partials = self.gradient + bent
+        if self.kriging is not None:
+            near = z / self.spread
+            missed, slopes = self.kriging.evaluate(near)
+            values = values + missed - self.kriging_value - near @ self.kriging_gradient.T
+            partials = partials + (slopes - self.kriging_gradient) / self.spread
+        return values, partials
+
+
+@dataclass(frozen=True, eq=False)
+class CorrectedEvaluation:
+    """Answer of a corrected surrogate: outputs `y` (n, m), physical, and their partials on request."""
+
+    x: np.ndarray
+    y: np.ndarray
+    _partials: np.ndarray
+    _scaling: Scaling
+
+    def dydx(self) -> np.ndarray:
+        """Partials (n, m, d), physical."""
+        return self._scaling.unscale_partials(self.x, self.y, self._partials)
+
+
+@dataclass(frozen=True, eq=False)
+class CorrectedSurrogate:
+    """A surrogate, or nothing, with a correction.
+
+    Attributes:
+        inputs: Variables of the input columns.
+        outputs: Variables of the output columns.
+        surrogate: The global surrogate, or None.
+        correction: What is added.
+    """
+
+    inputs: tuple[Variable, ...]
+    outputs: tuple[Variable, ...]
+    surrogate: SupportsEvaluate | None
+    correction: Correction
+
+    @property
+    def lower(self) -> np.ndarray:
+        """Lower edge (d,) of where it may be asked: everywhere. The region keeps it near the center."""
+        return np.full(len(self.correction.scaling.input_mean), -np.inf)
+
+    @property
+    def upper(self) -> np.ndarray:
+        """Upper edge (d,)."""
+        return -self.lower
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of what determines the answers near the center."""
+        found = hashlib.sha256(self.surrogate.digest.encode() if self.surrogate is not None else b"")
+        correction = self.correction
+        arrays = [correction.scaling.input_mean, correction.value, correction.gradient, correction.hessian]
+        if correction.kriging is not None:
+            arrays += [correction.kriging.points, correction.kriging.value_weights, correction.kriging.partial_weights]
+        for array in arrays:
+            found.update(np.ascontiguousarray(array).tobytes())
+        return found.hexdigest()
+
+    def evaluate(self, x: np.ndarray) -> Evaluation:
+        """Evaluate x (n, d), physical, real or complex."""
+        scaling = self.correction.scaling
+        values, partials = self.correction.evaluate(scaling.scale_inputs(x))
+        if self.surrogate is not None:
+            known, slopes = _answers(self.surrogate, scaling, x)
+            values, partials = values + known, partials + slopes
+        return CorrectedEvaluation(x, scaling.unscale_outputs(values), partials, scaling)
+
+
+def correct(
+    surrogate: SupportsEvaluate | None,
+    data: Dataset,
+    center: int,
+    pairs: Sequence[tuple[int, int]],
+    signs: np.ndarray,
+    parts: Parts = Parts(),  # noqa: B008 (frozen)
+    lengths: Sequence[int] | None = None,
+    reach: float = np.inf,
+) -> CorrectedSurrogate:
+    """Correct a surrogate about one of the points where the truth is known.
+
+    Args:
+        surrogate: The global surrogate, or None to model the truth itself.
+        data: Everything known of the truth.
+        center: Row of the center.
+        pairs: Rows at the start and the end of each step the loop has tried, oldest first; they make the secants.
+        signs: (m,) 1 where the quadratic should be convex, -1 where concave, 0 for none: the sign of the derivative
+            of the Lagrangian with respect to the output.
+        parts: Which parts to use.
+        lengths: Where the search for length scales starts, see `krige`.
+        reach: Kriging takes no points farther off than this, in units of the inputs' bounds: what fits a wide window
+            to ten digits cannot resolve a region a million times smaller.
+
+    Returns:
+        The corrected surrogate; value and known partials at the center are the truth's.
+    """
+    scaling = about(data, center)
+    z = scaling.scale_inputs(data.x)
+    missed = scaling.scale_outputs(data.y)
+    slopes = scaling.scale_partials(data.x, data.y, data.partials)
+    if surrogate is not None:
+        values, partials = _answers(surrogate, scaling, data.x)
+        missed, slopes = missed - values, slopes - partials
+    m, d = data.m, data.d
+    known = ~np.isnan(slopes[center])
+    value, gradient = missed[center], np.where(known, slopes[center], 0.0)
+    hessian = np.zeros((m, d, d))
+    if parts.secant:
+        for output in np.flatnonzero(signs):
+            secants = ((z[end] - z[start], slopes[end, output] - slopes[start, output]) for start, end in pairs)
+            hessian[output] = secant_hessian(secants, float(signs[output]), d)
+    plain = Correction(scaling, value, gradient, hessian, None, np.zeros(m), np.zeros((m, d)), 1.0)
+    correction = plain
+    if parts.kriging:
+        distance = np.sqrt((z**2).sum(axis=1))
+        rows = np.argsort(distance, kind="stable")[: window(d)]
+        rows = rows[distance[rows] <= reach]
+        spread = float(np.sqrt((distance[rows] ** 2).mean()))
+        if spread > 0.0:
+            explained, inclined = plain.evaluate(z[rows])
+            left, bent = missed[rows] - explained, (slopes[rows] - inclined) * spread
+            kriging = krige(z[rows] / spread, left, bent, lengths)
+            at, along = kriging.evaluate(np.zeros((1, d)))
+            along = np.where(known, along[0], 0.0)
+            correction = Correction(scaling, value, gradient, hessian, kriging, at[0], along, spread)
+    return CorrectedSurrogate(data.input_variables, data.output_variables, surrogate, correction)
+
+
+def window(d: int) -> int:
+    """Number of nearest truths used in d dimensions."""
+    return max(min(max(_WINDOW * d, _FEWEST), _MOST_ROWS // (d + 1)), 2)
+
+
+def about(data: Dataset, center: int) -> Scaling:
+    """Coordinates with the origin at a row of the data, in units of the inputs' bounds or, without, the data's spread.
+
+    Outputs are transformed, not scaled.
+    """
+    transforms = column_transforms(data.input_variables)
+    outputs = column_transforms(data.output_variables)
+    unit = Scaling(np.zeros(data.d), np.ones(data.d), np.zeros(data.m), np.ones(data.m), transforms, outputs)
+    points = unit.transform_inputs(data.x)
+    width = np.ptp(points, axis=0)
+    low, high = column_bounds(data.input_variables)
+    plain = np.array([transform is None for transform in transforms]) & np.isfinite(low) & np.isfinite(high)
+    width[plain] = (high - low)[plain]
+    origin = points[center]
+    width = np.where(width > 0.0, width, np.maximum(np.abs(origin), 1.0) * _SMALLEST_WIDTH)
+    return Scaling(origin, width, np.zeros(data.m), np.ones(data.m), transforms, outputs)
+
+
+def _answers(surrogate: SupportsEvaluate, scaling: Scaling, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Outputs (n, m) and partials (n, m, d) of a surrogate in the coordinates of `scaling`."""
+    answer = surrogate.evaluate(x)
+    return scaling.scale_outputs(answer.y), scaling.scale_partials(x, answer.y, answer.dydx())

@@ -1,0 +1,185 @@
+"""The loop: ask the surrogates for a candidate, tell what the truth says of it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from gradopt.adaptive.inner import Candidate, solve_inner
+from gradopt.adaptive.kkt import KKT, kkt
+from gradopt.adaptive.merit import initial_penalties, merit, next_penalties
+from gradopt.adaptive.problem import Limits, Model, Responses
+from gradopt.adaptive.state import Exit, Round, Settings, State
+from gradopt.errors import EvaluationError
+
+_ROUND_OFF = 1e-12  # improvements of the merit below this, in scaled units or as a part of it, may be noise
+_NO_STEP = 1e-12  # part of a width
+
+
+def begin(model: Model, u: np.ndarray, settings: Settings) -> State:
+    """Evaluate the truth at the start.
+
+    Args:
+        model: The problem.
+        u: The start (k,).
+        settings: Settings of the loop.
+
+    Returns:
+        The state after round 0; ended already if the start is an optimum or the budget is one evaluation.
+
+    Raises:
+        EvaluationError: If the truth fails there.
+    """
+    clock = time.perf_counter()
+    center = model.truth(u)
+    conditions = _conditions(center, model.limits, settings)
+    penalties = initial_penalties(center, conditions.multipliers)
+    fit = model.learn(center, [], conditions.multipliers, settings.region.radius)
+    nothing = np.full_like(center.c, np.nan)
+    first = Round(
+        number=0,
+        u=center.u,
+        objective=center.f,
+        constraints=center.c,
+        predicted_objective=np.nan,
+        predicted_constraints=nothing,
+        ratio=np.nan,
+        accepted=True,
+        restoration=False,
+        radius=settings.region.radius,
+        evaluations=model.evaluations,
+        feasibility=conditions.feasibility,
+        stationarity=conditions.stationarity,
+        complementarity=conditions.complementarity,
+        fit=fit,
+        failure="",
+        seconds=time.perf_counter() - clock,
+    )
+    state = State(center, conditions, (center,), (), settings.region, penalties, 0, (first,), None)
+    return replace(state, exit=_ended(state, model, settings))
+
+
+def advance(state: State, model: Model, settings: Settings) -> State:
+    """Play one round.
+
+    Args:
+        state: A state that has not ended.
+        model: The problem.
+        settings: Settings of the loop.
+
+    Returns:
+        The next state.
+    """
+    clock = time.perf_counter()
+    limits = model.limits
+    found, state = _ask(state, model, settings)
+    if found is None:
+        infeasible = state.kkt.feasibility > settings.feasibility_tolerance
+        return replace(state, exit=Exit.INFEASIBLE if infeasible else Exit.EXHAUSTED)
+    radius = state.region.radius
+    length = state.region.length(found.predicted.u - state.center.u, limits)
+    failure, ratio, accepted, fit = "", np.nan, False, ""
+    try:
+        true = model.truth(found.predicted.u)
+    except EvaluationError as failed:
+        true, failure = None, str(failed)
+        state = replace(state, failures=state.failures + 1, region=state.region.after(np.nan, length))
+    if true is not None:
+        ratio, accepted, conditions = _judge(state, found, true, limits, settings)
+        state = replace(
+            state,
+            points=(*state.points, true),
+            steps=(*state.steps, (state.center, true)),
+            region=state.region.after(ratio, length),
+            failures=0,
+        )
+        if accepted:
+            state = replace(
+                state,
+                center=true,
+                kkt=conditions,
+                penalties=next_penalties(state.penalties, conditions.multipliers),
+            )
+        fit = model.learn(state.center, list(state.steps), state.kkt.multipliers, state.region.radius)
+    record = Round(
+        number=len(state.rounds),
+        u=found.predicted.u,
+        objective=np.nan if true is None else true.f,
+        constraints=np.full_like(found.predicted.c, np.nan) if true is None else true.c,
+        predicted_objective=found.predicted.f,
+        predicted_constraints=found.predicted.c,
+        ratio=ratio,
+        accepted=accepted,
+        restoration=found.restoration,
+        radius=radius,
+        evaluations=model.evaluations,
+        feasibility=state.kkt.feasibility,
+        stationarity=state.kkt.stationarity,
+        complementarity=state.kkt.complementarity,
+        fit=fit,
+        failure=failure,
+        seconds=time.perf_counter() - clock,
+    )
+    state = replace(state, rounds=(*state.rounds, record))
+    return replace(state, exit=_ended(state, model, settings))
+
+
+def _ask(state: State, model: Model, settings: Settings) -> tuple[Candidate | None, State]:
+    """A candidate that the surrogates hold for better than the center, shrinking the region until there is one."""
+    limits = model.limits
+    distance = [float(np.abs((point.u - state.center.u) / limits.width).max()) for point in state.points]
+    nearest = [state.points[i].u for i in np.argsort(distance, kind="stable")[1 : settings.starts]]
+    while not state.region.exhausted:
+        box = state.region.box(state.center.u, limits)
+        found = solve_inner(model.corrected, limits, state.center, box, state.penalties, nearest)
+        length = state.region.length(found.predicted.u - state.center.u, limits)
+        if length > _NO_STEP:
+            return found, state
+        state = replace(state, region=state.region.after(np.nan, state.region.radius))
+    return None, state
+
+
+def _judge(
+    state: State, found: Candidate, true: Responses, limits: Limits, settings: Settings
+) -> tuple[float, bool, KKT]:
+    """Ratio of true to predicted improvement, whether to accept, and the optimality conditions at the candidate."""
+    conditions = _conditions(true, limits, settings)
+    before = merit(state.center, limits, state.penalties)
+    predicted = before - merit(found.predicted, limits, state.penalties)
+    improvement = before - merit(true, limits, state.penalties)
+    if predicted <= _ROUND_OFF * max(1.0, abs(before)):
+        # Values have no digits left to compare; gradients have.
+        better = _distance(conditions) < _distance(state.kkt)
+        return (1.0 if better else -1.0), better, conditions
+    return improvement / predicted, improvement > 0.0, conditions
+
+
+def _distance(conditions: KKT) -> float:
+    return max(conditions.feasibility, conditions.stationarity, conditions.complementarity)
+
+
+def _conditions(point: Responses, limits: Limits, settings: Settings) -> KKT:
+    return kkt(
+        point.u,
+        limits.lower,
+        limits.upper,
+        point.gradient,
+        point.c,
+        limits.c_lower,
+        limits.c_upper,
+        point.jacobian,
+        settings.tolerance,
+        settings.feasibility_tolerance,
+    )
+
+
+def _ended(state: State, model: Model, settings: Settings) -> Exit | None:
+    if state.kkt.certified:
+        return Exit.CERTIFIED
+    if model.evaluations >= settings.max_evaluations:
+        return Exit.BUDGET
+    if state.failures >= settings.max_failures:
+        return Exit.TRUTH_FAILED
+    return None

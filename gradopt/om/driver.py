@@ -1,0 +1,245 @@
+"""The adaptive driver: optimizes the true model on surrogates that it fits on the way."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openmdao.api as om
+from openmdao.core.driver import RecordingDebugging
+
+from gradopt.adaptive.correction import Parts
+from gradopt.adaptive.kkt import FEASIBILITY_TOLERANCE, TOLERANCE
+from gradopt.adaptive.loop import advance, begin
+from gradopt.adaptive.region import Region
+from gradopt.adaptive.state import Exit, Round, Settings, State
+from gradopt.data.dataset import Dataset
+from gradopt.data.sampling import latin_hypercube
+from gradopt.data.variables import Variable
+from gradopt.errors import EvaluationError, InputError, explain
+from gradopt.om.adaptive_model import AdaptiveModel
+from gradopt.om.certificate import Certificate, certify
+from gradopt.om.component import SurrogateComp
+from gradopt.om.knowledge import Corrected, Knowledge
+from gradopt.surrogates.jenn import JENN
+from gradopt.surrogates.update import Fits
+from gradopt.truth.protocol import Truth
+from gradopt.truth.store import EvaluationStore
+
+logger = logging.getLogger("gradopt")
+
+Watch = Callable[[Round], object]
+"""Is called after each round; returning True ends the run there."""
+
+DEFAULT = JENN((20,), starts=1, alpha=1e-6)
+"""Global surrogate where none is asked for."""
+
+
+class AdaptiveDriver(om.ScipyOptimizeDriver):  # type: ignore[misc]
+    """Optimize the true model: SLSQP on corrected surrogates, the truth at the candidate, re-polish, until certified.
+
+    Works on every `SurrogateComp(truth=...)` of the model; all else stays exact. Each round minimizes on the
+    surrogates within a trust region, asks the truth at the candidate, accepts or rejects it by the true merit, refits
+    the surrogates and corrects them about the best point. It ends where the KKT conditions of the true model hold;
+    then, and only then, `driver.result.success` is True.
+
+    Recorders note one iteration for each pass through the truth.
+
+    Attributes:
+        history: A `Round` for each candidate, in the driver's scaling.
+        certificate: KKT conditions of the true model at the answer, None if the truth failed at the start.
+        exit: Why the last run ended, an `Exit`; its `advice` says what to try.
+        data: For each component by its path, what was learned of its truth.
+        surrogates: For each component by its path, the global surrogate, None where there is none.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: EvaluationStore | str | Path | None = None,
+        configuration: Fits | Mapping[str, Fits | None] | None = DEFAULT,
+        prior: Mapping[str, Dataset] | None = None,
+        correction: Parts | None = None,
+        region: Region | None = None,
+        callback: Watch | None = None,
+        **options: Any,
+    ) -> None:
+        """Make a driver.
+
+        Args:
+            store: Where evaluations are kept, an `EvaluationStore` or the path of one; None = in memory. A run
+                repeated on the same store, with the same settings, takes the same steps without evaluating anything
+                twice, and goes on where it ended.
+            configuration: Global surrogate, such as `JENN((20,))`, or one for each component by its path; None fits
+                none, and the correction alone is the model.
+            prior: What is known already of a component's truth, by its path; costs nothing.
+            correction: Parts of the correction to use; None = all of them.
+            region: First trust region and its rule; None = `Region()`.
+            callback: Called with each `Round`; returning True ends the run.
+            **options: `max_evaluations`, `tolerance`, `feasibility_tolerance`, `initial_samples`, `seed`, `starts`
+                and those of `ScipyOptimizeDriver`.
+
+        Raises:
+            InputError: If an argument is of another kind.
+        """
+        super().__init__(**options)
+        self.options["disp"] = False
+        if not isinstance(store, EvaluationStore):
+            store = EvaluationStore(store)
+        for name, value, kind in (
+            ("correction", correction, Parts),
+            ("region", region, Region),
+        ):
+            if value is not None and not isinstance(value, kind):
+                remedy = f"Pass an object, such as {kind.__name__}()."
+                raise InputError(explain(name, f"be a {kind.__name__} or None", repr(value), remedy))
+        if callback is not None and not callable(callback):
+            raise InputError(explain("callback", "be a callable or None", repr(callback), "It is given each Round."))
+        self.store = store
+        self._configuration = configuration
+        self._prior = dict(prior or {})
+        self._parts = correction or Parts()
+        self._region = region or Region()
+        self._callback = callback
+        self.history: tuple[Round, ...] = ()
+        self.certificate: Certificate | None = None
+        self.exit: Exit | None = None
+        self.data: dict[str, Dataset | None] = {}
+        self.surrogates: dict[str, Any] = {}
+
+    def _declare_options(self) -> None:
+        super()._declare_options()
+        declare = self.options.declare
+        declare("max_evaluations", 100, types=int, lower=1, desc="Truth evaluations, over all truths together.")
+        declare("tolerance", TOLERANCE, lower=0.0, desc="Of stationarity and complementarity in the certificate.")
+        declare("feasibility_tolerance", FEASIBILITY_TOLERANCE, lower=0.0, desc="Of feasibility in the certificate.")
+        declare("initial_samples", 0, types=int, lower=0, desc="Latin hypercube points evaluated before the loop.")
+        declare("seed", 0, types=int, lower=0, desc="Seed of the initial samples.")
+        declare("starts", 1, types=int, lower=1, desc="Starts of each inner optimization.")
+
+    def _get_name(self) -> str:
+        return "Adaptive_SLSQP"
+
+    def get_exit_status(self) -> str:
+        """Say why the last run ended: one of the values of `gradopt.adaptive.state.Exit`."""
+        return "not run" if self.exit is None else self.exit.value
+
+    def run(self) -> bool:
+        """Run the loop.
+
+        Returns:
+            Failure flag: False where the answer is certified.
+        """
+        problem = self._problem()
+        self.result.reset()
+        self.iter_count = 0
+        self.history, self.certificate, self.exit = (), None, None
+        self._check_for_missing_objective()
+        self._check_for_invalid_desvar_values()
+        components = self._components(problem)
+        model = AdaptiveModel(problem, components, self._parts, self._recorded)
+        try:
+            state = self._loop(model)
+        finally:
+            self.data = {c.comp.pathname: c.knowledge.data for c in components}
+            for component in components:
+                fitted = component.knowledge.fitted
+                self.surrogates[component.comp.pathname] = None if fitted is None else fitted.surrogate
+        if state is not None:
+            self._finish(problem, model, components, state)
+        assert self.exit is not None
+        self.fail = self.exit is not Exit.CERTIFIED
+        if self.fail:
+            logger.warning("The optimization ended without a certificate (%s). %s", self.exit.value, self.exit.advice)
+        return self.fail
+
+    def _loop(self, model: AdaptiveModel) -> State | None:
+        options = self.options
+        settings = Settings(
+            max_evaluations=options["max_evaluations"],
+            tolerance=options["tolerance"],
+            feasibility_tolerance=options["feasibility_tolerance"],
+            region=self._region,
+            starts=options["starts"],
+        )
+        start = model.design().value
+        self._sample(model, start)
+        try:
+            state = begin(model, start, settings)
+        except EvaluationError as failed:
+            logger.warning("The truth failed at the start: %s", failed)
+            self.exit = Exit.TRUTH_FAILED
+            return None
+        while True:
+            self.history = state.rounds
+            if self._callback is not None and self._callback(state.rounds[-1]) is True:
+                self.exit = state.exit or Exit.STOPPED
+                return state
+            if state.exit is not None:
+                self.exit = state.exit
+                return state
+            state = advance(state, model, settings)
+
+    def _sample(self, model: AdaptiveModel, start: np.ndarray) -> None:
+        """Evaluate the initial design; failures are outcomes."""
+        count = self.options["initial_samples"]
+        if not count:
+            return
+        lower, upper = self._region_of_samples(model, start)
+        box = Variable("u", shape=start.shape, lower=lower, upper=upper)
+        for point in latin_hypercube([box], count, self.options["seed"]):
+            try:
+                model.truth(point)
+            except EvaluationError as failed:
+                logger.info("An initial sample failed: %s", failed)
+
+    def _region_of_samples(self, model: AdaptiveModel, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        limits = model.limits
+        lower = np.where(np.isfinite(limits.lower), limits.lower, start - limits.width)
+        upper = np.where(np.isfinite(limits.upper), limits.upper, start + limits.width)
+        return lower, np.where(upper > lower, upper, lower + 1e-12 * limits.width)
+
+    def _finish(self, problem: om.Problem, model: AdaptiveModel, components: list[Corrected], state: State) -> None:
+        """Leave the model at the answer, with the truth's values, and certify it."""
+        model.truth(state.center.u)
+        self.certificate = certify(problem, self.options["tolerance"], self.options["feasibility_tolerance"])
+        if self.exit is Exit.CERTIFIED and not self.certificate.certified:
+            self.exit = Exit.EXHAUSTED
+        if self._parts.first_order:
+            model.learn(state.center, list(state.steps), state.kkt.multipliers, state.region.radius)
+        for component in components:
+            fitted = component.knowledge.fitted
+            if fitted is not None:
+                component.comp.keep(fitted.surrogate)
+
+    def _components(self, problem: om.Problem) -> list[Corrected]:
+        systems = problem.model.system_iter(include_self=True, recurse=True, typ=SurrogateComp)
+        comps = [system for system in systems if system.truth is not None]
+        if not comps:
+            remedy = "Put SurrogateComp(truth=...) in the place of the expensive component."
+            raise InputError(explain("problem.model", "hold a SurrogateComp with a truth", "none", remedy))
+        paths = {comp.pathname for comp in comps}
+        by_path = dict(self._configuration) if isinstance(self._configuration, Mapping) else {}
+        for name, given in (("prior", self._prior), ("configuration", by_path)):
+            unknown = sorted(set(given) - paths)
+            if unknown:
+                remedy = "Use paths such as 'group.comp'."
+                raise InputError(explain(name, f"name components among {sorted(paths)}", unknown, remedy))
+        known: dict[int, Knowledge] = {}
+        found = []
+        for comp in comps:
+            truth: Truth = comp.truth
+            if id(truth) not in known:
+                everywhere = None if isinstance(self._configuration, Mapping) else self._configuration
+                configuration = by_path.get(comp.pathname, everywhere)
+                known[id(truth)] = Knowledge(truth, self.store, configuration, self._prior.get(comp.pathname))
+            found.append(Corrected(comp, known[id(truth)]))
+        return found
+
+    def _recorded(self) -> AbstractContextManager[object]:
+        self.iter_count += 1
+        return RecordingDebugging(self._get_name(), self.iter_count - 1, self)

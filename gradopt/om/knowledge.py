@@ -1,0 +1,173 @@
+"""What the adaptive loop knows of one truth, and how one component is corrected with it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradopt.adaptive.correction import CorrectedSurrogate, Parts, correct
+from gradopt.data.dataset import Dataset
+from gradopt.errors import InputError
+from gradopt.om.answers import TruthAnswers
+from gradopt.om.component import SurrogateComp
+from gradopt.surrogates.protocol import SupportsEvaluate
+from gradopt.surrogates.update import Fits, Updated, update
+from gradopt.truth.protocol import Evaluations, Truth
+from gradopt.truth.store import EvaluationStore
+
+logger = logging.getLogger("gradopt")
+
+_FORGET = 0.5  # weight of the past in the record of prediction errors, per round
+
+
+class Knowledge:
+    """Rows of one truth in the order in which the loop asked for them, and the global surrogate fitted to them.
+
+    Rows that a store holds from elsewhere do not count: so a run repeated on the same store takes the same steps as
+    one that was never interrupted, without evaluating anything again.
+
+    Attributes:
+        truth: The truth.
+        answers: Answers from the truth and notes each row.
+        evaluations: Number of different points asked, failed ones too.
+        fitted: The global surrogate and how it came about, None before there is one.
+    """
+
+    def __init__(self, truth: Truth, store: EvaluationStore, configuration: Fits | None, prior: Dataset | None) -> None:
+        """Start without rows, or with those of `prior`, which do not count as evaluations."""
+        self.truth = truth
+        self.answers = TruthAnswers(truth, store, self._note)
+        self.evaluations = 0
+        self.fitted: Updated | None = None
+        self.data = prior
+        self._configuration = configuration
+        self._rows: dict[bytes, int] = {} if prior is None else {_key(x): row for row, x in enumerate(prior.x)}
+
+    def row(self, x: np.ndarray) -> int:
+        """Row of `data` at x (d,)."""
+        return self._rows[_key(x)]
+
+    def refit(self, candidate: np.ndarray) -> str:
+        """Bring the global surrogate up to the data, polished about a candidate (d,); returns what was done."""
+        if self._configuration is None or self.data is None or self.data.n < 2:
+            return ""
+        if self.fitted is not None and self.fitted.samples == self.data.n:
+            return ""
+        try:
+            with _without_advice():
+                self.fitted = update(self._configuration, self.data, self.fitted, candidate)
+        except InputError as impossible:  # such as inputs that have not moved yet: the correction works without
+            return f"none: {impossible}"
+        return f"{self.fitted.how}: {self.fitted.reason}"
+
+    def _note(self, found: Evaluations) -> None:
+        for index, x in enumerate(found.x):
+            if _key(x) in self._rows:
+                continue
+            self.evaluations += 1
+            self._rows[_key(x)] = -1
+            if found.ok[index]:
+                new = Dataset(
+                    found.x[index : index + 1],
+                    found.y[index : index + 1],
+                    found.dydx[index : index + 1],
+                    self.truth.inputs,
+                    self.truth.outputs,
+                )
+                self._rows[_key(x)] = 0 if self.data is None else self.data.n
+                self.data = new if self.data is None else self.data.concat(new)
+
+
+@dataclass
+class Corrected:
+    """One component between rounds: its corrected surrogate, with the global surrogate under it and without.
+
+    Which of the two answers is decided by what they said of the last points before these were known.
+
+    Attributes:
+        comp: The component.
+        knowledge: Of its truth; components may share it.
+    """
+
+    comp: SurrogateComp
+    knowledge: Knowledge
+
+    def __post_init__(self) -> None:
+        """Start without any correction."""
+        self._variants: dict[bool, CorrectedSurrogate] = {}
+        self._errors: dict[bool, float] = {}
+        self._judged = 0
+
+    @property
+    def on_network(self) -> bool:
+        """Whether the global surrogate is under the correction at present."""
+        return True in self._variants and self._errors.get(True, np.inf) < self._errors.get(False, np.inf)
+
+    @property
+    def answers(self) -> SupportsEvaluate:
+        """The corrected surrogate that answers at present."""
+        return self._variants[self.on_network]
+
+    def recorrect(
+        self, center: int, pairs: Sequence[tuple[int, int]], signs: np.ndarray, parts: Parts, reach: float
+    ) -> None:
+        """Judge the present variants by the rows that are new, and correct about another center.
+
+        Args:
+            center: Row of the center.
+            pairs: Rows at the ends of each step so far.
+            signs: Of the curvature of each output (m,), see `correct`.
+            parts: Parts of the correction to use.
+            reach: See `correct`.
+        """
+        data = self.knowledge.data
+        assert data is not None
+        self._judge(data)
+        if not parts.first_order:
+            return
+        fitted = self.knowledge.fitted
+        given = self.comp.surrogate if fitted is None else fitted.surrogate
+        lengths = {}
+        for used, variant in self._variants.items():
+            kriging = variant.correction.kriging
+            lengths[used] = None if kriging is None else kriging.lengths
+        self._variants = {
+            used: correct(given if used else None, data, center, pairs, signs, parts, lengths.get(used), reach)
+            for used in ((False, True) if given is not None else (False,))
+        }
+
+    def _judge(self, data: Dataset) -> None:
+        new = np.arange(self._judged, data.n)
+        self._judged = data.n
+        if not len(new):
+            return
+        spread = np.ptp(data.y, axis=0)
+        size = np.where(spread > 0.0, spread, 1.0)
+        for used, variant in self._variants.items():
+            missed = (variant.evaluate(data.x[new]).y - data.y[new]) / size
+            error = float(np.log(np.sqrt((missed**2).mean()) + np.finfo(float).tiny))
+            self._errors[used] = _FORGET * self._errors.get(used, error) + (1.0 - _FORGET) * error
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """Keep quiet what a fit remarks on its data: those of a loop never cover their ranges, and it fits every round."""
+    silence = _Silence()
+    logger.addFilter(silence)
+    try:
+        yield
+    finally:
+        logger.removeFilter(silence)
+
+
+class _Silence(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno > logging.WARNING
+
+
+def _key(x: np.ndarray) -> bytes:
+    return (x + 0.0).tobytes()
