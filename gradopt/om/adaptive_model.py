@@ -13,7 +13,6 @@ from gradopt.adaptive.correction import Parts
 from gradopt.adaptive.problem import Limits, Responses
 from gradopt.data.variables import flatten
 from gradopt.errors import EvaluationError, InputError, explain
-from gradopt.om.component import SurrogateComp
 from gradopt.om.knowledge import Corrected
 from gradopt.om.quantities import Quantities, set_design
 from gradopt.surrogates.protocol import SupportsEvaluate
