@@ -1,0 +1,138 @@
+"""The corrected surrogate has the truth's value and partials at the center, whatever it is made of."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gradopt.adaptive.correction import Parts, about, correct, window
+from gradopt.data.dataset import Dataset
+from gradopt.data.variables import Variable
+from gradopt.surrogates.jenn import JENN
+from gradopt.training.levenberg_marquardt import LevenbergMarquardt
+
+RNG = np.random.default_rng(5)
+INPUTS = (Variable("a", shape=(2,), lower=0.0, upper=1.0), Variable("b", lower=0.1, upper=10.0, transform="log"))
+OUTPUTS = (Variable("p", transform="log"), Variable("q", transform="logit"), Variable("r"))
+PAIRS = [(0, 1), (1, 2), (0, 3)]
+SIGNS = np.array([1.0, -1.0, 0.0])
+
+
+def truth(x: np.ndarray) -> np.ndarray:
+    a, b, c = x.T
+    tilt = a - 0.5 * b + 0.3 * np.log(c)
+    return np.stack([np.exp(np.sin(2.0 * tilt)), 1.0 / (1.0 + np.exp(-2.0 * tilt)), a * b + c], axis=1)
+
+
+def linearized(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    steps = 1e-30j * np.eye(3)
+    return truth(x), np.stack([truth(x + step).imag / 1e-30 for step in steps], axis=-1)
+
+
+def dataset(n: int = 9, seed: int = 5) -> Dataset:
+    x = np.random.default_rng(seed).uniform([0.1, 0.1, 0.5], [0.9, 0.9, 5.0], (n, 3))
+    return Dataset(x, *linearized(x), INPUTS, OUTPUTS)
+
+
+FITTED = JENN((4,), solver=LevenbergMarquardt(max_iterations=5), starts=1).fit(dataset(6, 1))
+EVERY = [
+    Parts(),
+    Parts(secant=False),
+    Parts(kriging=False),
+    Parts(secant=False, kriging=False),
+]
+
+
+@pytest.mark.parametrize("parts", EVERY, ids=str)
+@pytest.mark.parametrize("surrogate", [None, FITTED], ids=["alone", "on a network"])
+@pytest.mark.parametrize("center", [0, 4])
+def test_value_and_partials_at_the_center_are_the_truths(parts: Parts, surrogate: object, center: int) -> None:
+    data = dataset()
+    found = correct(surrogate, data, center, PAIRS, SIGNS, parts).evaluate(data.x[[center]])  # type: ignore[arg-type]
+    np.testing.assert_allclose(found.y, data.y[[center]], rtol=1e-9)
+    np.testing.assert_allclose(found.dydx(), data.partials[[center]], rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("parts", EVERY, ids=str)
+def test_partials_are_the_derivatives_of_the_values(parts: Parts) -> None:
+    found = correct(FITTED, dataset(), 2, PAIRS, SIGNS, parts)
+    x = RNG.uniform([0.1, 0.1, 0.5], [0.9, 0.9, 5.0], (4, 3))
+    dydx = found.evaluate(x).dydx()
+    for column in range(3):
+        stepped = found.evaluate(x + 1e-30j * np.eye(3)[column]).y.imag / 1e-30
+        np.testing.assert_allclose(stepped, dydx[:, :, column], rtol=1e-5, atol=1e-6)
+
+
+def test_kriging_makes_the_neighborhood_more_accurate() -> None:
+    data = dataset(15)
+    x = data.x[[0]] + RNG.uniform(-0.1, 0.1, (40, 3))
+    errors = {
+        parts: np.abs(correct(None, data, 0, PAIRS, SIGNS, parts).evaluate(x).y - truth(x)).max()
+        for parts in (Parts(), Parts(kriging=False, secant=False))
+    }
+    assert errors[Parts()] < 0.2 * errors[Parts(kriging=False, secant=False)]
+
+
+def test_outputs_stay_in_the_domain_of_their_transforms() -> None:
+    found = correct(None, dataset(4), 0, PAIRS, SIGNS).evaluate(np.array([[30.0, -30.0, 1e3], [-30.0, 30.0, 1e-3]]))
+    assert (found.y[:, 0] > 0.0).all()
+    assert ((found.y[:, 1] >= 0.0) & (found.y[:, 1] <= 1.0)).all()
+
+
+def test_a_quadratic_truth_is_known_after_a_few_steps() -> None:
+    x = np.vstack([np.zeros(2), np.eye(2), [[0.5, -1.0]]])
+    variables = [Variable("x", shape=(2,))], [Variable("y")]
+    data = Dataset(x, (2 * x[:, :1] ** 2 + x[:, 1:] ** 2), np.stack([4 * x[:, 0], 2 * x[:, 1]], 1)[:, None], *variables)
+    found = correct(None, data, 0, [(0, 1), (0, 2)], np.ones(1), Parts(kriging=False))
+    at = np.array([[0.3, 0.7]])
+    np.testing.assert_allclose(found.evaluate(at).y, [[2 * 0.09 + 0.49]], rtol=1e-9)
+
+
+def test_unknown_partials_at_the_center_are_left_to_the_rest() -> None:
+    data = dataset()
+    masked = data.partials.copy()
+    masked[0, 2, 1] = np.nan
+    data = Dataset(data.x, data.y, masked, INPUTS, OUTPUTS)
+    found = correct(None, data, 0, PAIRS, SIGNS)
+    assert np.isfinite(found.evaluate(data.x).y).all()
+    known = ~np.isnan(masked[0])
+    np.testing.assert_allclose(found.evaluate(data.x[[0]]).dydx()[0][known], masked[0][known], rtol=1e-6, atol=1e-8)
+
+
+def test_reach_keeps_far_points_out_of_the_kriging() -> None:
+    data = dataset(12)
+    distance = np.linalg.norm(about(data, 0).scale_inputs(data.x), axis=1)
+    reach = float(np.sort(distance)[3])
+    kriging = correct(None, data, 0, PAIRS, SIGNS, reach=reach).correction.kriging
+    assert kriging is not None
+    assert len(kriging.points) == 4
+
+
+def test_a_single_point_gives_the_tangent() -> None:
+    data = dataset(1)
+    found = correct(None, data, 0, [], SIGNS)
+    assert found.correction.kriging is None
+    np.testing.assert_allclose(found.evaluate(data.x).y, data.y, rtol=1e-12)
+
+
+def test_coordinates_are_in_units_of_the_bounds_or_of_the_spread() -> None:
+    data = dataset()
+    scaling = about(data, 3)
+    np.testing.assert_array_equal(scaling.scale_inputs(data.x[[3]]), np.zeros((1, 3)))
+    np.testing.assert_array_equal(scaling.input_scale[:2], [1.0, 1.0])
+    assert scaling.input_scale[2] == pytest.approx(np.ptp(np.log(data.x[:, 2])))
+
+
+def test_the_window_grows_with_the_dimension_but_not_the_time() -> None:
+    sizes = [window(d) for d in (1, 2, 5, 10, 20, 50, 200, 2000)]
+    assert sizes[0] >= 8
+    assert all((n * (d + 1)) <= 2000 or n == 2 for n, d in zip(sizes, (1, 2, 5, 10, 20, 50, 200, 2000), strict=True))
+    assert min(sizes) == 2
+
+
+def test_the_digest_tells_corrections_apart() -> None:
+    data = dataset()
+    same, other = (correct(None, data, center, PAIRS, SIGNS).digest for center in (0, 1))
+    assert same == correct(None, data, 0, PAIRS, SIGNS).digest
+    assert same != other
+    assert correct(FITTED, data, 0, PAIRS, SIGNS).digest != same
