@@ -1,4 +1,4 @@
-"""What a case is: an expensive truth inside a cheap, exact model, and a recipe to optimize it on surrogates."""
+"""What a case is: an expensive truth inside a cheap, exact model, and how to optimize it on surrogates."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import openmdao.api as om
 
 from gradopt.data.variables import Variable
 from gradopt.surrogates.jenn import JENN, MLP
 from gradopt.surrogates.polish import Polish
+from gradopt.truth.protocol import Truth
 
 if TYPE_CHECKING:
-    from cases.one_shot import OneShot
+    from cases.adaptive import Adaptive
 
-Truth = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+Function = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """x (d,) -> y (m,) and dydx (m, d), physical; raises `EvaluationError` where it fails."""
 
 
@@ -29,12 +31,16 @@ class Response:
         kind: "minimize", "equals", "lower" or "upper".
         bound: Bound of a constraint, a number or one for each entry of the output.
         ref: Value that the driver sees as 1.
+        shown_unit: What people call the unit, in tables and pictures.
+        shown_per_unit: How many of these one is.
     """
 
     name: str
     kind: str
     bound: float | tuple[float, ...] = 0.0
     ref: float = 1.0
+    shown_unit: str = ""
+    shown_per_unit: float = 1.0
 
     def violation(self, value: np.ndarray) -> float:
         """How far a value of the output, any shape, is beyond the bound.
@@ -67,7 +73,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Case:
-    """An optimization problem and the recipe to solve it on surrogates.
+    """An optimization problem and the recipe to solve it in one shot, on surrogates that are fitted once.
 
     Attributes:
         name: Name on the command line.
@@ -88,6 +94,7 @@ class Case:
         exact: Makes the cheap subsystems that stay exact, by name.
         separate: Whether each output gets a network of its own.
         probes: Truth evaluations already spent on laying out the case.
+        identity: What the truth computes, see `FunctionTruth`; None where its source tells all.
         optimum: Known optimum x (d,) of the truth, or None.
         draw: Draws the pictures that only this case has into a folder and returns them.
         settings: What `result.json` should tell of the problem.
@@ -98,7 +105,7 @@ class Case:
     citation: str
     inputs: tuple[Variable, ...]
     outputs: tuple[Variable, ...]
-    truth: Truth
+    truth: Function
     start: np.ndarray
     lower: np.ndarray
     upper: np.ndarray
@@ -111,6 +118,47 @@ class Case:
     exact: Callable[[], dict[str, Any]] = dict
     separate: bool = False
     probes: int = 0
+    identity: str | None = None
     optimum: np.ndarray | None = None
-    draw: Callable[[OneShot, Path], list[Path]] = lambda result, folder: []
+    draw: Callable[[Any, Path], list[Path]] = lambda result, folder: []
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AdaptiveCase:
+    """An optimization problem for the adaptive loop: a model with one or several truths in it.
+
+    Attributes:
+        name: Name on the command line.
+        title: One line that says what is optimized.
+        citation: Where truths and problem come from.
+        inputs: Design variables, with the bounds of the true problem.
+        start: Where the loop starts (d,).
+        responses: Objective first, then constraints.
+        truths: The expensive parts; their identities tell all that their answers depend on.
+        model: Makes the model around such truths, each in a `SurrogateComp`; design variables are promoted to the top.
+        configuration: Global surrogate of each truth, or None for the correction alone.
+        closing: Where the loop has no global surrogate: one to be fitted once, at the end, to all that was learned of
+            each truth, for other uses; or None.
+        max_evaluations: Truth evaluations, over all truths together.
+        tolerance: Of the certificate.
+        optimum: Known optimum x (d,), or None.
+        draw: Draws the pictures that only this case has into a folder and returns them.
+        settings: What `result.json` should tell of the problem.
+    """
+
+    name: str
+    title: str
+    citation: str
+    inputs: tuple[Variable, ...]
+    start: np.ndarray
+    responses: tuple[Response, ...]
+    truths: tuple[Truth, ...]
+    model: Callable[[Sequence[Truth]], om.Group]
+    configuration: JENN | MLP | None
+    closing: JENN | MLP | None = None
+    max_evaluations: int = 100
+    tolerance: float = 1e-4
+    optimum: np.ndarray | None = None
+    draw: Callable[[Adaptive, Path], list[Path]] = lambda result, folder: []
     settings: dict[str, Any] = field(default_factory=dict)

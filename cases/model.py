@@ -1,17 +1,22 @@
-"""The OpenMDAO model of a case, with the truth or surrogates in its expensive place."""
+"""The OpenMDAO model of a case, with the truth or surrogates in its expensive place, and the problem about it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openmdao.api as om
 
-from cases.case import Case
-from gradopt.data.variables import column_slices, flatten, unflatten
+from cases.case import AdaptiveCase, Case, Response
+from gradopt.data.variables import Variable, column_slices, flatten, unflatten
 from gradopt.errors import EvaluationError
+from gradopt.om.component import SurrogateComp
+from gradopt.truth.function import FunctionTruth
+from gradopt.truth.protocol import Truth
 
 
 class TruthComp(om.ExplicitComponent):  # type: ignore[misc]
@@ -60,6 +65,21 @@ class TruthComp(om.ExplicitComponent):  # type: ignore[misc]
         return self._last[1], self._last[2]
 
 
+class SLSQP(om.ScipyOptimizeDriver):  # type: ignore[misc]
+    """SciPy's SLSQP, which tells of each design at which it asked for the objective."""
+
+    def __init__(self, tolerance: float = 1e-8, note: Callable[[om.Problem], None] = lambda problem: None) -> None:
+        """Make a driver with a tolerance on the scaled objective; `note` is called after each run of the model."""
+        super().__init__(optimizer="SLSQP", tol=tolerance, maxiter=500, disp=False)
+        self._note = note
+
+    def _objfunc(self, x_new: np.ndarray) -> Any:
+        value = super()._objfunc(x_new)
+        if self._exc_info is None:
+            self._note(self._problem())
+        return value
+
+
 def build_problem(
     case: Case,
     expensive: Sequence[Any],
@@ -79,43 +99,113 @@ def build_problem(
     Returns:
         A problem that is set up, with an SLSQP driver.
     """
-    problem = om.Problem(reports=None)
-    model = problem.model
+    model = om.Group()
     for index, component in enumerate(expensive):
         model.add_subsystem(f"expensive_{index}", component, promotes=["*"])
     for name, component in case.exact().items():
         model.add_subsystem(name, component, promotes=["*"])
-    lower, upper = (unflatten(bound, case.inputs) for bound in bounds)
-    for variable in case.inputs:
+    driver = SLSQP(tolerance)
+    if recorder is not None:
+        driver.add_recorder(om.SqliteRecorder(str(recorder.absolute())))
+        driver.recording_options["record_constraints"] = True
+    return pose(model, case.inputs, bounds, case.responses, case.start, driver)
+
+
+def pose(
+    model: om.Group,
+    inputs: Sequence[Variable],
+    bounds: tuple[np.ndarray, np.ndarray],
+    responses: Sequence[Response],
+    start: np.ndarray,
+    driver: om.Driver,
+) -> om.Problem:
+    """Make the optimization problem about a model.
+
+    Args:
+        model: Has the design variables and responses on top.
+        inputs: Design variables.
+        bounds: Their lower and upper bounds, each (d,).
+        responses: Objective first, then constraints.
+        start: Where the problem stands (d,).
+        driver: The driver.
+
+    Returns:
+        A problem that is set up.
+    """
+    problem = om.Problem(model, driver, reports=None)
+    lower, upper = (unflatten(bound, inputs) for bound in bounds)
+    for variable in inputs:
         name = variable.name
         model.add_design_var(name, lower=lower[name], upper=upper[name], units=variable.units)
-    for response in case.responses:
+    for response in responses:
         if response.kind == "minimize":
             model.add_objective(response.name, ref=response.ref)
         else:
             bound = np.asarray(response.bound) if isinstance(response.bound, tuple) else response.bound
             model.add_constraint(response.name, ref=response.ref, **{response.kind: bound})
-    problem.driver = om.ScipyOptimizeDriver(optimizer="SLSQP", tol=tolerance, maxiter=500, disp=False)
-    if recorder is not None:
-        problem.driver.add_recorder(om.SqliteRecorder(str(recorder.absolute())))
-        problem.driver.recording_options["record_constraints"] = True
     problem.setup()
-    set_design(problem, case, case.start)
+    for variable in inputs:
+        problem.set_val(variable.name, unflatten(start, inputs)[variable.name], units=variable.units)
     return problem
 
 
-def set_design(problem: om.Problem, case: Case, x: np.ndarray) -> None:
+def adaptive_case(case: Case, **fields: Any) -> AdaptiveCase:
+    """Make the case for the loop out of one that has a recipe for one shot.
+
+    Args:
+        case: The case.
+        **fields: The other fields of `AdaptiveCase`.
+
+    Returns:
+        The same problem, within the limits of the true one.
+    """
+    lower, upper = (unflatten(bound, case.inputs) for bound in case.limits)
+    inputs = tuple(replace(v, lower=lower[v.name], upper=upper[v.name]) for v in case.inputs)
+
+    def model(truths: Sequence[Truth]) -> om.Group:
+        group = om.Group()
+        group.add_subsystem(case.name, SurrogateComp(truth=truths[0]), promotes=["*"])
+        for name, component in case.exact().items():
+            group.add_subsystem(name, component, promotes=["*"])
+        return group
+
+    return AdaptiveCase(
+        name=case.name,
+        title=case.title,
+        citation=case.citation,
+        inputs=inputs,
+        start=case.start,
+        responses=case.responses,
+        truths=(FunctionTruth(case.truth, inputs, case.outputs, identity=case.identity),),
+        model=model,
+        optimum=case.optimum,
+        settings=case.settings,
+        **fields,
+    )
+
+
+def run(problem: om.Problem) -> bool:
+    """Run the driver and return whether it says that it succeeded.
+
+    OpenMDAO remarks that it takes a group with Newton's method as a whole; where that is meant, it need not be said.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The following groups have a nonlinear solver", om.OpenMDAOWarning)
+        return bool(problem.run_driver().success)
+
+
+def set_design(problem: om.Problem, case: Case | AdaptiveCase, x: np.ndarray) -> None:
     """Set the design variables of a problem to x (d,)."""
     for variable in case.inputs:
         problem.set_val(variable.name, unflatten(x, case.inputs)[variable.name], units=variable.units)
 
 
-def get_design(problem: om.Problem, case: Case) -> np.ndarray:
+def get_design(problem: om.Problem, case: Case | AdaptiveCase) -> np.ndarray:
     """Return the design variables of a problem, x (d,)."""
     values = {v.name: problem.get_val(v.name, units=v.units) for v in case.inputs}
     return flatten(values, case.inputs)
 
 
-def get_responses(problem: om.Problem, case: Case) -> dict[str, np.ndarray]:
+def get_responses(problem: om.Problem, case: Case | AdaptiveCase) -> dict[str, np.ndarray]:
     """Return objective and constraints of a problem that has run, each a flat array."""
     return {response.name: np.ravel(problem.get_val(response.name)).copy() for response in case.responses}

@@ -24,6 +24,8 @@ from gradopt.om.certificate import Certificate as Certificate
 from gradopt.om.certificate import certify as certify
 from gradopt.om.component import SurrogateComp as SurrogateComp
 from gradopt.om.driver import AdaptiveDriver as AdaptiveDriver
+from gradopt.om.optimize import OptimizeResult as OptimizeResult
+from gradopt.om.optimize import optimize as optimize
 from gradopt.surrogates.files import load as load
 from gradopt.surrogates.fitted import FitInterrupted as FitInterrupted
 from gradopt.surrogates.fitted import Surrogate as Surrogate

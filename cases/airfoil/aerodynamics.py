@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from types import ModuleType
 from typing import Any
 
@@ -55,6 +56,14 @@ class NeuralFoilTruth:
         self.model_size = model_size
         self.n_crit = n_crit
         self._function = self._build()
+
+    @property
+    def identity(self) -> str:
+        """All that the answers depend on, in words: another version, setting or section is another truth."""
+        shape = self.shape
+        settings = f"{self.model_size}, Re {float(self.reynolds)}, n_crit {float(self.n_crit)}"
+        edges = f"leading edge {float(shape.leading_edge_weight)}, trailing edge {float(shape.trailing_edge_thickness)}"
+        return f"NeuralFoil {version('neuralfoil')} {settings}, {edges}"
 
     def evaluate(self, x: ArrayLike) -> tuple[Floats, Floats]:
         """Evaluate the aerodynamics at one design.

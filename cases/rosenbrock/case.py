@@ -1,4 +1,4 @@
-"""Minimize Rosenbrock's function on a surrogate: plain network, JENN and polished JENN side by side."""
+"""Minimize Rosenbrock's function, by the loop or on surrogates fitted once: plain network, JENN, polished JENN."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import argparse
 
 import numpy as np
 
-from cases.case import Case, Response, Stage
+from cases.case import AdaptiveCase, Case, Response, Stage
+from cases.model import adaptive_case
 from cases.rosenbrock.function import CITATION, rosenbrock
-from cases.rosenbrock.pictures import draw
+from cases.rosenbrock.pictures import draw, draw_path
 from gradopt.data.sampling import full_factorial, latin_hypercube
 from gradopt.data.variables import Variable
 from gradopt.errors import InputError, explain
+from gradopt.om.driver import DEFAULT
 from gradopt.surrogates.jenn import JENN, MLP
 from gradopt.surrogates.polish import Polish
 from gradopt.training.levenberg_marquardt import LevenbergMarquardt
@@ -24,13 +26,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that only this case has."""
     parser.add_argument("--dimension", type=int, default=2, help="number of design variables (default 2)")
     parser.add_argument(
-        "--samples", type=int, help="truth evaluations (default: 389, JENN's demonstration, in 2-D; 20 d elsewhere)"
+        "--samples",
+        type=int,
+        help="truth evaluations with --one-shot (default: 389, JENN's demonstration, in 2-D; 20 d elsewhere)",
     )
 
 
 def build(arguments: argparse.Namespace) -> Case:
     """Build the case from the command line."""
     return rosenbrock_case(arguments.dimension, arguments.samples, arguments.quick)
+
+
+def adaptive(arguments: argparse.Namespace) -> AdaptiveCase:
+    """Build the case for the loop from the command line."""
+    if arguments.samples is not None:
+        remedy = "Add --one-shot, or limit the loop with --max-evaluations."
+        raise InputError(explain("--samples", "come with --one-shot", arguments.samples, remedy))
+    return adaptive_case(
+        build(arguments),
+        configuration=DEFAULT,
+        max_evaluations=10 if arguments.quick else 50 * arguments.dimension,
+        draw=draw_path,
+    )
 
 
 def rosenbrock_case(dimension: int = 2, samples: int | None = None, quick: bool = False) -> Case:

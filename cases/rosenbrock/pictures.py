@@ -1,4 +1,4 @@
-"""Contours of truth and surrogates side by side, with the optimizer's paths."""
+"""Contours of truth and surrogates, with the optimizers' paths."""
 
 from __future__ import annotations
 
@@ -11,9 +11,47 @@ from cases.rosenbrock.function import rosenbrock
 from gradopt.report.plots import LIMIT, MODEL, new_figure
 
 if TYPE_CHECKING:
+    from cases.adaptive import Adaptive
     from cases.one_shot import OneShot, StageResult
 
 _LEVELS = np.array([0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0])
+
+
+def draw_path(result: Adaptive, folder: Path) -> list[Path]:
+    """Draw the points at which the loop asked the truth, and its disk if it has one, into `path.png`; in 2-D only."""
+    if len(result.case.start) != 2:
+        return []
+    axis_values = np.linspace(-2.0, 2.0, 201)
+    grid = np.stack(np.meshgrid(axis_values, axis_values), axis=-1)
+    surface = np.array([rosenbrock(point)[0][0] for point in grid.reshape(-1, 2)]).reshape(grid.shape[:2])
+    figure = new_figure(7.2, 6.6)
+    axis = figure.subplots()
+    filled = axis.contourf(
+        grid[..., 0],
+        grid[..., 1],
+        np.log10(np.maximum(surface, 1e-3)),
+        levels=np.log10([1e-3, *_LEVELS, 1e4]),
+        cmap="Greys",
+        alpha=0.5,
+    )
+    figure.colorbar(filled, ax=axis, label="log10 f", shrink=0.8)
+    for response in result.case.responses[1:]:
+        angles = np.linspace(0.0, 2.0 * np.pi, 200)
+        radius = np.sqrt(float(np.max(response.bound)))
+        axis.plot(radius * np.cos(angles), radius * np.sin(angles), color=LIMIT, label="edge of the disk")
+    points = np.array([visit.x for visit in result.visits])
+    kept = np.array([visit.accepted for visit in result.visits])
+    axis.plot(*points[kept].T, "o-", color=MODEL, markersize=5, linewidth=1.0, label="accepted")
+    axis.plot(*points[~kept].T, "x", color=MODEL, markersize=6, label="tried and not kept")
+    axis.plot(*points[0], "s", color=MODEL, markersize=10, markerfacecolor="none", label="start")
+    if result.case.optimum is not None:
+        axis.plot(*result.case.optimum, "*", color="black", markersize=12, label="known optimum")
+    axis.set(xlabel="x[0]", ylabel="x[1]", aspect="equal", xlim=(-2, 2), ylim=(-2, 2))
+    axis.set_title(f"{result.case.name}: {result.evaluations} truth evaluations")
+    axis.legend(fontsize=8, loc="lower left")
+    picture = folder / "path.png"
+    figure.savefig(picture, dpi=120)
+    return [picture]
 
 
 def draw(result: OneShot, folder: Path) -> list[Path]:

@@ -71,30 +71,34 @@ class _Seen:
         self, model: Callable[[np.ndarray], Responses], limits: Limits, center: Responses, penalties: np.ndarray
     ) -> None:
         self._model, self._limits, self._center, self._penalties = model, limits, center, penalties
-        self._scale = limits.width
         self._last: tuple[np.ndarray, Responses] | None = None
         self.best = center
         self._lowest = merit(center, limits, penalties)
 
     def search(self, start: np.ndarray, lower: np.ndarray, upper: np.ndarray, elastic: bool) -> bool:
         """Run SLSQP from a start; returns whether it ended at a feasible point of the model."""
-        origin, scale, limits = self._center.u, self._scale, self._limits
-        self._box = (lower, upper)
-        k, p = len(start), len(self._center.c)
+        center, limits = self._center, self._limits
+        k, p = len(start), len(center.c)
+        # All of order one, or SLSQP ends early: steps in parts of the box, values in what a step across it may change.
+        reach = np.maximum(center.u - lower, upper - center.u)
+        origin, scale = center.u, np.where(reach > 0.0, reach, 1.0)
+        size = _size(center.gradient * scale)
+        sizes = np.array([_size(row * scale) for row in center.jacobian])
         low, high = (lower - origin) / scale, (upper - origin) / scale
         extra = p if elastic else 0
         begin = (start - origin) / scale
-        violations = limits.violations(self._center.c)
+        violations = limits.violations(center.c) / sizes if p else center.c
         begin = np.concatenate([begin, violations[:extra]])
         bounds = [*zip(low, high, strict=True), *[(0.0, None)] * extra]
-        weights = self._penalties[:extra]
+        weights = (self._penalties * sizes / size)[:extra] if p else self._penalties
 
         def at(v: np.ndarray) -> Responses:
             return self._ask(np.clip(origin + v[:k] * scale, lower, upper))
 
         def objective(v: np.ndarray) -> tuple[float, np.ndarray]:
             found = at(v)
-            return found.f + float(weights @ v[k:]), np.concatenate([found.gradient * scale, weights])
+            slope = np.concatenate([found.gradient * scale / size, weights])
+            return (found.f - center.f) / size + float(weights @ v[k:]), slope
 
         try:
             outcome = minimize(
@@ -103,7 +107,7 @@ class _Seen:
                 jac=True,
                 method="SLSQP",
                 bounds=bounds,
-                constraints=self._constraints(at, k, extra),
+                constraints=self._constraints(at, k, extra, scale, sizes),
                 options={"maxiter": _ITERATIONS, "ftol": _TOLERANCE},
             )
             end = at(outcome.x)
@@ -111,18 +115,20 @@ class _Seen:
             return bool(limits.violations(self.best.c).max(initial=0.0) <= _FEASIBLE)
         return bool(limits.violations(end.c).max(initial=0.0) <= _FEASIBLE)
 
-    def _constraints(self, at: Callable[[np.ndarray], Responses], k: int, extra: int) -> list[dict[str, Any]]:
-        limits, scale = self._limits, self._scale
+    def _constraints(
+        self, at: Callable[[np.ndarray], Responses], k: int, extra: int, scale: np.ndarray, sizes: np.ndarray
+    ) -> list[Any]:
+        limits = self._limits
         equal = np.flatnonzero(limits.equal)
         above = np.flatnonzero(~limits.equal & np.isfinite(limits.c_lower))
         below = np.flatnonzero(~limits.equal & np.isfinite(limits.c_upper))
 
         def value(v: np.ndarray, rows: np.ndarray, sign: float, bound: np.ndarray) -> np.ndarray:
-            gap = sign * (at(v).c[rows] - bound[rows])
+            gap = sign * (at(v).c[rows] - bound[rows]) / sizes[rows]
             return gap + v[k:][rows] if extra else gap
 
         def slope(v: np.ndarray, rows: np.ndarray, sign: float, bound: np.ndarray) -> np.ndarray:
-            found = sign * at(v).jacobian[rows] * scale
+            found = sign * at(v).jacobian[rows] * scale / sizes[rows, None]
             return np.hstack([found, np.eye(extra)[rows]]) if extra else found
 
         sides = [("ineq", above, 1.0, limits.c_lower), ("ineq", below, -1.0, limits.c_upper)]
@@ -146,3 +152,8 @@ class _Seen:
             if height < self._lowest:
                 self.best, self._lowest = found, height
         return self._last[1]
+
+
+def _size(slope: np.ndarray) -> float:
+    """Length of a slope, 1 where there is none."""
+    return float(np.linalg.norm(slope)) or 1.0

@@ -12,10 +12,13 @@ from gradopt.adaptive.kkt import KKT, kkt
 from gradopt.adaptive.merit import initial_penalties, merit, next_penalties
 from gradopt.adaptive.problem import Limits, Model, Responses
 from gradopt.adaptive.state import Exit, Round, Settings, State
+from gradopt.adaptive.verify import contradiction, probes
 from gradopt.errors import EvaluationError
 
 _ROUND_OFF = 1e-12  # improvements of the merit below this, in scaled units or as a part of it, may be noise
+_NOISE = 1e-8  # rises of the merit up to this, likewise, are forgiven to steps towards the optimality conditions
 _NO_STEP = 1e-12  # part of a width
+_IDLE = 0.2  # no truth is spent on a region without a candidate, so it may shrink faster than after a bad one
 
 
 def begin(model: Model, u: np.ndarray, settings: Settings) -> State:
@@ -36,7 +39,7 @@ def begin(model: Model, u: np.ndarray, settings: Settings) -> State:
     center = model.truth(u)
     conditions = _conditions(center, model.limits, settings)
     penalties = initial_penalties(center, conditions.multipliers)
-    fit = model.learn(center, [], conditions.multipliers, settings.region.radius)
+    fit = model.learn(center, [], settings.region.radius)
     nothing = np.full_like(center.c, np.nan)
     first = Round(
         number=0,
@@ -58,7 +61,7 @@ def begin(model: Model, u: np.ndarray, settings: Settings) -> State:
         seconds=time.perf_counter() - clock,
     )
     state = State(center, conditions, (center,), (), settings.region, penalties, 0, (first,), None)
-    return replace(state, exit=_ended(state, model, settings))
+    return _ended(state, model, settings)
 
 
 def advance(state: State, model: Model, settings: Settings) -> State:
@@ -102,7 +105,7 @@ def advance(state: State, model: Model, settings: Settings) -> State:
                 kkt=conditions,
                 penalties=next_penalties(state.penalties, conditions.multipliers),
             )
-        fit = model.learn(state.center, list(state.steps), state.kkt.multipliers, state.region.radius)
+        fit = model.learn(state.center, list(state.steps), state.region.radius)
     record = Round(
         number=len(state.rounds),
         u=found.predicted.u,
@@ -122,8 +125,7 @@ def advance(state: State, model: Model, settings: Settings) -> State:
         failure=failure,
         seconds=time.perf_counter() - clock,
     )
-    state = replace(state, rounds=(*state.rounds, record))
-    return replace(state, exit=_ended(state, model, settings))
+    return _ended(replace(state, rounds=(*state.rounds, record)), model, settings)
 
 
 def _ask(state: State, model: Model, settings: Settings) -> tuple[Candidate | None, State]:
@@ -137,7 +139,7 @@ def _ask(state: State, model: Model, settings: Settings) -> tuple[Candidate | No
         length = state.region.length(found.predicted.u - state.center.u, limits)
         if length > _NO_STEP:
             return found, state
-        state = replace(state, region=state.region.after(np.nan, state.region.radius))
+        state = replace(state, region=state.region.after(np.nan, _IDLE * state.region.radius))
     return None, state
 
 
@@ -149,9 +151,10 @@ def _judge(
     before = merit(state.center, limits, state.penalties)
     predicted = before - merit(found.predicted, limits, state.penalties)
     improvement = before - merit(true, limits, state.penalties)
-    if predicted <= _ROUND_OFF * max(1.0, abs(before)):
+    size = max(1.0, abs(before))
+    better = _distance(conditions) < _distance(state.kkt)
+    if predicted <= _ROUND_OFF * size or (improvement <= 0.0 and max(predicted, -improvement) <= _NOISE * size):
         # Values have no digits left to compare; gradients have.
-        better = _distance(conditions) < _distance(state.kkt)
         return (1.0 if better else -1.0), better, conditions
     return improvement / predicted, improvement > 0.0, conditions
 
@@ -175,11 +178,27 @@ def _conditions(point: Responses, limits: Limits, settings: Settings) -> KKT:
     )
 
 
-def _ended(state: State, model: Model, settings: Settings) -> Exit | None:
+def _ended(state: State, model: Model, settings: Settings) -> State:
     if state.kkt.certified:
-        return Exit.CERTIFIED
+        verdict = _verified(state.center, model, settings)
+        last = replace(state.rounds[-1], evaluations=model.evaluations)
+        return replace(state, rounds=(*state.rounds[:-1], last), exit=verdict)
     if model.evaluations >= settings.max_evaluations:
-        return Exit.BUDGET
+        return replace(state, exit=Exit.BUDGET)
     if state.failures >= settings.max_failures:
-        return Exit.TRUTH_FAILED
-    return None
+        return replace(state, exit=Exit.TRUTH_FAILED)
+    return state
+
+
+def _verified(center: Responses, model: Model, settings: Settings) -> Exit:
+    """Whether the partials that say "optimum" belong to the values: one more evaluation, up to four in doubt."""
+    if not settings.verify:
+        return Exit.CERTIFIED
+    for point in probes(center, model.limits):
+        try:
+            probe = model.truth(point)
+        except EvaluationError:
+            continue
+        if contradiction(center, probe, settings.tolerance)[0] <= 1.0:
+            return Exit.CERTIFIED
+    return Exit.CONTRADICTED

@@ -81,15 +81,12 @@ class Model(Protocol):
         """Evaluate the problem on the corrected surrogates at u (k,); raises `EvaluationError` where it fails."""
         ...
 
-    def learn(
-        self, center: Responses, steps: list[tuple[Responses, Responses]], multipliers: np.ndarray, radius: float
-    ) -> str:
+    def learn(self, center: Responses, steps: list[tuple[Responses, Responses]], radius: float) -> str:
         """Bring what is known into the surrogates and correct them about a center.
 
         Args:
             center: An answer of `truth`.
             steps: Start and end of each step tried so far, answers of `truth`, oldest first.
-            multipliers: Of the constraints at the center (p,).
             radius: Of the region in which the next candidate is sought.
 
         Returns:

@@ -8,6 +8,8 @@ import numpy as np
 
 from gradopt.adaptive.problem import Limits
 
+_LEAST = 0.1  # part of the radius that a step counts for at least
+
 
 @dataclass(frozen=True)
 class Region:
@@ -29,9 +31,9 @@ class Region:
     largest: float = 1.0
     poor: float = 0.25
     good: float = 0.75
-    shrink: float = 0.6
-    grow: float = 2.0
-    retreat: float = 0.3
+    shrink: float = 0.7
+    grow: float = 1.5
+    retreat: float = 0.5
 
     @property
     def exhausted(self) -> bool:
@@ -54,6 +56,7 @@ class Region:
             ratio: True improvement of the merit over the predicted one; NaN where the truth failed.
             length: See `length`.
         """
+        length = max(length, _LEAST * self.radius)  # a failure of a step much shorter than the region is mostly noise
         if not ratio >= 0.0:
             radius = self.retreat * length
         elif ratio < self.poor:

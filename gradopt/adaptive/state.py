@@ -20,6 +20,7 @@ class Exit(StrEnum):
     EXHAUSTED = "region exhausted"
     INFEASIBLE = "infeasible"
     TRUTH_FAILED = "truth failed"
+    CONTRADICTED = "partials contradicted"
     STOPPED = "stopped"
 
     @property
@@ -40,6 +41,10 @@ _ADVICE = {
         "constraint or start elsewhere."
     ),
     Exit.TRUTH_FAILED: "The truth failed at the start, or again and again near the last point. Start elsewhere.",
+    Exit.CONTRADICTED: (
+        "By its partials this is an optimum, but the values beside it do not agree with them, or could not be had. "
+        "Check the partials of the truth (problem.check_partials) and the convergence of its solvers."
+    ),
     Exit.STOPPED: "The callback asked to stop. Run again with the same store to continue.",
 }
 
@@ -55,6 +60,8 @@ class Settings:
         region: The first trust region, and its rule.
         starts: Starts of the inner optimization: the center, then the evaluated points nearest to it.
         max_failures: Truth failures in a row after which the loop gives up.
+        verify: Whether an optimum is confirmed by the truth at a point beside it, see `gradopt.adaptive.verify`;
+            these evaluations, one as a rule and four at most, may go beyond `max_evaluations`.
     """
 
     max_evaluations: int = 100
@@ -63,6 +70,7 @@ class Settings:
     region: Region = field(default_factory=Region)
     starts: int = 3
     max_failures: int = 12
+    verify: bool = True
 
 
 @dataclass(frozen=True, eq=False)

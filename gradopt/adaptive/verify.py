@@ -6,7 +6,7 @@ import numpy as np
 
 from gradopt.adaptive.problem import Limits, Responses
 
-_STEPS = (1e-3, 1e-4)  # tried in turn, as part of each design variable's width
+_STEPS = (1e-4, 1e-3)  # part of each design variable's width: against curvature, and against noise
 _WRONG = 1e-3  # part of the slope along the step that may be missing
 
 
@@ -21,8 +21,8 @@ def probes(center: Responses, limits: Limits) -> list[np.ndarray]:
     lengths = generator.uniform(0.5, 1.0, center.u.shape) * limits.width
     signs = generator.choice([-1.0, 1.0], center.u.shape)
     found = []
-    for step in _STEPS:
-        for side in (1.0, -1.0):
+    for side in (1.0, -1.0):
+        for step in _STEPS:
             wanted = side * signs * lengths * step
             blocked = np.where(wanted > 0.0, room_up, room_down) < np.abs(wanted)
             moved = np.where(blocked, -wanted, wanted)

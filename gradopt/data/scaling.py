@@ -139,6 +139,11 @@ def check_input_domain(x: np.ndarray, variables: Sequence[Variable]) -> None:
     _check_domain("x", x, column_transforms(variables), column_names(variables))
 
 
+def check_output_domain(y: np.ndarray, variables: Sequence[Variable]) -> None:
+    """Raise `InputError` if an output column y (n, m) leaves the domain of its transform."""
+    _check_domain("y", y, column_transforms(variables), column_names(variables))
+
+
 def _check_domain(argument: str, values: np.ndarray, transforms: Sequence[str | None], names: Sequence[str]) -> None:
     for column, transform in enumerate(transforms):
         real = values[:, column].real

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
@@ -11,7 +12,7 @@ from openmdao.core.total_jac import _TotalJacInfo
 
 from gradopt.adaptive.correction import Parts
 from gradopt.adaptive.problem import Limits, Responses
-from gradopt.data.variables import flatten
+from gradopt.data.variables import flatten, total_size
 from gradopt.errors import EvaluationError, InputError, explain
 from gradopt.om.knowledge import Corrected
 from gradopt.om.quantities import Quantities, set_design
@@ -49,6 +50,8 @@ class AdaptiveModel:
         self._recording = recording
         self._rows: dict[bytes, list[int]] = {}  # of each component's truth, at each point u that the truth answered
         self._weights: dict[bytes, list[np.ndarray]] = {}  # d(objective, constraints)/d(outputs) there
+        self._before: dict[bytes, np.ndarray] = {}  # outputs from which the model started there
+        self._corrected: list[SupportsEvaluate] = []
         self._objective = list(driver._objs)
         self._names = [*self._objective, *driver._cons]
         self._totals: _TotalJacInfo | None = None
@@ -77,35 +80,38 @@ class AdaptiveModel:
         return Quantities(self._problem, "design_var", self._problem.driver._designvars)
 
     def truth(self, u: np.ndarray) -> Responses:
-        """Run the model on the truth: each component evaluates its truth at the inputs it gets."""
+        """Run the model on the truth: each component evaluates its truth at the inputs it gets.
+
+        Asked again at the last center, it evaluates nothing anew, not even where solvers iterate.
+        """
         for component in self._components:
             component.comp.answer_from(component.knowledge.answers)
+        key = u.tobytes()
+        model = self._problem.model
+        before = self._before.get(key)
+        if before is None:
+            before = model._outputs.asarray(copy=True)
+        else:  # from the same state as the first time, so that solvers take the same way and ask nothing else
+            model._outputs.set_val(before)
         with self._recording():
             found = self._run(u)
-            outputs = [f"{c.comp.pathname}.{v.name}" for c in self._components for v in c.knowledge.truth.outputs]
-            totals = self._problem.compute_totals(
-                self._names, outputs, return_format="flat_dict", driver_scaling=True, coloring_info=False
-            )
-        key = u.tobytes()
+        self._before[key] = before
         self._rows[key] = [c.knowledge.row(_inputs(c)) for c in self._components]
-        self._weights[key] = []
-        for component in self._components:
-            blocks = [
-                np.vstack([np.atleast_2d(totals[of, f"{component.comp.pathname}.{v.name}"]) for of in self._names])
-                for v in component.knowledge.truth.outputs
-            ]
-            self._weights[key].append(np.hstack(blocks))
+        self._weights[key] = self._sensitivities()
         return found
 
     def corrected(self, u: np.ndarray) -> Responses:
         """Run the model on the corrected surrogates."""
+        for component, answers in zip(self._components, self._corrected, strict=True):
+            if component.comp.answers is not answers:  # but the truth, which failed
+                component.comp.answer_from(answers)
         return self._run(u)
 
-    def learn(
-        self, center: Responses, steps: list[tuple[Responses, Responses]], multipliers: np.ndarray, radius: float
-    ) -> str:
+    def learn(self, center: Responses, steps: list[tuple[Responses, Responses]], radius: float) -> str:
         """Refit the global surrogates and correct every component about a center, to answer from then on."""
-        rows = self._rows[center.u.tobytes()]
+        key = center.u.tobytes()
+        self._before = {key: self._before[key]}
+        rows = self._rows[key]
         done: dict[int, str] = {}
         for index, component in enumerate(self._components):
             knowledge = component.knowledge
@@ -113,21 +119,67 @@ class AdaptiveModel:
                 assert knowledge.data is not None
                 done[id(knowledge)] = knowledge.refit(knowledge.data.x[rows[index]])
             pairs = [(self._rows[a.u.tobytes()][index], self._rows[b.u.tobytes()][index]) for a, b in steps]
-            weights = self._weights[center.u.tobytes()][index]
-            signs = np.sign(weights[0] + multipliers @ weights[1:])
+            weights = self._weights[key][index]
+            signs = np.sign(weights[0])  # convex where more of the output is a higher objective
             component.recorrect(rows[index], pairs, signs, self._parts, _REACH * radius)
-            component.comp.answer_from(self._answers(component))
+        self._corrected = [self._answers(component) for component in self._components]
+        for component, answers in zip(self._components, self._corrected, strict=True):
+            component.comp.answer_from(answers)
         return "; ".join(text for text in done.values() if text)
+
+    def _sensitivities(self) -> list[np.ndarray]:
+        """Total derivatives of objective and constraints (1 + p, m) with respect to each component's outputs.
+
+        Zero where a group around the component is approximated: OpenMDAO differentiates through such a group only.
+        """
+        paths = {
+            c.comp.pathname: [f"{c.comp.pathname}.{v.name}" for v in c.knowledge.truth.outputs]
+            for c in self._components
+            if not self._is_approximated(c.comp.pathname)
+        }
+        wrt = [name for names in paths.values() for name in names]
+        if wrt:
+            totals = self._problem.compute_totals(self._names, wrt, coloring_info=False, driver_scaling=False)
+        scale = self._scale()
+        found = []
+        for component in self._components:
+            columns = paths.get(component.comp.pathname)
+            if columns is None:
+                found.append(np.zeros((len(scale), total_size(component.knowledge.truth.outputs))))
+            else:
+                blocks = [np.vstack([totals[of, name] for of in self._names]) for name in columns]
+                found.append(np.hstack(blocks) * scale[:, None])
+        return found
+
+    def _scale(self) -> np.ndarray:
+        """Factors (1 + p,) from the model's units of objective and constraints to the driver's scaling.
+
+        OpenMDAO does not apply it to totals with respect to anything but design variables.
+        """
+        driver, known = self._problem.driver, self._problem.model._var_allprocs_abs2meta["output"]
+        parts = []
+        for kind, declared in (("objective", driver._objs), ("constraint", driver._cons)):
+            quantities = Quantities(self._problem, kind, declared)
+            for name, scaler in quantities.split(quantities.scaler).items():
+                units, own = declared[name]["units"], known[declared[name]["source"]]["units"]
+                ends = np.array([0.0, 1.0]) if units is None else om.convert_units(np.array([0.0, 1.0]), own, units)
+                parts.append(scaler * (ends[1] - ends[0]))
+        return np.concatenate(parts)
+
+    def _is_approximated(self, path: str) -> bool:
+        groups = self._problem.model.system_iter(include_self=True, recurse=True, typ=om.Group)
+        return any(
+            group._owns_approx_jac and (not group.pathname or path.startswith(f"{group.pathname}.")) for group in groups
+        )
 
     def _answers(self, component: Corrected) -> SupportsEvaluate:
         if self._parts.first_order:
             return component.answers
-        fitted = component.knowledge.fitted
-        given = component.comp.surrogate if fitted is None else fitted.surrogate
-        if given is None:
+        base = component.base
+        if base is None:
             remedy = "Give a configuration and initial samples, or keep the first-order correction."
             raise InputError(explain("correction", "be on while there is no fitted surrogate", "off", remedy))
-        return _Everywhere(given)
+        return _Everywhere(base)
 
     def _run(self, u: np.ndarray) -> Responses:
         problem = self._problem
@@ -139,8 +191,11 @@ class AdaptiveModel:
                 wrt = list(problem.driver._designvars)
                 approximated = problem.model._owns_approx_jac
                 self._totals = _TotalJacInfo(problem, self._names, wrt, "array", approx=approximated)
+            started = time.perf_counter()
             jacobian = np.array(self._totals.compute_totals())
-        except om.AnalysisError as failed:
+            problem.driver.result.deriv_evals += 1
+            problem.driver.result.deriv_time += time.perf_counter() - started
+        except (om.AnalysisError, EvaluationError) as failed:
             problem.model._outputs.set_val(before)  # solvers start from there: what a failure left may be anything
             raise EvaluationError(str(failed)) from failed
         objective = Quantities(problem, "objective", problem.driver._objs)

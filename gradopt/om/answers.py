@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import openmdao.api as om
 
+from gradopt.data.scaling import check_output_domain
 from gradopt.data.variables import Variable, column_names, total_size
 from gradopt.errors import InputError, explain
 from gradopt.surrogates.protocol import Evaluation
@@ -71,7 +72,7 @@ class TruthAnswers:
 
         Raises:
             AnalysisError: Where the truth fails.
-            InputError: If it does not know all of its partials.
+            InputError: If it does not know all of its partials, or an output leaves the domain of its transform.
         """
         found = self.store.evaluate(self.truth, x.real)
         if self.told is not None:
@@ -79,6 +80,7 @@ class TruthAnswers:
         if not found.ok.all():
             row = int(np.flatnonzero(~found.ok)[0])
             raise om.AnalysisError(f"The truth failed at {found.x[row]}: {found.message[row]}")
+        check_output_domain(found.y, self.outputs)
         if np.isnan(found.dydx).any():
             _, output, column = (int(index) for index in np.argwhere(np.isnan(found.dydx))[0])
             partial = f"d {column_names(self.outputs)[output]} / d {column_names(self.inputs)[column]}"

@@ -30,7 +30,7 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
 
     With a truth it is what `AdaptiveDriver` works on: that driver lets it answer from the truth, from the surrogate it
     fits, and from that surrogate corrected to the truth about the present point. Before the driver has run, a
-    component without a fitted surrogate answers from the truth itself.
+    component without a fitted surrogate answers from the truth itself; after it, from the last corrected surrogate.
 
     Inputs and outputs are the surrogate's variables: names, shapes and units; with `vec_size` > 1 each gets that many
     rows, evaluated together, with block-diagonal partials. Complex step runs through the network itself, so that it
@@ -51,7 +51,8 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
         """Wrap a surrogate, or a truth.
 
         Args:
-            surrogate: A fitted surrogate, such as `JENN(...).fit(data)`; may be left out where there is a truth.
+            surrogate: A fitted surrogate, such as `JENN(...).fit(data)`; may be left out where there is a truth. Beside
+                a truth it is what `AdaptiveDriver` corrects, and none is fitted in its place.
             truth: What the surrogate stands for, such as a `FunctionTruth` or `ModelTruth`. The variables are its own.
             vec_size: Number of points evaluated together; 1 with a truth.
             extrapolate: What to do with inputs outside the surrogate's domain: "error" raises `AnalysisError` (not
@@ -67,10 +68,8 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
         if truth is not None:
             _check_truth(truth, surrogate, vec_size)
         self._truth = truth
-        self._surrogate = surrogate
-        answers = surrogate if truth is None or surrogate is not None else TruthAnswers(truth, EvaluationStore())
-        assert answers is not None
-        self._answers: SupportsEvaluate = answers
+        self._surrogate = self._given = surrogate
+        self._answers = self._first_answers()
         self._last: tuple[np.ndarray, Evaluation] | None = None
         self._warned = False
         digest = "" if surrogate is None else surrogate.digest
@@ -108,7 +107,18 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
         else:
             _check_truth(self._truth, surrogate, self.options["vec_size"])
         self.keep(surrogate)
+        self._given = surrogate
         self.answer_from(surrogate)
+
+    @property
+    def given(self) -> SupportsEvaluate | None:
+        """The fitted surrogate that the user gave, which `AdaptiveDriver` corrects but does not replace."""
+        return self._given
+
+    @property
+    def answers(self) -> SupportsEvaluate:
+        """What answers at present."""
+        return self._answers
 
     def keep(self, surrogate: SupportsEvaluate) -> None:
         """Take a newer surrogate without answering from it yet."""
@@ -119,6 +129,19 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
         """Let something else answer for a while: a truth, or a corrected surrogate; `surrogate` stays what it is."""
         self._answers = answers
         self._last = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave evaluations behind: a copy starts with none, so that those in memory need not travel."""
+        state = self.__dict__.copy()
+        if isinstance(self._answers, TruthAnswers):
+            state.update(_answers=None, _last=None)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Answer from the truth again, where that answered."""
+        self.__dict__.update(state)
+        if state["_answers"] is None:
+            self._answers = self._first_answers()
 
     def setup(self) -> None:
         """Add the surrogate's variables."""
@@ -161,6 +184,12 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
             for wrt, columns in wrt_slices.items():
                 block = dydx[:, rows, columns]
                 partials[of, wrt] = block[0] if len(block) == 1 else block.ravel()
+
+    def _first_answers(self) -> SupportsEvaluate:
+        if self._given is not None:
+            return self._given
+        assert self._truth is not None
+        return TruthAnswers(self._truth, EvaluationStore())
 
     def _shape_of(self, variable: Variable) -> tuple[int, ...]:
         points = self.options["vec_size"]

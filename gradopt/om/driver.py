@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,13 @@ from gradopt.data.sampling import latin_hypercube
 from gradopt.data.variables import Variable
 from gradopt.errors import EvaluationError, InputError, explain
 from gradopt.om.adaptive_model import AdaptiveModel
+from gradopt.om.answers import TruthAnswers
+from gradopt.om.arguments import checked_configuration, checked_prior, of_one
 from gradopt.om.certificate import Certificate, certify
 from gradopt.om.component import SurrogateComp
 from gradopt.om.knowledge import Corrected, Knowledge
 from gradopt.surrogates.jenn import JENN
 from gradopt.surrogates.update import Fits
-from gradopt.truth.protocol import Truth
 from gradopt.truth.store import EvaluationStore
 
 logger = logging.getLogger("gradopt")
@@ -75,33 +77,30 @@ class AdaptiveDriver(om.ScipyOptimizeDriver):  # type: ignore[misc]
                 repeated on the same store, with the same settings, takes the same steps without evaluating anything
                 twice, and goes on where it ended.
             configuration: Global surrogate, such as `JENN((20,))`, or one for each component by its path; None fits
-                none, and the correction alone is the model.
-            prior: What is known already of a component's truth, by its path; costs nothing.
+                none, and the correction alone is the model. Components that were given a fitted one keep that.
+            prior: What is known already of a component's truth, by its path; of those that share a truth one.
             correction: Parts of the correction to use; None = all of them.
             region: First trust region and its rule; None = `Region()`.
             callback: Called with each `Round`; returning True ends the run.
             **options: `max_evaluations`, `tolerance`, `feasibility_tolerance`, `initial_samples`, `seed`, `starts`
-                and those of `ScipyOptimizeDriver`.
+                and those of every driver. Those of SciPy's optimizers are not there: `tolerance` says when to stop.
 
         Raises:
             InputError: If an argument is of another kind.
         """
         super().__init__(**options)
-        self.options["disp"] = False
-        if not isinstance(store, EvaluationStore):
-            store = EvaluationStore(store)
-        for name, value, kind in (
-            ("correction", correction, Parts),
-            ("region", region, Region),
-        ):
+        for name, value, kind in (("correction", correction, Parts), ("region", region, Region)):
             if value is not None and not isinstance(value, kind):
                 remedy = f"Pass an object, such as {kind.__name__}()."
                 raise InputError(explain(name, f"be a {kind.__name__} or None", repr(value), remedy))
         if callback is not None and not callable(callback):
             raise InputError(explain("callback", "be a callable or None", repr(callback), "It is given each Round."))
-        self.store = store
-        self._configuration = configuration
-        self._prior = dict(prior or {})
+        if store is not None and not isinstance(store, EvaluationStore | str | Path):
+            remedy = "Pass EvaluationStore('evaluations.sqlite') or its path."
+            raise InputError(explain("store", "be an EvaluationStore, a path or None", repr(store), remedy))
+        self._configuration = checked_configuration(configuration)
+        self._prior = checked_prior(prior)
+        self.store = store if isinstance(store, EvaluationStore) else EvaluationStore(store)
         self._parts = correction or Parts()
         self._region = region or Region()
         self._callback = callback
@@ -114,9 +113,22 @@ class AdaptiveDriver(om.ScipyOptimizeDriver):  # type: ignore[misc]
     def _declare_options(self) -> None:
         super()._declare_options()
         declare = self.options.declare
-        declare("max_evaluations", 100, types=int, lower=1, desc="Truth evaluations, over all truths together.")
-        declare("tolerance", TOLERANCE, lower=0.0, desc="Of stationarity and complementarity in the certificate.")
-        declare("feasibility_tolerance", FEASIBILITY_TOLERANCE, lower=0.0, desc="Of feasibility in the certificate.")
+        for unused in ("tol", "maxiter", "disp"):
+            self.options.undeclare(unused)
+        declare("optimizer", "SLSQP", values=["SLSQP"], desc="Optimizer on the surrogates.")
+        declare(
+            "max_evaluations",
+            100,
+            types=int,
+            lower=1,
+            desc="Truth evaluations, failed ones too, over all truths together: no pass through the truth begins after "
+            "them, but one that has begun is finished.",
+        )
+        for name, default, what in (
+            ("tolerance", TOLERANCE, "stationarity and complementarity"),
+            ("feasibility_tolerance", FEASIBILITY_TOLERANCE, "feasibility"),
+        ):
+            declare(name, default, types=(int, float), lower=0.0, upper=1.0, desc=f"Of {what} in the certificate.")
         declare("initial_samples", 0, types=int, lower=0, desc="Latin hypercube points evaluated before the loop.")
         declare("seed", 0, types=int, lower=0, desc="Seed of the initial samples.")
         declare("starts", 1, types=int, lower=1, desc="Starts of each inner optimization.")
@@ -138,26 +150,32 @@ class AdaptiveDriver(om.ScipyOptimizeDriver):  # type: ignore[misc]
         self.result.reset()
         self.iter_count = 0
         self.history, self.certificate, self.exit = (), None, None
+        self.data, self.surrogates = {}, {}
+        if not self._designvars:
+            raise InputError(explain("problem", "have design variables", "none", "Declare them with `add_design_var`."))
         self._check_for_missing_objective()
         self._check_for_invalid_desvar_values()
         components = self._components(problem)
         model = AdaptiveModel(problem, components, self._parts, self._recorded)
+        found = ""
         try:
             state = self._loop(model)
+            self._finish(problem, model, components, state)
+            assert self.certificate is not None
+            found = self.certificate.reason
+        except _FailedAtStart as failed:
+            self.exit, found = Exit.TRUTH_FAILED, str(failed)
         finally:
             self.data = {c.comp.pathname: c.knowledge.data for c in components}
-            for component in components:
-                fitted = component.knowledge.fitted
-                self.surrogates[component.comp.pathname] = None if fitted is None else fitted.surrogate
-        if state is not None:
-            self._finish(problem, model, components, state)
+            self.surrogates = {c.comp.pathname: c.base for c in components}
         assert self.exit is not None
         self.fail = self.exit is not Exit.CERTIFIED
         if self.fail:
-            logger.warning("The optimization ended without a certificate (%s). %s", self.exit.value, self.exit.advice)
+            say = "The optimization ended without a certificate (%s). %s %s"
+            logger.warning(say, self.exit.value, found, self.exit.advice)
         return self.fail
 
-    def _loop(self, model: AdaptiveModel) -> State | None:
+    def _loop(self, model: AdaptiveModel) -> State:
         options = self.options
         settings = Settings(
             max_evaluations=options["max_evaluations"],
@@ -166,17 +184,16 @@ class AdaptiveDriver(om.ScipyOptimizeDriver):  # type: ignore[misc]
             region=self._region,
             starts=options["starts"],
         )
-        start = model.design().value
+        start = np.clip(model.design().value, model.limits.lower, model.limits.upper)
         self._sample(model, start)
         try:
             state = begin(model, start, settings)
         except EvaluationError as failed:
-            logger.warning("The truth failed at the start: %s", failed)
-            self.exit = Exit.TRUTH_FAILED
-            return None
+            raise _FailedAtStart(str(failed)) from failed
         while True:
+            new = len(state.rounds) > len(self.history)  # the loop may end without another round
             self.history = state.rounds
-            if self._callback is not None and self._callback(state.rounds[-1]) is True:
+            if new and self._callback is not None and self._callback(state.rounds[-1]) is True:
                 self.exit = state.exit or Exit.STOPPED
                 return state
             if state.exit is not None:
@@ -186,16 +203,22 @@ class AdaptiveDriver(om.ScipyOptimizeDriver):  # type: ignore[misc]
 
     def _sample(self, model: AdaptiveModel, start: np.ndarray) -> None:
         """Evaluate the initial design; failures are outcomes."""
-        count = self.options["initial_samples"]
+        count, most = self.options["initial_samples"], self.options["max_evaluations"]
         if not count:
             return
+        if count >= most:
+            raise InputError(
+                explain("initial_samples", f"be below max_evaluations = {most}", count, "Raise the latter.")
+            )
         lower, upper = self._region_of_samples(model, start)
         box = Variable("u", shape=start.shape, lower=lower, upper=upper)
         for point in latin_hypercube([box], count, self.options["seed"]):
+            if model.evaluations >= most - 1:  # a pass may take several; the start has to be left
+                break
             try:
                 model.truth(point)
             except EvaluationError as failed:
-                logger.info("An initial sample failed: %s", failed)
+                logger.info("An initial sample failed. %s", failed)
 
     def _region_of_samples(self, model: AdaptiveModel, start: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         limits = model.limits
@@ -209,37 +232,57 @@ class AdaptiveDriver(om.ScipyOptimizeDriver):  # type: ignore[misc]
         self.certificate = certify(problem, self.options["tolerance"], self.options["feasibility_tolerance"])
         if self.exit is Exit.CERTIFIED and not self.certificate.certified:
             self.exit = Exit.EXHAUSTED
+        if self.exit is Exit.CONTRADICTED:
+            self.certificate = replace(self.certificate, certified=False, reason=f"Not certified: {self.exit.advice}")
         if self._parts.first_order:
-            model.learn(state.center, list(state.steps), state.kkt.multipliers, state.region.radius)
+            model.learn(state.center, list(state.steps), state.region.radius)
         for component in components:
-            fitted = component.knowledge.fitted
-            if fitted is not None:
-                component.comp.keep(fitted.surrogate)
+            if component.base is not None:
+                component.comp.keep(component.base)
 
     def _components(self, problem: om.Problem) -> list[Corrected]:
-        systems = problem.model.system_iter(include_self=True, recurse=True, typ=SurrogateComp)
-        comps = [system for system in systems if system.truth is not None]
+        everyone = _with_truth(problem)
+        paths = {comp.pathname for comp in everyone}
+        relevance = problem.model._relevance  # OpenMDAO runs the others before and after, from their truth
+        comps = [comp for comp in everyone if relevance.is_relevant_system(comp.pathname)]
         if not comps:
             remedy = "Put SurrogateComp(truth=...) in the place of the expensive component."
-            raise InputError(explain("problem.model", "hold a SurrogateComp with a truth", "none", remedy))
-        paths = {comp.pathname for comp in comps}
-        by_path = dict(self._configuration) if isinstance(self._configuration, Mapping) else {}
-        for name, given in (("prior", self._prior), ("configuration", by_path)):
-            unknown = sorted(set(given) - paths)
-            if unknown:
-                remedy = "Use paths such as 'group.comp'."
-                raise InputError(explain(name, f"name components among {sorted(paths)}", unknown, remedy))
+            expected = "hold a SurrogateComp with a truth between design variables and objective or constraints"
+            raise InputError(explain("problem.model", expected, sorted(paths) or "none", remedy))
         known: dict[int, Knowledge] = {}
-        found = []
         for comp in comps:
-            truth: Truth = comp.truth
-            if id(truth) not in known:
-                everywhere = None if isinstance(self._configuration, Mapping) else self._configuration
-                configuration = by_path.get(comp.pathname, everywhere)
-                known[id(truth)] = Knowledge(truth, self.store, configuration, self._prior.get(comp.pathname))
-            found.append(Corrected(comp, known[id(truth)]))
-        return found
+            truth = comp.truth
+            assert truth is not None
+            if id(truth) in known:
+                continue
+            sharing = [other for other in comps if other.truth is truth]
+            names = [other.pathname for other in sharing]
+            configuration = self._configuration
+            if isinstance(configuration, Mapping):
+                configuration = of_one("configuration", configuration, names, paths)
+            if all(other.given is not None for other in sharing):
+                configuration = None
+            prior = of_one("prior", self._prior, names, paths)
+            known[id(truth)] = Knowledge(truth, self.store, configuration, prior)
+        return [Corrected(comp, known[id(comp.truth)]) for comp in comps]
+
+    def _setup_driver(self, problem: om.Problem) -> None:
+        """Have whatever components ask of their truth before the run, and beside it, kept in the store too."""
+        super()._setup_driver(problem)
+        for comp in _with_truth(problem):
+            present = comp.answers
+            if isinstance(present, TruthAnswers) and present.store is not self.store:
+                comp.answer_from(TruthAnswers(present.truth, self.store))
 
     def _recorded(self) -> AbstractContextManager[object]:
         self.iter_count += 1
         return RecordingDebugging(self._get_name(), self.iter_count - 1, self)
+
+
+class _FailedAtStart(Exception):
+    """The truth, or the model around it, has no answer at the start."""
+
+
+def _with_truth(problem: om.Problem) -> list[SurrogateComp]:
+    systems = problem.model.system_iter(include_self=True, recurse=True, typ=SurrogateComp)
+    return [system for system in systems if system.truth is not None]

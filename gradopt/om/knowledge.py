@@ -11,7 +11,7 @@ import numpy as np
 
 from gradopt.adaptive.correction import CorrectedSurrogate, Parts, correct
 from gradopt.data.dataset import Dataset
-from gradopt.errors import InputError
+from gradopt.errors import InputError, explain
 from gradopt.om.answers import TruthAnswers
 from gradopt.om.component import SurrogateComp
 from gradopt.surrogates.protocol import SupportsEvaluate
@@ -33,19 +33,27 @@ class Knowledge:
     Attributes:
         truth: The truth.
         answers: Answers from the truth and notes each row.
-        evaluations: Number of different points asked, failed ones too.
         fitted: The global surrogate and how it came about, None before there is one.
     """
 
     def __init__(self, truth: Truth, store: EvaluationStore, configuration: Fits | None, prior: Dataset | None) -> None:
-        """Start without rows, or with those of `prior`, which do not count as evaluations."""
+        """Start without rows, or with those of `prior`, which do not count as evaluations.
+
+        Raises:
+            InputError: If `prior` has other variables than the truth.
+        """
         self.truth = truth
         self.answers = TruthAnswers(truth, store, self._note)
-        self.evaluations = 0
         self.fitted: Updated | None = None
-        self.data = prior
+        self.data = None if prior is None else _of_truth(prior, truth)
         self._configuration = configuration
         self._rows: dict[bytes, int] = {} if prior is None else {_key(x): row for row, x in enumerate(prior.x)}
+        self._asked: set[bytes] = set()
+
+    @property
+    def evaluations(self) -> int:
+        """Number of different points asked, failed ones too."""
+        return len(self._asked)
 
     def row(self, x: np.ndarray) -> int:
         """Row of `data` at x (d,)."""
@@ -66,20 +74,20 @@ class Knowledge:
 
     def _note(self, found: Evaluations) -> None:
         for index, x in enumerate(found.x):
-            if _key(x) in self._rows:
+            key = _key(x)
+            if key in self._asked:
                 continue
-            self.evaluations += 1
-            self._rows[_key(x)] = -1
-            if found.ok[index]:
-                new = Dataset(
-                    found.x[index : index + 1],
-                    found.y[index : index + 1],
-                    found.dydx[index : index + 1],
-                    self.truth.inputs,
-                    self.truth.outputs,
-                )
-                self._rows[_key(x)] = 0 if self.data is None else self.data.n
-                self.data = new if self.data is None else self.data.concat(new)
+            self._asked.add(key)
+            if not found.ok[index]:
+                continue
+            y, dydx = found.y[index : index + 1], found.dydx[index : index + 1]
+            new = Dataset(x[None], y, dydx, self.truth.inputs, self.truth.outputs)
+            if self.data is None:
+                self._rows[key], self.data = 0, new
+            elif key in self._rows:  # of the prior: what the truth says there counts more
+                self.data = _replaced(self.data, self._rows[key], new)
+            else:
+                self._rows[key], self.data = self.data.n, self.data.concat(new)
 
 
 @dataclass
@@ -101,6 +109,13 @@ class Corrected:
         self._variants: dict[bool, CorrectedSurrogate] = {}
         self._errors: dict[bool, float] = {}
         self._judged = 0
+
+    @property
+    def base(self) -> SupportsEvaluate | None:
+        """The global surrogate under the correction: the one the user gave, or else the one fitted so far."""
+        if self.comp.given is not None:
+            return self.comp.given
+        return None if self.knowledge.fitted is None else self.knowledge.fitted.surrogate
 
     @property
     def on_network(self) -> bool:
@@ -129,15 +144,12 @@ class Corrected:
         self._judge(data)
         if not parts.first_order:
             return
-        fitted = self.knowledge.fitted
-        given = self.comp.surrogate if fitted is None else fitted.surrogate
-        lengths = {}
-        for used, variant in self._variants.items():
-            kriging = variant.correction.kriging
-            lengths[used] = None if kriging is None else kriging.lengths
+        base = self.base
         self._variants = {
-            used: correct(given if used else None, data, center, pairs, signs, parts, lengths.get(used), reach)
-            for used in ((False, True) if given is not None else (False,))
+            used: correct(
+                base if used else None, data, center, pairs, signs, parts, reach, previous=self._variants.get(used)
+            )
+            for used in ((False, True) if base is not None else (False,))
         }
 
     def _judge(self, data: Dataset) -> None:
@@ -167,6 +179,26 @@ def _without_advice() -> Iterator[None]:
 class _Silence(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         return record.levelno > logging.WARNING
+
+
+def _of_truth(prior: Dataset, truth: Truth) -> Dataset:
+    """Give data the variables of a truth, whose bounds may be others."""
+    for kind in ("input", "output"):
+        mine, theirs = (
+            [(variable.name, variable.shape, variable.units) for variable in variables]
+            for variables in (getattr(truth, f"{kind}s"), getattr(prior, f"{kind}_variables"))
+        )
+        if mine != theirs:
+            remedy = "Make it with them: Dataset(x, y, dydx, truth.inputs, truth.outputs)."
+            raise InputError(explain(f"prior.{kind}s", f"have the names, shapes and units {mine}", theirs, remedy))
+    return Dataset(prior.x, prior.y, prior.partials, truth.inputs, truth.outputs)
+
+
+def _replaced(data: Dataset, row: int, new: Dataset) -> Dataset:
+    """Put a sample in the place of another."""
+    y, partials = data.y.copy(), data.partials.copy()
+    y[row], partials[row] = new.y[0], new.partials[0]
+    return Dataset(data.x, y, partials, data.input_variables, data.output_variables)
 
 
 def _key(x: np.ndarray) -> bytes:

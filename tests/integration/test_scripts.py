@@ -44,6 +44,25 @@ REPOLISH = [
     "functions.rosenbrock_2.made.warm",
 ]
 
+EVALUATIONS = [
+    *(
+        f"rosenbrock.{start}.methods.{method}.{figure}"
+        for start in ("named", "2-D")
+        for method in ("SLSQP", "L-BFGS-B", "BFGS", "trust-constr", "loop")
+        for figure in ("f.median", "f.worst", "restarts", "seconds_per_evaluation")
+    ),
+    *(f"rosenbrock.2-D.methods.loop{part}.ratio.f" for part in ("", ", no kriging", ", no secants")),
+    *(f"airfoil.naca0012.methods.{m}.evaluations" for m in ("loop", "SLSQP, as the case", "SLSQP, by bounds")),
+]
+CERTIFICATES = [
+    f"arms.{arm}.{of}" for arm in ("corrected", "uncorrected") for of in ("counts.all.runs", "largest_error", "seconds")
+]
+FAILURES = [
+    *(f"problems.rosenbrock_2.{shape}.part" for shape in ("ball", "stripes", "walls", "slab", "cells")),
+    *("ratio.median", "ratio.worst", "within"),
+]
+KILLS = ["kills", "evaluations", "rows", "begun"]
+
 
 def figure(result: dict[str, Any], path: str) -> float:
     found: Any = result
@@ -54,7 +73,15 @@ def figure(result: dict[str, Any], path: str) -> float:
 
 @pytest.mark.parametrize(
     ("script", "figures", "files"),
-    [("training_accuracy", ACCURACY, []), ("training_cost", COST, ["gradient.png"]), ("repolish_cost", REPOLISH, [])],
+    [
+        ("training_accuracy", ACCURACY, []),
+        ("training_cost", COST, ["gradient.png"]),
+        ("repolish_cost", REPOLISH, []),
+        ("evaluations_vs_scipy", EVALUATIONS, ["evaluations.png"]),
+        ("false_certificates", CERTIFICATES, []),
+        ("failing_truths", FAILURES, []),
+        ("kill_and_resume", KILLS, []),
+    ],
 )
 def test_script_writes_its_figures(script: str, figures: list[str], files: list[str], tmp_path: Path) -> None:
     command = [sys.executable, f"scripts/{script}.py", "--quick", "--out", str(tmp_path)]

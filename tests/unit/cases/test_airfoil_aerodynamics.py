@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -112,3 +113,17 @@ def test_building_leaves_casadi_in_the_numpy_mode_it_found(truth: NeuralFoilTrut
             assert modes.getNumpyMode() == mode
     finally:
         modes.setNumpyMode(before)
+
+
+def test_identity_tells_all_that_the_answers_depend_on(truth: NeuralFoilTruth) -> None:
+    shape = truth.shape
+    same = NeuralFoilTruth(replace(shape, upper_weights=2.0 * shape.upper_weights, name="other"), 3e6, n_crit=8.0)
+    assert same.identity == truth.identity  # the weights are inputs
+    others = [
+        NeuralFoilTruth(shape, reynolds=4e6, n_crit=8.0),
+        NeuralFoilTruth(shape, reynolds=3e6, n_crit=9.0),
+        NeuralFoilTruth(shape, reynolds=3e6, n_crit=8.0, model_size="small"),
+        NeuralFoilTruth(replace(shape, leading_edge_weight=shape.leading_edge_weight + 0.1), 3e6, n_crit=8.0),
+        NeuralFoilTruth(replace(shape, trailing_edge_thickness=0.01), 3e6, n_crit=8.0),
+    ]
+    assert len({truth.identity, *(other.identity for other in others)}) == 6

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from cases.adaptive import run_adaptive, violation
 from cases.airfoil import case as airfoil_module
 from cases.airfoil.case import STATIONS, THICKNESS, airfoil_case
 from cases.airfoil.geometry import load_shape, thickness_matrix, thickness_offset
 from cases.case import Case, Stage
+from cases.model import adaptive_case
 from cases.one_shot import run_one_shot
-from gradopt import MLP, LevenbergMarquardt
+from gradopt import MLP, EvaluationStore, LevenbergMarquardt
 from gradopt.data.variables import column_bounds, column_names
 from gradopt.errors import InputError, MissingExtraError
 
@@ -125,3 +127,24 @@ def test_picture_shows_both_shapes(case: Case, tmp_path: Path) -> None:
 def test_coefficient_that_is_not_a_number_is_named(name: str) -> None:
     with pytest.raises(InputError, match=f"`{name}` must be a finite number, got nan. Coefficients are of order 1."):
         airfoil_case(**{name: np.nan})  # type: ignore[arg-type]
+
+
+def test_loop_has_the_limits_of_the_true_problem_and_the_transforms(case: Case) -> None:
+    loop = adaptive_case(case, configuration=None)
+    low, high = column_bounds(loop.inputs)
+    np.testing.assert_allclose(loop.start - low, [*[0.25] * 16, 5.0])
+    np.testing.assert_allclose(high - loop.start, [*[0.25] * 16, 5.0])
+    assert {v.name: v.transform for v in loop.truths[0].outputs if v.transform} == {
+        "CD": "log",
+        "analysis_confidence": "logit",
+    }
+    assert loop.truths[0].identity == case.identity
+
+
+def test_loop_halves_the_drag_in_few_evaluations(case: Case, tmp_path: Path) -> None:
+    loop = adaptive_case(case, configuration=None, max_evaluations=25, tolerance=1e-3)
+    result = run_adaptive(loop, 0, EvaluationStore(), lambda line: None)
+    assert result.answer.true["CD"][0] < 0.55 * result.start["CD"][0]
+    assert violation(loop, result.answer.true) < 1e-2
+    pictures = case.draw(result, tmp_path)
+    assert imread(pictures[0])[..., :3].std() > 0.02

@@ -18,7 +18,7 @@ from cases.__main__ import main
 from gradopt.errors import GradoptError
 
 ROOT = Path(__file__).parents[3]
-QUICK = ["run", "rosenbrock", "--quick", "--samples", "5"]
+QUICK = ["run", "rosenbrock", "--one-shot", "--quick", "--samples", "5"]
 
 
 def fail_with(error: BaseException) -> Any:
@@ -32,7 +32,7 @@ def test_list_names_every_case(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     output = capsys.readouterr().out
     for name, module in command_line.CASES.items():
-        assert f"{name:12} {module.TITLE}" in output
+        assert f"{name:15} {module.TITLE}" in output
 
 
 def test_module_runs_as_a_command() -> None:
@@ -51,13 +51,13 @@ def test_module_runs_as_a_command() -> None:
         ("airfoil", ["history", "predicted_against_true", "shape"], ["CD", "CL", "CM", "analysis_confidence"]),
     ],
 )
-def test_quick_run_writes_its_files(
+def test_quick_one_shot_writes_its_files(
     name: str, pictures: list[str], surrogates: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if name == "airfoil":
         pytest.importorskip("neuralfoil")
     folder = tmp_path / "new" / "out"
-    assert main(["run", name, "--quick", "--seed", "2", "--out", str(folder)]) == 0
+    assert main(["run", name, "--one-shot", "--quick", "--seed", "2", "--out", str(folder)]) == 0
     record = json.loads((folder / "result.json").read_text())
     assert (record["case"], record["seed"], record["settings"]["quick"]) == (name, 2, True)
     assert sorted(file.stem for file in folder.glob("*.png")) == pictures
@@ -99,12 +99,20 @@ def test_folder_with_brackets_is_told_as_it_is(tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["run", "wing"], r"'wing' \(choose from '?airfoil'?, '?rosenbrock'?\)"),
+        (["run", "wing"], r"'wing' \(choose from '?airfoil'?, '?rosenbrock'?, '?rosenbrock_disk'?, '?sellar'?\)"),
         (["run"], "required: NAME"),
         ([], "required: command"),
         (["run", "rosenbrock", "--seed", "-1"], "argument --seed: must not be negative, got -1"),
         (["run", "rosenbrock", "--seed", "one"], "argument --seed: invalid whole_number value: 'one'"),
         (["run", "rosenbrock", "--lift", "0.5"], "unrecognized arguments: --lift"),
+        (["run", "sellar", "--one-shot"], "unrecognized arguments: --one-shot"),
+        (
+            ["run", "sellar", "--replace", "3"],
+            r"argument --replace: invalid choice: '3' \(choose from '?1'?, '?2'?, '?both'?",
+        ),
+        (["run", "sellar", "--max-evaluations", "0"], "argument --max-evaluations: must be at least 1, got 0"),
+        ([*QUICK, "--fresh"], "--fresh and --max-evaluations are of the loop, they do not go with --one-shot"),
+        ([*QUICK, "--max-evaluations", "9"], "are of the loop, they do not go with --one-shot"),
     ],
 )
 def test_wrong_usage_exits_with_2(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,6 +129,8 @@ def test_wrong_usage_exits_with_2(argv: list[str], message: str, capsys: pytest.
         (["run", "--help"], ["airfoil", "rosenbrock"]),
         (["run", "rosenbrock", "--help"], ["--dimension", "--samples", "--quick", "--reference", "--seed", "--out"]),
         (["run", "airfoil", "--help"], ["--airfoil", "--reynolds", "--lift", "--moment", "--quick", "(default 0.6)"]),
+        (["run", "airfoil", "--help"], ["--one-shot", "--max-evaluations", "--fresh"]),
+        (["run", "sellar", "--help"], ["--replace", "--max-evaluations", "--fresh", "--reference"]),
     ],
 )
 def test_help_tells_the_options(argv: list[str], texts: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -163,8 +173,9 @@ def test_out_that_is_a_file_is_explained(out: str, tmp_path: Path, capsys: pytes
     assert (tmp_path / "taken").read_text() == "mine"
 
 
-def test_wrong_number_of_the_case_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
-    message = explained(["run", "rosenbrock", "--dimension", "1"], capsys)
+@pytest.mark.parametrize("more", [[], ["--one-shot"]])
+def test_wrong_number_of_the_case_is_explained(more: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    message = explained(["run", "rosenbrock", *more, "--dimension", "1"], capsys)
     assert "`dimension` must be at least 2, got 1." in message
 
 

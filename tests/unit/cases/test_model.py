@@ -10,7 +10,7 @@ import pytest
 from openmdao.utils.assert_utils import assert_check_partials
 
 from cases.case import Case, Response
-from cases.model import TruthComp, build_problem, get_design, get_responses, set_design
+from cases.model import SLSQP, TruthComp, adaptive_case, build_problem, get_design, get_responses, pose, set_design
 from cases.rosenbrock.case import rosenbrock_case
 
 MakeCase = Callable[..., Case]
@@ -138,3 +138,35 @@ def test_driver_honours_bounds(make_case: MakeCase) -> None:
     problem = build_problem(case, [TruthComp(case)], (np.array([0.7, -2.0, -1.0]), np.array([2.0, -0.4, 1.0])))
     problem.run_driver()
     np.testing.assert_allclose(get_design(problem, case), [0.7, -0.4, 0.0], atol=1e-5)
+
+
+def test_slsqp_tells_of_each_run_of_the_model(make_case: MakeCase, calls: list[np.ndarray]) -> None:
+    case = make_case()
+    noted: list[float] = []
+    driver = SLSQP(note=lambda problem: noted.append(float(problem.get_val("f")[0])))
+    model = om.Group()
+    model.add_subsystem("truth", TruthComp(case), promotes=["*"])
+    problem = pose(model, case.inputs, case.limits, case.responses[:2], case.start, driver)
+    assert problem.run_driver().success
+    assert len(noted) == len(calls)
+    assert noted[-1] == problem.get_val("f")
+
+
+def test_slsqp_does_not_tell_of_a_failed_run(make_case: MakeCase, calls: list[np.ndarray]) -> None:
+    case = make_case(fails=lambda x: bool(x[0] < 0.9))
+    noted: list[om.Problem] = []
+    model = om.Group()
+    model.add_subsystem("truth", TruthComp(case), promotes=["*"])
+    problem = pose(model, case.inputs, case.limits, case.responses[:2], case.start, SLSQP(note=noted.append))
+    with pytest.raises(om.AnalysisError, match="no convergence at"):
+        problem.run_driver()
+    assert len(noted) == len(calls) - 1
+
+
+def test_model_of_the_loop_keeps_the_exact_parts(make_case: MakeCase) -> None:
+    case = adaptive_case(make_case(start=np.array([0.1, -0.2, 0.3])), configuration=None)
+    problem = pose(case.model(case.truths), case.inputs, (-np.ones(3), np.ones(3)), case.responses, case.start, SLSQP())
+    problem.run_model()
+    np.testing.assert_allclose(get_responses(problem, case)["h"], [0.3, 0.6])
+    np.testing.assert_allclose(get_responses(problem, case)["g"], [0.2])
+    np.testing.assert_array_equal(get_design(problem, case), case.start)

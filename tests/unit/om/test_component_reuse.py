@@ -56,6 +56,7 @@ def test_a_copy_does_not_follow_the_original(fitted: Fitted) -> None:
     comp = SurrogateComp(fitted())
     duplicate = copy.deepcopy(comp)
     comp.surrogate = fitted(seed=1)
+    assert duplicate.surrogate is not None
     assert duplicate.surrogate.digest == duplicate.options["surrogate_digest"] == fitted().digest
 
 

@@ -1,0 +1,297 @@
+"""A case by the adaptive loop, and by SLSQP on the truth itself for comparison."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import openmdao.api as om
+from numpy.typing import ArrayLike
+
+from cases.case import AdaptiveCase, Response
+from cases.model import SLSQP, get_design, get_responses, pose, run
+from gradopt.adaptive.state import Exit, Round
+from gradopt.data.dataset import Dataset
+from gradopt.data.variables import Variable, column_bounds
+from gradopt.errors import GradoptError
+from gradopt.om.certificate import Certificate
+from gradopt.om.driver import AdaptiveDriver
+from gradopt.surrogates.fitted import Surrogate
+from gradopt.truth.protocol import Evaluations, Truth
+from gradopt.truth.store import EvaluationStore
+
+Report = Callable[[str], None]
+"""Is told what is being done, one line at a time."""
+
+Values = dict[str, np.ndarray]
+"""Objective and constraints by name, each flat, in the units of the model."""
+
+FEASIBLE = 1e-4
+"""Scaled violation up to which an optimum counts when evaluations are compared."""
+
+_CLOSE, _CLOSE_TO_ZERO = 0.01, 1e-6  # part of the objective, and in units of its ref for an optimum of 0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A design and what the truth says of it.
+
+    Attributes:
+        x: Design variables (d,).
+        true: Objective and constraints there.
+    """
+
+    x: np.ndarray
+    true: Values
+
+
+@dataclass(frozen=True)
+class Visit:
+    """Objective and constraints at a design that an optimizer tried.
+
+    Attributes:
+        evaluations: Truth evaluations spent until then.
+        x: The design (d,).
+        true: What the truth says, NaN where it failed.
+        predicted: What the surrogates said before, NaN where they were not asked.
+        accepted: Whether the optimizer went on from there.
+    """
+
+    evaluations: int
+    x: np.ndarray
+    true: Values
+    predicted: Values
+    accepted: bool
+
+
+@dataclass(frozen=True)
+class Adaptive:
+    """Outcome of a run of the loop.
+
+    Attributes:
+        case: What was asked.
+        seed: Seed of the run.
+        visits: The start and the candidate of each round.
+        rounds: The loop's own record of them.
+        answer: Where it ended.
+        exit: Why it ended.
+        certificate: Optimality conditions of the true model at the answer.
+        data: What was learned of each truth, by the path of its component.
+        surrogates: Global surrogates by the path of their component, of the loop or fitted at its end; none where none
+            was asked for.
+        evaluated: How many of the evaluations were made in this run.
+        seconds: Wall time.
+    """
+
+    case: AdaptiveCase
+    seed: int
+    visits: tuple[Visit, ...]
+    rounds: tuple[Round, ...]
+    answer: Answer
+    exit: Exit
+    certificate: Certificate
+    data: dict[str, Dataset | None]
+    surrogates: dict[str, Surrogate]
+    evaluated: int
+    seconds: float
+
+    @property
+    def start(self) -> Values:
+        """What the truth says of the start."""
+        return self.visits[0].true
+
+    @property
+    def evaluations(self) -> int:
+        """Truth evaluations, stored and failed ones too, with those that verify the answer after the last round."""
+        learned = sum(data.n for data in self.data.values() if data is not None)
+        return learned + sum(bool(one.failure) for one in self.rounds)
+
+    @property
+    def stored(self) -> int:
+        """How many of the evaluations an earlier run had left in the store."""
+        return max(self.evaluations - self.evaluated, 0)
+
+
+@dataclass(frozen=True)
+class Direct:
+    """SLSQP on the truth itself, from the same start within the same bounds.
+
+    Attributes:
+        visits: Designs at which SLSQP asked for the objective.
+        answer: Where it ended.
+        evaluations: Truth evaluations, values and partials together.
+        success: Whether SLSQP says that it converged.
+        best: Lowest feasible objective on its way; NaN where there is none.
+        seconds: Wall time.
+    """
+
+    visits: tuple[Visit, ...]
+    answer: Answer
+    evaluations: int
+    success: bool
+    best: float
+    seconds: float
+
+
+def run_adaptive(case: AdaptiveCase, seed: int, store: EvaluationStore, report: Report) -> Adaptive:
+    """Optimize a case by the adaptive loop.
+
+    Args:
+        case: The case.
+        seed: Seed of the networks.
+        store: Where evaluations are kept; what it holds already is not evaluated again.
+        report: Told of each round.
+
+    Returns:
+        The outcome.
+
+    Raises:
+        GradoptError: If the truth fails at the start.
+    """
+    clock, before = time.perf_counter(), store.evaluated
+    configuration = None if case.configuration is None else replace(case.configuration, seed=seed)
+
+    def tell(last: Round) -> None:
+        value = shown(case.responses[0], last.objective * case.responses[0].ref)
+        report(f"round {last.number}: {value}, {last.evaluations} evaluations")
+
+    driver = AdaptiveDriver(
+        store=store,
+        configuration=configuration,
+        callback=tell,
+        max_evaluations=case.max_evaluations,
+        tolerance=case.tolerance,
+        seed=seed,
+    )
+    problem = pose(case.model(case.truths), case.inputs, column_bounds(case.inputs), case.responses, case.start, driver)
+    report("round 0: the truth at the start")
+    run(problem)
+    if driver.exit is None or driver.certificate is None:
+        raise GradoptError(f"The truth of the case {case.name} failed at its start. {Exit.TRUTH_FAILED.advice}")
+    return Adaptive(
+        case=case,
+        seed=seed,
+        visits=tuple(_visit(case, one) for one in driver.history),
+        rounds=driver.history,
+        answer=Answer(get_design(problem, case), get_responses(problem, case)),
+        exit=driver.exit,
+        certificate=driver.certificate,
+        data=driver.data,
+        surrogates=_surrogates(case, driver, seed, report),
+        evaluated=store.evaluated - before,
+        seconds=time.perf_counter() - clock,
+    )
+
+
+def run_direct(case: AdaptiveCase, report: Report) -> Direct:
+    """Run SLSQP on the truth itself, for comparison; where the truth fails it ends.
+
+    Args:
+        case: The case.
+        report: Told of each design that it tries.
+
+    Returns:
+        The outcome.
+    """
+    clock = time.perf_counter()
+    truths = tuple(_Counted(truth) for truth in case.truths)
+    visits: list[Visit] = []
+    lowest = np.inf
+
+    def note(problem: om.Problem) -> None:
+        nonlocal lowest
+        true = get_responses(problem, case)
+        evaluations = sum(truth.evaluations for truth in truths)
+        merit = float(true[case.responses[0].name][0]) if violation(case, true) <= FEASIBLE else np.inf
+        better, lowest = merit < lowest or not visits, min(lowest, merit)
+        visits.append(Visit(evaluations, get_design(problem, case), true, _unknown(true), better))
+        report(f"SLSQP on the truth: {shown(case.responses[0], objective(case, true))}, {evaluations} evaluations")
+
+    bounds = column_bounds(case.inputs)
+    problem = pose(case.model(truths), case.inputs, bounds, case.responses, case.start, SLSQP(note=note))
+    try:
+        success = run(problem)
+    except om.AnalysisError:
+        success = False
+    if not visits:
+        raise GradoptError(f"The truth of the case {case.name} failed at its start. {Exit.TRUTH_FAILED.advice}")
+    best = lowest if np.isfinite(lowest) else np.nan
+    evaluations = sum(truth.evaluations for truth in truths)
+    last = Answer(get_design(problem, case), get_responses(problem, case))
+    return Direct(tuple(visits), last, evaluations, success, best, time.perf_counter() - clock)
+
+
+def _surrogates(case: AdaptiveCase, driver: AdaptiveDriver, seed: int, report: Report) -> dict[str, Surrogate]:
+    """Global surrogates of the loop, or those that are fitted once, at its end."""
+    if case.closing is None:
+        return {path: one for path, one in driver.surrogates.items() if one is not None}
+    report("fitting surrogates to all that was learned")
+    configuration = replace(case.closing, seed=seed)
+    return {path: configuration.fit(data) for path, data in driver.data.items() if data is not None and data.n > 1}
+
+
+def objective(case: AdaptiveCase, values: Values) -> float:
+    """The objective among values of the responses."""
+    return float(values[case.responses[0].name][0])
+
+
+def violation(case: AdaptiveCase, values: Values) -> float:
+    """Largest violation of a constraint, in units of its `ref`."""
+    return max((r.violation(values[r.name]) / r.ref for r in case.responses[1:]), default=0.0)
+
+
+def evaluations_to(case: AdaptiveCase, visits: Sequence[Visit], best: float) -> int | None:
+    """Evaluations to the first feasible visit within 1 % of an objective, or 1e-6 `ref`; None where there is none."""
+    limit = best + max(_CLOSE * abs(best), _CLOSE_TO_ZERO * case.responses[0].ref)
+    for visit in visits:
+        if objective(case, visit.true) <= limit and violation(case, visit.true) <= FEASIBLE:
+            return visit.evaluations
+    return None
+
+
+def shown(response: Response, value: float) -> str:
+    """Write a value of a response as people call it, such as "CD 33.1 counts"."""
+    return f"{response.name} {value * response.shown_per_unit:.4g} {response.shown_unit}".rstrip()
+
+
+def _visit(case: AdaptiveCase, one: Round) -> Visit:
+    true = _values(case, one.objective, one.constraints)
+    predicted = _values(case, one.predicted_objective, one.predicted_constraints)
+    return Visit(one.evaluations, one.u, true, predicted, one.accepted)
+
+
+def _values(case: AdaptiveCase, scaled_objective: float, scaled_constraints: np.ndarray) -> Values:
+    """Undo the driver's scaling, which is `ref` alone."""
+    first, *others = case.responses
+    values = {first.name: np.array([scaled_objective * first.ref])}
+    end = 0
+    for response in others:
+        begin, end = end, end + _size(case, response)
+        values[response.name] = scaled_constraints[begin:end] * response.ref
+    return values
+
+
+def _size(case: AdaptiveCase, response: Response) -> int:
+    return len(response.bound) if isinstance(response.bound, tuple) else 1
+
+
+def _unknown(values: Values) -> Values:
+    return {name: np.full_like(value, np.nan) for name, value in values.items()}
+
+
+class _Counted:
+    """A truth that counts the points it is asked."""
+
+    def __init__(self, truth: Truth) -> None:
+        self.inputs: tuple[Variable, ...] = truth.inputs
+        self.outputs: tuple[Variable, ...] = truth.outputs
+        self.identity = truth.identity
+        self.evaluations = 0
+        self._truth = truth
+
+    def evaluate(self, x: ArrayLike) -> Evaluations:
+        found = self._truth.evaluate(x)
+        self.evaluations += found.n
+        return found

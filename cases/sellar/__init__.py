@@ -1,0 +1,1 @@
+"""Sellar's problem: two coupled disciplines, one of them or both expensive."""

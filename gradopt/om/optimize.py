@@ -1,0 +1,251 @@
+"""Optimize a whole OpenMDAO model: its declared problem, mirrored into one that stands on surrogates of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openmdao.api as om
+
+from gradopt.adaptive.state import Exit, Round
+from gradopt.data.dataset import Dataset
+from gradopt.errors import InputError, explain
+from gradopt.om.certificate import Certificate
+from gradopt.om.component import SurrogateComp
+from gradopt.om.driver import AdaptiveDriver
+from gradopt.om.quantities import Arrays, Quantities, set_design
+from gradopt.om.whole_model import ChosenEntries, Declarations, Entry, choose, read
+from gradopt.truth.identity import identity_of
+from gradopt.truth.model import ModelTruth
+from gradopt.truth.protocol import Truth
+from gradopt.truth.store import EvaluationStore
+
+COMPONENT = "whole_model"
+"""Path of the component in the surrogate problem."""
+
+
+@dataclass(frozen=True, eq=False)
+class OptimizeResult:
+    """What `optimize` found.
+
+    Dictionaries have the driver's names (aliases where there are any); their values are in the units declared to the
+    driver, in the model's shape, or flat where indices choose entries.
+
+    Attributes:
+        x: Design variables at the answer, in the order in which `u` of a `Round` holds them.
+        objective: True objective there; NaN where the truth failed at the start.
+        constraints: True constraints there, likewise.
+        certificate: KKT conditions of the true model there; None where the truth failed at the start.
+        exit: Why the run ended; `exit.advice` says what to try.
+        success: Whether the answer is certified.
+        history: A `Round` for each candidate, in the driver's scaling.
+        surrogate: Global surrogate, None without one. Its variables are called as in the model, with ":" for ".".
+        data: What this run learned of the truth, None where nothing.
+        store: The store, open.
+        truth: What `store.evaluations(truth)` has the rows of.
+        problem: The surrogate problem, at the answer.
+        evaluations: Points of the truth that this run asked for, those found in the store included.
+        new_evaluations: Points that it evaluated.
+    """
+
+    x: Arrays
+    objective: float
+    constraints: Arrays
+    certificate: Certificate | None
+    exit: Exit
+    success: bool
+    history: tuple[Round, ...]
+    surrogate: Any
+    data: Dataset | None
+    store: EvaluationStore
+    truth: Truth
+    problem: om.Problem
+    evaluations: int
+    new_evaluations: int
+
+    def __str__(self) -> str:
+        """Write why it ended, the evaluations, the answer, and the certificate."""
+        known = self.evaluations - self.new_evaluations
+        counted = f"{self.evaluations} evaluations" + (f", {known} of them from the store" if known else "")
+        lines = [f"{self.exit.value}: {counted}", f"objective = {self.objective:.10g}"]
+        for name, value in (*self.x.items(), *self.constraints.items()):
+            lines.append(f"{name} = {np.array2string(value, precision=8, threshold=12, max_line_width=100)}")
+        lines.append(self.exit.advice if self.certificate is None or not self.success else str(self.certificate))
+        return "\n".join(lines)
+
+
+def optimize(
+    factory: Callable[[], Any],
+    *,
+    store: EvaluationStore | str | Path | None = None,
+    identity: str | None = None,
+    transforms: Mapping[str, str] | None = None,
+    failures: Sequence[type[Exception]] = (),
+    check_totals: bool = True,
+    require_convergence: bool = True,
+    prior: Dataset | None = None,
+    **options: Any,
+) -> OptimizeResult:
+    """Optimize a whole OpenMDAO model on surrogates of it, until the optimum is certified on the model itself.
+
+    Design variables, objective and constraints are those that the model declares, with their units, bounds, scaling,
+    indices and aliases; the run starts at its values, or at the bounds that they are beyond. The model's own driver is
+    not run. Constraints that are declared linear count as nonlinear ones: the surrogate of one is not linear.
+
+    Called again with the same arguments and the same store, it takes the same steps without evaluating anything twice
+    and goes on where it ended, or was killed. (A model with iterative solvers starts each run from the last one, so
+    that after a restart its answers may differ within the solvers' tolerance.)
+
+    Args:
+        factory: Returns an `om.Problem` with design variables, one objective and any constraints, set up or not. It
+            is called twice.
+        store: Where evaluations are kept, an `EvaluationStore` or the path of one; None = in memory.
+        identity: What the model computes: equal words, equal answers. Needed for a store on disk unless the factory
+            is a plain function of a module.
+        transforms: For the name or alias of a response "log" or "logit": what the surrogate models it through.
+        failures: See `ModelTruth`.
+        check_totals: See `ModelTruth`; checked once in a store.
+        require_convergence: See `ModelTruth`.
+        prior: Samples that cost nothing, such as `data` of an earlier result.
+        **options: Of `AdaptiveDriver`: `configuration`, `max_evaluations`, `tolerance`, `callback`, and so on.
+
+    Returns:
+        The answer, its certificate, and what was learned.
+
+    Raises:
+        InputError: If the factory returns no such problem, a response is an independent variable that is not
+            designed, `transforms` names no response, or a store on disk needs an identity.
+    """
+    if not callable(factory):
+        remedy = "Pass the function that builds the problem: it is called here and by the truth."
+        raise InputError(explain("factory", "be a function that returns an om.Problem", repr(factory), remedy))
+    words = identity_of(factory) if identity is None else identity
+    kept = store if isinstance(store, EvaluationStore) else EvaluationStore(store)
+    try:
+        if words is None and kept.path is not None:
+            remedy = "Pass identity='...', words that you change whenever the answers of the model change."
+            raise InputError(explain("identity", "be given for a store on disk and such a factory", None, remedy))
+        declared = read(factory)
+        build = partial(
+            ModelTruth,
+            factory,
+            [held.path for held in declared.inputs.values()],
+            [held.path for held in declared.outputs.values()],
+            require_convergence=require_convergence,
+            failures=failures,
+        )
+        words = None if words is None else f"{words}, converged {require_convergence}"
+        truth = choose(declared, build(check_totals=check_totals), transforms or {}, words)
+        if check_totals and kept.evaluations(truth).ok.any():
+            truth = replace(truth, model=build(check_totals=False))
+        driver = AdaptiveDriver(store=kept, prior=_known(prior, truth), **options)
+        problem = _mirror(declared, truth, driver)
+        before = kept.evaluated
+        problem.run_driver()
+        return _result(declared, truth, problem, kept.evaluated - before)
+    except BaseException:
+        if kept is not store:
+            kept.close()
+        raise
+
+
+def _known(prior: Dataset | None, truth: Truth) -> dict[str, Dataset]:
+    """Give samples the variables of the truth, whose bounds and transforms may differ from theirs."""
+    if prior is None:
+        return {}
+    if not isinstance(prior, Dataset):
+        raise InputError(explain("prior", "be a Dataset", repr(prior), "Such as `data` of an earlier result."))
+    theirs, mine = (
+        [(v.name, v.shape, v.units) for v in (*inputs, *outputs)]
+        for inputs, outputs in ((prior.input_variables, prior.output_variables), (truth.inputs, truth.outputs))
+    )
+    if theirs != mine:
+        raise InputError(explain("prior", f"have the names, shapes and units {mine}", theirs, "Convert it."))
+    return {COMPONENT: Dataset(prior.x, prior.y, prior.dydx, truth.inputs, truth.outputs)}
+
+
+def _mirror(declared: Declarations, truth: ChosenEntries, driver: AdaptiveDriver) -> om.Problem:
+    """Build the surrogate problem, at the model's initial design."""
+    problem = om.Problem(driver=driver, reports=None)
+    model = problem.model
+    model.add_subsystem(COMPONENT, SurrogateComp(truth=truth), promotes=["*"])
+    for design in declared.designs:
+        name = declared.inputs[design.source].variable.name
+        model.add_design_var(name, units=design.units, **design.options)
+
+    def where(response: Entry) -> tuple[str, str | None, list[int]]:
+        held, indices = declared.held(response)
+        name = held.variable.name
+        return name, None if response.name == name else response.name, indices
+
+    name, alias, indices = where(declared.objective)
+    options = declared.objective.options
+    model.add_objective(
+        name, index=indices[0], flat_indices=True, alias=alias, units=declared.objective.units, **options
+    )
+    for constraint in declared.constraints:
+        name, alias, indices = where(constraint)
+        options = constraint.options
+        model.add_constraint(name, indices=indices, flat_indices=True, alias=alias, units=constraint.units, **options)
+    problem.setup()
+    for held in declared.inputs.values():
+        problem.set_val(held.variable.name, held.value.ravel()[held.indices].reshape(held.variable.shape))
+    problem.final_setup()
+    start = Quantities(problem, "design_var", driver._designvars)
+    within = np.clip(start.value, start.lower, start.upper)
+    if (within != start.value).any():
+        set_design(problem, start, within)
+    return problem
+
+
+def _result(declared: Declarations, truth: ChosenEntries, problem: om.Problem, new: int) -> OptimizeResult:
+    driver = problem.driver
+    counted = driver.history[-1].evaluations if driver.history else driver.store.count(truth)
+    design = Quantities(problem, "design_var", driver._designvars)
+    objective = Quantities(problem, "objective", driver._objs).physical[0]
+    constraints = Quantities(problem, "constraint", driver._cons)
+    found = constraints.physical
+    if driver.certificate is None:
+        objective, found = np.nan, np.full_like(found, np.nan)
+    called = {declared.inputs[entry.source].variable.name: entry.name for entry in declared.designs}
+    return OptimizeResult(
+        x=_shaped(declared.designs, design.split(design.physical)),
+        objective=float(objective),
+        constraints=_shaped(declared.constraints, constraints.split(found)),
+        certificate=None if driver.certificate is None else _renamed(driver.certificate, called),
+        exit=driver.exit,
+        success=driver.exit is Exit.CERTIFIED,
+        history=driver.history,
+        surrogate=driver.surrogates[COMPONENT],
+        data=driver.data[COMPONENT],
+        store=driver.store,
+        truth=truth,
+        problem=problem,
+        evaluations=max(counted, new),  # the driver may ask once more after the last round
+        new_evaluations=new,
+    )
+
+
+def _shaped(entries: Sequence[Entry], values: Arrays) -> Arrays:
+    """Give flat values, in the order of the entries, their names and shapes."""
+    return {entry.name: value.reshape(entry.shape) for entry, value in zip(entries, values.values(), strict=True)}
+
+
+def _renamed(certificate: Certificate, called: Mapping[str, str]) -> Certificate:
+    """Call the design variables in a certificate as the user does."""
+    reason, worst = certificate.reason, {}
+    for measure, (name, index) in certificate.worst.items():
+        worst[measure] = (called.get(name, name), index)
+        reason = reason.replace(f" {name}[{index}]", " {}[{}]".format(*worst[measure]))
+    return replace(
+        certificate,
+        reason=reason,
+        worst=worst,
+        bound_multipliers={called[name]: values for name, values in certificate.bound_multipliers.items()},
+        scaled_bound_multipliers={called[n]: values for n, values in certificate.scaled_bound_multipliers.items()},
+        active_bounds={called[name]: sides for name, sides in certificate.active_bounds.items()},
+    )

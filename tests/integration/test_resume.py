@@ -1,0 +1,99 @@
+"""A run that is cut off continues where it was: nothing is lost, nothing is done twice, and it ends the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openmdao.api as om
+import pytest
+
+import gradopt as go
+
+ROOT = Path(__file__).parents[2]
+
+
+class PowerCut(BaseException):
+    """What no one catches."""
+
+
+class Valley(om.ExplicitComponent):  # type: ignore[misc]
+    """Rosenbrock's function f and c = |x|^2; the current fails in the run whose number is given."""
+
+    def __init__(self, asked: list[list[float]], last: int) -> None:
+        super().__init__()
+        self._asked, self._last = asked, last
+
+    def setup(self) -> None:
+        self.add_input("x", [-0.4, 0.5])
+        self.add_output("f")
+        self.add_output("c")
+        self.declare_partials("*", "*")
+
+    def compute(self, inputs: Any, outputs: Any) -> None:
+        x, y = inputs["x"]
+        outputs["f"], outputs["c"] = 100.0 * (y - x * x) ** 2 + (1.0 - x) ** 2, x * x + y * y
+
+    def compute_partials(self, inputs: Any, partials: Any) -> None:
+        x, y = inputs["x"]
+        if len(self._asked) == self._last:
+            raise PowerCut
+        self._asked.append([x, y])
+        bend = y - x * x
+        partials["f", "x"] = [-400.0 * x * bend - 2.0 * (1.0 - x), 200.0 * bend]
+        partials["c", "x"] = [2.0 * x, 2.0 * y]
+
+
+def run(store: Path, asked: list[list[float]], last: int = -1, **options: Any) -> go.OptimizeResult:
+    def factory() -> om.Problem:
+        problem = om.Problem(reports=None)
+        problem.model.add_subsystem("valley", Valley(asked, last), promotes=["*"])
+        problem.model.add_design_var("x", lower=-2.0, upper=2.0)
+        problem.model.add_objective("f")
+        problem.model.add_constraint("c", upper=1.0)
+        return problem
+
+    result = go.optimize(factory, store=store, identity="valley", **options)
+    result.store.close()
+    return result
+
+
+def record(result: go.OptimizeResult) -> list[str]:
+    return [repr({k: v for k, v in vars(r).items() if k != "seconds"}) for r in result.history]
+
+
+@pytest.mark.parametrize("configuration", [None, go.JENN((4,), starts=1)], ids=["no network", "network"])
+def test_a_run_cut_off_in_the_middle_of_evaluations_continues_bit_for_bit(
+    configuration: go.JENN | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options: dict[str, Any] = {"configuration": configuration, "initial_samples": 3, "max_evaluations": 20}
+    asked: list[list[float]] = []
+    whole = run(tmp_path / "whole", asked, **options)
+    torn: list[list[float]] = []
+    for last in (0, 2, 7, len(asked) - 1):
+        with pytest.raises(PowerCut):
+            run(tmp_path / "torn", torn, last, **options)
+    result = run(tmp_path / "torn", torn, **options)
+    assert torn == asked
+    assert record(result) == record(whole) and len(result.history) > 5
+    np.testing.assert_array_equal(result.x["x"], whole.x["x"])
+    assert result.new_evaluations == 1
+
+
+def test_nothing_is_lost_or_repeated_by_kill_9(tmp_path: Path) -> None:
+    command = [sys.executable, "scripts/kill_and_resume.py", "--kills", "3", "--seed", "1", "--out", str(tmp_path)]
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert (result["kills"], result["lost"], result["repeated"], result["same"]) == (3, 0, 0, True)
+    for each in result["runs"]:
+        assert each["rows"] == each["evaluations"] == each["begun"] - each["in_flight"] > 10
+        assert each["exits"] == ["certified", "certified"]

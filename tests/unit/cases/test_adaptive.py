@@ -1,0 +1,145 @@
+"""The loop and SLSQP on the truth of a case: what they report, count and compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cases.adaptive import Visit, evaluations_to, objective, run_adaptive, run_direct, shown, violation
+from cases.adaptive_outcome import adaptive_table, closing_lines
+from cases.case import AdaptiveCase, Case, Response
+from cases.model import adaptive_case
+from gradopt import JENN, EvaluationStore, Exit
+from gradopt.errors import GradoptError
+
+MakeCase = Callable[..., Case]
+# Minimum of |x - (0.5, -0.3, 0)|^2 with x.sum() >= 0.5, the other constraint being met: the center plus 0.1 each.
+OPTIMUM = [0.6, -0.2, 0.1]
+
+
+def quiet(line: str) -> None:
+    """Report nothing."""
+
+
+@pytest.fixture
+def bowl(make_case: MakeCase) -> AdaptiveCase:
+    responses = (
+        Response("f", "minimize", ref=5.0, shown_unit="drops", shown_per_unit=100.0),
+        Response("g", "lower", 0.5, ref=2.0),
+        Response("h", "upper", (3.0, 3.5), ref=10.0),
+    )
+    return adaptive_case(make_case(responses=responses, identity="bowl"), configuration=None)
+
+
+def test_case_of_the_loop_has_the_bounds_of_the_true_problem(bowl: AdaptiveCase) -> None:
+    assert [variable.lower for variable in bowl.inputs] == [(-4.0, -4.0), (-4.0,)]
+    assert [variable.upper for variable in bowl.inputs] == [(4.0, 4.0), (4.0,)]
+    assert bowl.truths[0].identity == "bowl"
+
+
+def test_loop_ends_at_the_optimum_with_values_in_the_units_of_the_model(bowl: AdaptiveCase) -> None:
+    told: list[str] = []
+    result = run_adaptive(bowl, 0, EvaluationStore(), told.append)
+    assert result.exit is Exit.CERTIFIED
+    np.testing.assert_allclose(result.answer.x, OPTIMUM, atol=1e-4)
+    np.testing.assert_allclose(result.answer.true["f"], [0.03], atol=1e-4)
+    gap = bowl.start - [0.5, -0.3, 0.0]
+    np.testing.assert_allclose(result.start["f"], [gap @ gap])
+    np.testing.assert_allclose(result.start["g"], [3.0])
+    np.testing.assert_allclose(result.start["h"], [1.0, 2.0])
+    last = result.visits[-1]
+    np.testing.assert_allclose(last.predicted["h"], last.true["h"])
+    assert told[1] == f"round 0: f {100.0 * gap @ gap:.4g} drops, 1 evaluations"
+    assert result.stored == 0
+
+
+def test_loop_goes_on_from_a_store(bowl: AdaptiveCase, calls: list[np.ndarray]) -> None:
+    store = EvaluationStore()
+    first = run_adaptive(bowl, 0, store, quiet)
+    asked = len(calls)
+    again = run_adaptive(bowl, 0, store, quiet)
+    assert len(calls) == asked == first.evaluations
+    assert (again.stored, again.evaluations) == (first.evaluations, first.evaluations)
+    np.testing.assert_array_equal(again.answer.x, first.answer.x)
+
+
+def test_surrogate_of_the_loop_is_kept(bowl: AdaptiveCase) -> None:
+    case = replace(bowl, configuration=JENN((4,), starts=1), max_evaluations=4)
+    result = run_adaptive(case, 3, EvaluationStore(), quiet)
+    assert list(result.surrogates) == ["bowl"]
+    assert run_adaptive(bowl, 3, EvaluationStore(), quiet).surrogates == {}
+
+
+def test_surrogate_can_be_fitted_at_the_end_to_all_that_was_learned(bowl: AdaptiveCase) -> None:
+    result = run_adaptive(replace(bowl, closing=JENN((4,), starts=1)), 3, EvaluationStore(), quiet)
+    data = result.data["bowl"]
+    assert data is not None and data.n == result.evaluations
+    assert list(result.surrogates) == ["bowl"]
+    np.testing.assert_allclose(result.surrogates["bowl"].predict(data.x), data.y, atol=0.2)
+
+
+@pytest.mark.parametrize("run", [lambda case: run_adaptive(case, 0, EvaluationStore(), quiet), run_direct])
+def test_truth_that_fails_at_the_start_is_explained(run: Callable[..., object], make_case: MakeCase) -> None:
+    case = adaptive_case(make_case(fails=lambda x: True), configuration=None)
+    with pytest.raises(GradoptError, match="The truth of the case bowl failed at its start. The truth failed at the"):
+        run(case, quiet) if run is run_direct else run(case)
+
+
+def test_direct_run_counts_its_evaluations(bowl: AdaptiveCase, calls: list[np.ndarray]) -> None:
+    direct = run_direct(bowl, quiet)
+    assert direct.success
+    assert direct.evaluations == len(calls) == direct.visits[-1].evaluations
+    np.testing.assert_allclose(direct.answer.x, OPTIMUM, atol=1e-4)
+    np.testing.assert_array_equal(direct.visits[0].x, bowl.start)
+    assert abs(direct.best - 0.03) < 1e-4
+    kept = [objective(bowl, visit.true) for visit in direct.visits if visit.accepted]
+    assert kept == sorted(kept, reverse=True)
+
+
+def test_direct_run_ends_where_the_truth_fails(make_case: MakeCase) -> None:
+    case = adaptive_case(make_case(fails=lambda x: bool(x[0] < 0.9)), configuration=None)
+    direct = run_direct(case, quiet)
+    assert not direct.success
+    assert direct.evaluations == len(direct.visits) + 1
+
+
+def test_evaluations_to_an_objective_count_feasible_visits_only(bowl: AdaptiveCase) -> None:
+    def visit(evaluations: int, f: float, g: float) -> Visit:
+        true = {"f": np.array([f]), "g": np.array([g]), "h": np.zeros(2)}
+        return Visit(evaluations, bowl.start, true, true, True)
+
+    visits = [visit(1, 9.0, 1.0), visit(3, 0.5, 0.4), visit(4, 1.02, 0.5), visit(6, 1.009, 0.5), visit(7, 1.0, 0.5)]
+    assert violation(bowl, visits[1].true) == pytest.approx(0.05)
+    assert evaluations_to(bowl, visits, 1.0) == 6
+    assert evaluations_to(bowl, visits, 0.9) is None
+    near_zero = [visit(1, 1e-5, 1.0), visit(2, 4e-6, 1.0)]
+    assert evaluations_to(bowl, near_zero, 0.0) == 2  # 1e-6 times a ref of 5
+
+
+def test_objective_is_shown_as_people_call_it() -> None:
+    assert shown(Response("CD", "minimize", shown_unit="counts", shown_per_unit=1e4), 0.00331) == "CD 33.1 counts"
+    assert shown(Response("f", "minimize"), 2.5) == "f 2.5"
+
+
+def test_table_and_lines_compare_with_slsqp(bowl: AdaptiveCase) -> None:
+    result, direct = run_adaptive(bowl, 0, EvaluationStore(), quiet), run_direct(bowl, quiet)
+    columns = {str(column.header): list(column.cells) for column in adaptive_table(result, direct).columns}
+    assert columns["true response"][:2] == ["f (drops)", "g"]
+    assert columns["wanted"] == ["least", ">= 0.5", "<= 3", "<= 3.5", "scaled", "few"]
+    assert float(str(columns["answer"][0])) == pytest.approx(3.0, abs=0.01)
+    assert columns["SLSQP on truth"][-1] == str(direct.evaluations)
+    lines = closing_lines(result, direct)
+    for text in ("Exit: certified.", "SLSQP on the truth converged", "of its best: the loop", "Certified: feasible"):
+        assert text in lines
+    assert "SLSQP" not in closing_lines(result, None)
+
+
+def test_violated_bound_is_marked(bowl: AdaptiveCase) -> None:
+    case = replace(bowl, start=np.array([-1.0, 0.0, 0.0]), max_evaluations=1)
+    result = run_adaptive(case, 0, EvaluationStore(), quiet)
+    table = adaptive_table(result, None)
+    assert "!!" in str(list(table.columns[2].cells)[1])
+    assert "!!" not in str(list(table.columns[2].cells)[2])

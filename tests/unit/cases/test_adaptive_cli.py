@@ -1,0 +1,127 @@
+"""The loop on the command line: what it prints and writes, and that a run that was stopped goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import cases.__main__ as command_line
+from cases.__main__ import STORE, main
+from cases.adaptive import run_adaptive
+from gradopt import load
+
+DISK = ["run", "rosenbrock_disk", "--out", "out"]
+
+
+def record(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "out" / "result.json").read_text()))
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "surrogates"),
+    [
+        ("rosenbrock", ["path"], ["rosenbrock"]),
+        ("rosenbrock_disk", ["path"], []),
+        ("sellar", ["path"], []),
+        ("airfoil", ["shape"], ["airfoil"]),
+    ],
+)
+def test_quick_run_writes_its_files(
+    name: str, more: list[str], surrogates: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if name == "airfoil":
+        pytest.importorskip("neuralfoil")
+    assert main(["run", name, "--quick", "--seed", "2", "--out", "out"]) == 0
+    found, folder = record(tmp_path), tmp_path / "out"
+    assert (found["case"], found["seed"], found["settings"]["quick"]) == (name, 2, True)
+    assert 1 < found["evaluations"]
+    assert sorted(file.stem for file in folder.glob("*.png")) == sorted(
+        ["convergence", "prediction", "trust_region", *more]
+    )
+    assert sorted(file.stem for file in folder.glob("*.gradopt")) == [f"surrogate_{s}" for s in surrogates]
+    for file in folder.glob("*.gradopt"):
+        assert load(file).outputs
+    assert (folder / STORE).exists()
+    captured = capsys.readouterr()
+    for text in ("answer", "truth evaluations", "Exit: ", "ertified", "convergence.png"):
+        assert text in captured.out
+    assert captured.err == ""
+
+
+def test_record_tells_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*DISK, "--reference"]) == 0
+    found = record(tmp_path)
+    assert (found["exit"], found["certificate"]["certified"]) == ("certified", True)
+    np.testing.assert_allclose(found["answer"]["x"], found["known_optimum"], atol=1e-5)
+    assert found["start"]["x"] == [1.25, -1.75]
+    assert found["answer"]["violation"] <= 1e-6
+    assert [one["number"] for one in found["rounds"]] == list(range(len(found["rounds"])))
+    assert found["rounds"][0]["predicted"]["f"] == [None]
+    assert found["rounds"][-1]["evaluations"] <= found["evaluations"]
+    assert found["seconds"] > 0.0
+    assert found["versions"]["openmdao"]
+    assert "commit" in found
+    direct = found["reference"]
+    assert direct["converged"] and direct["evaluations"] == direct["visits"][-1]["evaluations"]
+    assert direct["evaluations_to_within_1_percent"] <= direct["evaluations"]
+    assert direct["evaluations_of_the_loop_to_the_same"] <= found["evaluations"]
+    output = capsys.readouterr().out
+    for text in ("SLSQP on truth", "To within 1 % of its best: the loop", "!!", "Certified: feasible and stationary"):
+        assert text in output
+
+
+def test_run_that_was_stopped_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main([*DISK, "--fresh"]) == 0
+    whole = record(tmp_path)
+
+    def stopped_in_round_4(case: Any, seed: int, store: Any, report: Callable[[str], None]) -> Any:
+        def stop(line: str) -> None:
+            if line.startswith("round 4:"):
+                raise KeyboardInterrupt
+
+        return run_adaptive(case, seed, store, stop)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(command_line, "run_adaptive", stopped_in_round_4)
+        assert main([*DISK, "--fresh"]) == 130
+    assert "run again without --fresh to go on with the evaluations made so far" in capsys.readouterr().err
+    assert record(tmp_path) == whole, "a run that is stopped leaves the results of an earlier one"
+    assert main(DISK) == 0
+    resumed = record(tmp_path)
+    assert (whole["evaluations_from_store"], resumed["evaluations_from_store"]) == (0, 5)
+    assert resumed["evaluations"] == whole["evaluations"]
+    assert resumed["answer"] == whole["answer"]
+    assert "(5 of them from an earlier run)" in capsys.readouterr().out
+    assert main([*DISK, "--fresh"]) == 0
+    assert record(tmp_path)["evaluations_from_store"] == 0
+
+
+def test_rounds_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(
+        command_line, "run_adaptive", lambda case, seed, store, _: run_adaptive(case, seed, store, told.append)
+    )
+    assert main([*DISK, "--quick"]) == 0
+    assert told[:2] == ["round 0: the truth at the start", "round 0: f 1097, 1 evaluations"]
+    assert told[-1].endswith("10 evaluations")
+
+
+def test_limit_of_evaluations_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*DISK, "--max-evaluations", "4"]) == 0
+    assert (record(tmp_path)["evaluations"], record(tmp_path)["exit"]) == (4, "budget")
+    assert "Exit: budget. The evaluations are spent." in capsys.readouterr().out
+    assert main([*DISK, "--max-evaluations", "6"]) == 0
+    assert (record(tmp_path)["evaluations"], record(tmp_path)["evaluations_from_store"]) == (6, 4)
+
+
+def test_samples_without_one_shot_are_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "rosenbrock", "--samples", "9"]) == 1
+    message = "`--samples` must come with --one-shot, got 9. Add --one-shot, or limit the loop with --max-evaluations."
+    assert message in capsys.readouterr().err
