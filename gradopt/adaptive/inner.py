@@ -56,8 +56,8 @@ def solve_inner(
     seen = _Seen(model, limits, center, penalties)
     for start in (center.u, *starts):
         begin = np.clip(start, lower, upper)
-        feasible = seen.search(begin, lower, upper, elastic=False)
-        if not feasible and len(center.c):
+        done = seen.search(begin, lower, upper, elastic=False)
+        if not done and len(center.c):
             seen.search(begin, lower, upper, elastic=True)
     best = seen.best
     violated = bool(limits.violations(best.c).max(initial=0.0) > 1e-6)
@@ -76,7 +76,7 @@ class _Seen:
         self._lowest = merit(center, limits, penalties)
 
     def search(self, start: np.ndarray, lower: np.ndarray, upper: np.ndarray, elastic: bool) -> bool:
-        """Run SLSQP from a start; returns whether it ended at a feasible point of the model."""
+        """Run SLSQP from a start; returns whether it ended well at a feasible point of the model."""
         center, limits = self._center, self._limits
         k, p = len(start), len(center.c)
         # All of order one, or SLSQP ends early: steps in parts of the box, values in what a step across it may change.
@@ -113,7 +113,8 @@ class _Seen:
             end = at(outcome.x)
         except EvaluationError:  # the exact rest of the model fails there; what was met before still counts
             return bool(limits.violations(self.best.c).max(initial=0.0) <= _FEASIBLE)
-        return bool(limits.violations(end.c).max(initial=0.0) <= _FEASIBLE)
+        stuck = outcome.status != 0 and self.best is center  # as where constraints depend on each other
+        return not stuck and bool(limits.violations(end.c).max(initial=0.0) <= _FEASIBLE)
 
     def _constraints(
         self, at: Callable[[np.ndarray], Responses], k: int, extra: int, scale: np.ndarray, sizes: np.ndarray
