@@ -229,7 +229,9 @@ def _surrogates(case: AdaptiveCase, driver: AdaptiveDriver, seed: int, report: R
         return {path: one for path, one in driver.surrogates.items() if one is not None}
     report("fitting surrogates to all that was learned")
     configuration = replace(case.closing, seed=seed)
-    return {path: configuration.fit(data) for path, data in driver.data.items() if data is not None and data.n > 1}
+    known = {path: data for path, data in driver.data.items() if data is not None and data.n > 1}
+    # The loop leaves the region that one shot samples: the surrogate's domain is that of the true problem.
+    return {path: configuration.fit(replace(data, inputs=case.inputs)) for path, data in known.items()}
 
 
 def objective(case: AdaptiveCase, values: Values) -> float:

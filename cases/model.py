@@ -176,7 +176,8 @@ def adaptive_case(case: Case, **fields: Any) -> AdaptiveCase:
         inputs=inputs,
         start=case.start,
         responses=case.responses,
-        truths=(FunctionTruth(case.truth, inputs, case.outputs, identity=case.identity),),
+        # The region that one shot samples, smaller than the limits, is the scale on which the truth changes.
+        truths=(FunctionTruth(case.truth, case.inputs, case.outputs, identity=case.identity),),
         model=model,
         optimum=case.optimum,
         settings=case.settings,
