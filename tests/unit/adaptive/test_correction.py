@@ -136,3 +136,33 @@ def test_the_digest_tells_corrections_apart() -> None:
     assert same == correct(None, data, 0, PAIRS, SIGNS).digest
     assert same != other
     assert correct(FITTED, data, 0, PAIRS, SIGNS).digest != same
+
+
+def test_kriging_is_left_out_where_it_did_worse_and_taken_back_where_it_did_better() -> None:
+    """Two inputs; the second output is a quadratic that the secants know: any kriging makes it worse."""
+    generator = np.random.default_rng(0)
+    x = generator.uniform(-1.0, 1.0, (14, 1))
+    y = np.concatenate([np.sin(6.0 * x), x**2], axis=1)
+    dydx = np.stack([6.0 * np.cos(6.0 * x), 2.0 * x], axis=1)
+    dydx[:, 1] += 0.3 * generator.normal(size=(14, 1))  # noise that kriging follows
+    variables = [Variable("x", lower=-1.0, upper=1.0)], [Variable("wave"), Variable("bowl")]
+    found = None
+    for n in range(3, 15):
+        data = Dataset(x[:n], y[:n], dydx[:n], *variables)
+        found = correct(None, data, n - 1, [(i, i + 1) for i in range(n - 1)], np.array([1.0, 1.0]), previous=found)
+    assert found is not None
+    record = found.correction.record
+    assert record[0] < 0.0
+    assert found.correction.used[0]
+    assert (record <= 0.0).tolist() == found.correction.used.tolist()
+    assert record[1] > record[0]
+
+
+def test_far_points_do_not_drown_the_near_ones_in_round_off() -> None:
+    """Values from 1e8 far off to 1e-8 at the center."""
+    x = np.array([[0.0], [1e-4], [-2e-4], [3e-2], [1.0], [-1.0]])
+    y, dydx = 1e8 * x**4 + x**2, (4e8 * x**3 + 2.0 * x)[:, None, :]
+    data = Dataset(x, y, dydx, [Variable("x", lower=-1.0, upper=1.0)], [Variable("y")])
+    kriging = correct(None, data, 0, [], np.ones(1)).correction.kriging
+    assert kriging is not None
+    assert len(kriging.points) == 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gradopt.adaptive.secant import secant_hessian
+from gradopt.adaptive.secant import secant_hessian, symmetric_rank_one
 
 RNG = np.random.default_rng(0)
 
@@ -55,3 +55,23 @@ def test_no_usable_pair_gives_no_curvature() -> None:
 def test_one_pair_sets_the_size_in_all_directions() -> None:
     found = secant_hessian([(np.array([2.0, 0.0]), np.array([6.0, 0.0]))], 1.0, 2)
     np.testing.assert_allclose(found, 3.0 * np.eye(2))
+
+
+def test_rank_one_updates_give_an_indefinite_hessian_after_d_steps() -> None:
+    matrix = np.array([[2.0, 1.0, 0.0], [1.0, -3.0, 0.5], [0.0, 0.5, 0.0]])
+    np.testing.assert_allclose(symmetric_rank_one(pairs_of(matrix, 3), 3), matrix, atol=1e-8)
+
+
+def test_rank_one_updates_leave_unseen_directions_straight() -> None:
+    step = np.array([1.0, 0.0, 0.0])
+    found = symmetric_rank_one([(step, np.array([4.0, 0.0, 0.0]))], 3)
+    np.testing.assert_allclose(found, np.diag([4.0, 0.0, 0.0]))
+
+
+def test_rank_one_updates_skip_what_they_cannot_divide_by() -> None:
+    unusable = [
+        (np.array([1.0, 0.0]), np.array([0.0, 1.0])),
+        (np.zeros(2), np.ones(2)),
+        (np.ones(2), np.full(2, np.nan)),
+    ]
+    assert not symmetric_rank_one(unusable, 2).any()
