@@ -25,10 +25,12 @@ class Candidate:
     Attributes:
         predicted: Responses there, on the surrogates.
         restoration: Whether the region held no feasible point, so that violations were minimized with the objective.
+        detour: Whether it is on the line of a candidate that failed.
     """
 
     predicted: Responses
     restoration: bool
+    detour: bool = False
 
 
 def solve_inner(

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from gradopt.adaptive.detour import detour, with_failure
 from gradopt.adaptive.inner import Candidate, solve_inner
 from gradopt.adaptive.kkt import KKT, kkt
 from gradopt.adaptive.merit import initial_penalties, merit, next_penalties
@@ -17,7 +18,6 @@ from gradopt.errors import EvaluationError
 
 _ROUND_OFF = 1e-12  # improvements of the merit below this, in scaled units or as a part of it, may be noise
 _NOISE = 1e-8  # rises of the merit up to this, likewise, are forgiven to steps towards the optimality conditions
-_BESIDE = (0.6, 1.5, 0.3, 2.2)  # parts of a step that failed which are tried in its place before the region shrinks
 _NO_STEP = 1e-12  # part of a width
 _IDLE = 0.2  # no truth is spent on a region without a candidate, so it may shrink faster than after a bad one
 
@@ -89,7 +89,7 @@ def advance(state: State, model: Model, settings: Settings) -> State:
         true = model.truth(found.predicted.u)
     except EvaluationError as failed:
         true, failure = None, str(failed)
-        state = replace(state, failed=(*state.failed, found.predicted.u))
+        state = replace(state, failed=with_failure(state.failed, found))
     if true is not None:
         ratio, accepted, conditions = _judge(state, found, true, limits, settings)
         state = replace(
@@ -135,11 +135,10 @@ def _ask(state: State, model: Model, settings: Settings) -> tuple[Candidate | No
     distance = [float(np.abs((point.u - state.center.u) / limits.width).max()) for point in state.points]
     nearest = [state.points[i].u for i in np.argsort(distance, kind="stable")[1 : settings.starts]]
     if state.failed:
-        series = state.failed[len(state.failed) - 1 - (len(state.failed) - 1) % (len(_BESIDE) + 1) :]
-        found = _beside(state, model, series)
+        found = detour(state, model, nearest)
         if found is not None:
             return found, state
-        length = state.region.length(series[0] - state.center.u, limits)
+        length = state.region.length(state.failed[-1][0] - state.center.u, limits)
         state = replace(state, region=state.region.after(np.nan, length))
     while not state.region.exhausted:
         box = state.region.box(state.center.u, limits)
@@ -149,33 +148,6 @@ def _ask(state: State, model: Model, settings: Settings) -> tuple[Candidate | No
             return found, state
         state = replace(state, region=state.region.after(np.nan, _IDLE * state.region.radius))
     return None, state
-
-
-def _beside(state: State, model: Model, series: tuple[np.ndarray, ...]) -> Candidate | None:
-    """Another point on the line of a step that failed: where the truth fails is often thinner than the step is long.
-
-    Args:
-        state: The state.
-        model: The problem.
-        series: The step that failed, then what was tried in its place.
-
-    Returns:
-        The next one that the surrogates hold for better than the center, or None when all have been tried.
-    """
-    limits, center = model.limits, state.center
-    step = series[0] - center.u
-    height = merit(center, limits, state.penalties)
-    for part in _BESIDE:
-        u = np.clip(center.u + part * step, limits.lower, limits.upper)
-        if any(np.array_equal(u, tried) for tried in series):
-            continue
-        try:
-            predicted = model.corrected(u)
-        except EvaluationError:
-            continue
-        if merit(predicted, limits, state.penalties) < height:
-            return Candidate(predicted, restoration=False)
-    return None
 
 
 def _judge(
@@ -220,7 +192,7 @@ def _ended(state: State, model: Model, settings: Settings) -> State:
         return replace(state, rounds=(*state.rounds[:-1], last), exit=verdict)
     if model.evaluations >= settings.max_evaluations:
         return replace(state, exit=Exit.BUDGET)
-    if len(state.failed) >= settings.max_failures:
+    if sum(map(len, state.failed)) >= settings.max_failures:
         return replace(state, exit=Exit.TRUTH_FAILED)
     return state
 

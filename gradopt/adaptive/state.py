@@ -69,7 +69,7 @@ class Settings:
     feasibility_tolerance: float = FEASIBILITY_TOLERANCE
     region: Region = field(default_factory=Region)
     starts: int = 3
-    max_failures: int = 20
+    max_failures: int = 25
     verify: bool = True
 
 
@@ -129,7 +129,7 @@ class State:
         steps: Start and end of each step that the truth answered.
         region: The trust region.
         penalties: Of the merit (p,).
-        failed: Where the truth failed since it last answered, each (k,).
+        failed: Where the truth failed since it last answered: for each candidate the candidate, then its detours.
         rounds: The record.
         exit: Why it ended; None while it goes on.
     """
@@ -140,6 +140,6 @@ class State:
     steps: tuple[tuple[Responses, Responses], ...]
     region: Region
     penalties: np.ndarray
-    failed: tuple[np.ndarray, ...]
+    failed: tuple[tuple[np.ndarray, ...], ...]
     rounds: tuple[Round, ...]
     exit: Exit | None

@@ -192,6 +192,25 @@ def test_failures_on_the_way_are_stepped_over_or_beside() -> None:
     assert all(np.isnan(record.objective) and not record.accepted for record in failed)
 
 
+def test_detours_go_along_the_step_and_then_to_other_regions() -> None:
+    """Whatever is tried fails: no point is asked twice, some are nearer than the first candidate and some farther."""
+    model = free(fails=lambda u: bool(np.abs(u - FROM).max() > 1e-12))
+    run(model, max_failures=12)
+    apart = np.array([np.abs(u - FROM).max() for u in model.asked[1:]])
+    assert len({u.tobytes() for u in model.asked}) == len(model.asked) == 13
+    assert (apart[1:] < 0.9 * apart[0]).any()
+    assert (apart[1:] > 1.1 * apart[0]).any()
+    assert apart.min() < 0.5 * apart[0]
+
+
+def test_a_failure_is_forgotten_when_the_truth_answers() -> None:
+    model: Flat = free(fails=lambda u: len(model.asked) == 3)
+    chosen = Settings()
+    state = advance(advance(begin(model, FROM, chosen), model, chosen), model, chosen)
+    assert len(state.failed) == 1
+    assert not advance(state, model, chosen).failed
+
+
 def test_a_truth_that_fails_all_around_ends_the_loop() -> None:
     model = free(fails=lambda u: bool(np.abs(u - FROM).max() > 1e-12))
     state = run(model, max_failures=6)
