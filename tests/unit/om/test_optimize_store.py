@@ -74,7 +74,7 @@ def test_a_second_call_evaluates_nothing_and_takes_the_same_steps(tmp_path: Path
     del runs[:]
     second = run(store=tmp_path / "store")
     assert runs == [] and second.new_evaluations == 0 and first.new_evaluations == first.evaluations > 3
-    assert second.evaluations in (first.evaluations, first.evaluations - 1) and second.success
+    assert second.evaluations == first.evaluations and second.success
     assert steps(second) == steps(first) and second.objective == first.objective
     np.testing.assert_array_equal(second.x["x"], first.x["x"])
     assert f"{second.evaluations} evaluations, {second.evaluations} of them from the store" in str(second)
