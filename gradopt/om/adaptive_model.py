@@ -14,10 +14,13 @@ from gradopt.adaptive.correction import Parts
 from gradopt.adaptive.problem import Limits, Responses
 from gradopt.data.variables import flatten, total_size
 from gradopt.errors import EvaluationError, InputError, explain
+from gradopt.om.answers import Tangent
 from gradopt.om.knowledge import Corrected
 from gradopt.om.quantities import Quantities, set_design
 from gradopt.surrogates.protocol import SupportsEvaluate
 
+_SWEEPS = 6  # of a coupled model on tangents, which converge like Newton's method
+_SETTLED = 1e-8  # relative change of a component's inputs below which its tangent is as good as the truth
 _REACH = 50.0  # radii of the region within which kriging takes points
 
 
@@ -52,6 +55,8 @@ class AdaptiveModel:
         self._weights: dict[bytes, list[np.ndarray]] = {}  # d(objective, constraints)/d(outputs) there
         self._before: dict[bytes, np.ndarray] = {}  # outputs from which the model started there
         self._corrected: list[SupportsEvaluate] = []
+        self._coupled = False  # whether a pass has asked truths more than once
+        self._tangents: dict[bytes, list[Tangent] | None] = {}  # of coupled truths at the points they answered
         self._objective = list(driver._objs)
         self._names = [*self._objective, *driver._cons]
         self._totals: _TotalJacInfo | None = None
@@ -82,23 +87,58 @@ class AdaptiveModel:
     def truth(self, u: np.ndarray) -> Responses:
         """Run the model on the truth: each component evaluates its truth at the inputs it gets.
 
+        Where components are coupled, the model's solver would ask the truths in every sweep. Once there are corrected
+        surrogates, these are converged instead, corrected anew where that leads, until nothing moves any more.
+
         Asked again at the last center, it evaluates nothing anew, not even where solvers iterate.
         """
-        for component in self._components:
-            component.comp.answer_from(component.knowledge.answers)
         key = u.tobytes()
         model = self._problem.model
         before = self._before.get(key)
+        new = before is None
         if before is None:
             before = model._outputs.asarray(copy=True)
         else:  # from the same state as the first time, so that solvers take the same way and ask nothing else
             model._outputs.set_val(before)
+        spent = self.evaluations
         with self._recording():
+            if new and self._coupled and self._corrected:
+                self._tangents[key] = self._converge(u)
+                before = model._outputs.asarray(copy=True)
+            tangents = self._tangents.get(key)
+            everyone: list[SupportsEvaluate] = [*(tangents or (c.knowledge.answers for c in self._components))]
+            for component, answers in zip(self._components, everyone, strict=True):
+                component.comp.answer_from(answers)
             found = self._run(u)
+        self._coupled = self._coupled or self.evaluations - spent > len(self._components)
         self._before[key] = before
-        self._rows[key] = [c.knowledge.row(_inputs(c)) for c in self._components]
+        self._rows[key] = [
+            c.knowledge.row(answers.x if isinstance(answers, Tangent) else _inputs(c))
+            for c, answers in zip(self._components, everyone, strict=True)
+        ]
         self._weights[key] = self._sensitivities()
         return found
+
+    def _converge(self, u: np.ndarray) -> list[Tangent] | None:
+        """Tangents of the truths about the state in which a coupled model is consistent; None if it does not settle."""
+        for component, answers in zip(self._components, self._corrected, strict=True):
+            component.comp.answer_from(answers)
+        last: list[Tangent] = []
+        before = self._problem.model._outputs.asarray(copy=True)
+        try:
+            set_design(self._problem, self.design(), u)
+            for _ in range(_SWEEPS):
+                self._problem.driver._run_solve_nonlinear()
+                points = [_inputs(component) for component in self._components]
+                if last and all(_same(x, tangent.x) for x, tangent in zip(points, last, strict=True)):
+                    return last
+                last = [Tangent.of(c.knowledge.answers, x) for c, x in zip(self._components, points, strict=True)]
+                for component, tangent in zip(self._components, last, strict=True):
+                    component.comp.answer_from(tangent)
+        except (om.AnalysisError, EvaluationError) as failed:
+            self._problem.model._outputs.set_val(before)
+            raise EvaluationError(str(failed)) from failed
+        return None
 
     def corrected(self, u: np.ndarray) -> Responses:
         """Run the model on the corrected surrogates."""
@@ -111,6 +151,7 @@ class AdaptiveModel:
         """Refit the global surrogates and correct every component about a center, to answer from then on."""
         key = center.u.tobytes()
         self._before = {key: self._before[key]}
+        self._tangents = {key: self._tangents[key]} if key in self._tangents else {}
         rows = self._rows[key]
         done: dict[int, str] = {}
         for index, component in enumerate(self._components):
@@ -205,6 +246,10 @@ class AdaptiveModel:
             problem.model._outputs.set_val(before)
             raise EvaluationError(f"The model gives a value or a derivative that is not finite at {u}.")
         return found
+
+
+def _same(x: np.ndarray, other: np.ndarray) -> bool:
+    return bool(np.allclose(x, other, rtol=_SETTLED, atol=_SETTLED * _SETTLED))
 
 
 def _inputs(component: Corrected) -> np.ndarray:

@@ -92,3 +92,55 @@ class TruthAnswers:
         if np.iscomplexobj(x):  # complex step through a truth is exact to first order
             y = y + 1j * np.einsum("nmd,nd->nm", found.dydx, x.imag)
         return TrueEvaluation(y, found.dydx)
+
+
+@dataclass(frozen=True, eq=False)
+class Tangent:
+    """A truth to first order about one point where it has been evaluated.
+
+    Attributes:
+        answers: The truth.
+        x: The point (d,), physical.
+        y: Its outputs there (m,).
+        partials: Its partials there (m, d).
+    """
+
+    answers: TruthAnswers
+    x: np.ndarray
+    y: np.ndarray
+    partials: np.ndarray
+
+    @classmethod
+    def of(cls, answers: TruthAnswers, x: np.ndarray) -> Tangent:
+        """Evaluate the truth at x (d,); raises what `TruthAnswers.evaluate` does."""
+        found = answers.evaluate(x[None])
+        return cls(answers, x, found.y[0], found.dydx()[0])
+
+    @property
+    def inputs(self) -> tuple[Variable, ...]:
+        """Variables of the input columns."""
+        return self.answers.inputs
+
+    @property
+    def outputs(self) -> tuple[Variable, ...]:
+        """Variables of the output columns."""
+        return self.answers.outputs
+
+    @property
+    def lower(self) -> np.ndarray:
+        """Lower edge (d,): none."""
+        return self.answers.lower
+
+    @property
+    def upper(self) -> np.ndarray:
+        """Upper edge (d,)."""
+        return self.answers.upper
+
+    @property
+    def digest(self) -> str:
+        """What is evaluated."""
+        return self.answers.digest
+
+    def evaluate(self, x: np.ndarray) -> Evaluation:
+        """Evaluate x (n, d), physical, real or complex."""
+        return TrueEvaluation(self.y + (x - self.x) @ self.partials.T, np.repeat(self.partials[None], len(x), axis=0))

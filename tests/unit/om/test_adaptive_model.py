@@ -163,6 +163,25 @@ def test_center_asked_again_evaluates_nothing_anew_where_solvers_iterate() -> No
     assert (again.f, again.gradient, model.evaluations) == (center.f, center.gradient, spent)
 
 
+def test_coupled_truths_are_asked_in_few_sweeps_and_answer_as_ever() -> None:
+    """With corrected surrogates the solver's sweeps cost nothing; the state is the one the truths themselves give."""
+    model, _ = over(coupled())
+    start = model.truth(np.array([0.4]))
+    spent = model.evaluations
+    model.learn(start, [], 0.1)
+    found = model.truth(np.array([0.45]))
+    assert model.evaluations - spent < 0.6 * spent
+    plain, _ = over(coupled())
+    expected = plain.truth(np.array([0.45]))
+    assert found.f == pytest.approx(expected.f, rel=1e-10)
+    np.testing.assert_allclose(found.gradient, expected.gradient, rtol=1e-7)
+    model.learn(found, [(start, found)], 0.1)
+    spent = model.evaluations
+    again = model.truth(found.u)
+    assert (again.f, model.evaluations) == (found.f, spent)
+    assert model.corrected(found.u).f == pytest.approx(found.f, rel=1e-9)
+
+
 def test_components_may_share_a_truth(rosenbrock: Truths) -> None:
     problem = om.Problem(reports=None)
     truth = rosenbrock()

@@ -9,7 +9,7 @@ import openmdao.api as om
 import pytest
 
 from gradopt import EvaluationStore, FunctionTruth, InputError, Variable
-from gradopt.om.answers import TruthAnswers
+from gradopt.om.answers import Tangent, TruthAnswers
 from gradopt.truth.protocol import Evaluations
 
 Truths = Callable[..., FunctionTruth]
@@ -64,3 +64,22 @@ def test_there_are_no_edges_and_the_digest_names_the_truth(rosenbrock: Truths) -
     assert answers.lower.tolist() == [-np.inf] * 2
     assert answers.upper.tolist() == [np.inf] * 2
     assert answers.digest == "truth:valley"
+
+
+def test_a_tangent_is_the_truth_at_its_point_and_straight_elsewhere(
+    rosenbrock: Truths, asked: list[np.ndarray]
+) -> None:
+    answers = TruthAnswers(rosenbrock(), EvaluationStore())
+    point = np.array([0.3, -0.4])
+    tangent, known = Tangent.of(answers, point), answers.evaluate(point[None])
+    x = np.array([[0.3, -0.4], [0.5, 0.6], [-1.0, 2.0]])
+    found = tangent.evaluate(x)
+    np.testing.assert_array_equal(found.y[0], known.y[0])
+    np.testing.assert_allclose(found.y - known.y, (x - point) @ known.dydx()[0].T)
+    np.testing.assert_array_equal(found.dydx(), np.repeat(known.dydx(), 3, axis=0))
+    stepped = tangent.evaluate(x + 1e-30j * np.array([1.0, 0.0])).y.imag / 1e-30
+    np.testing.assert_allclose(stepped, found.dydx()[:, :, 0])
+    assert len(asked) == 1
+    assert (tangent.inputs, tangent.outputs, tangent.digest) == (answers.inputs, answers.outputs, answers.digest)
+    assert np.isneginf(tangent.lower).all()
+    assert np.isposinf(tangent.upper).all()
