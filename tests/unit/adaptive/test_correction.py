@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -166,3 +168,28 @@ def test_far_points_do_not_drown_the_near_ones_in_round_off() -> None:
     kriging = correct(None, data, 0, [], np.ones(1)).correction.kriging
     assert kriging is not None
     assert len(kriging.points) == 3
+
+
+def test_only_outputs_with_a_good_record_use_kriging() -> None:
+    data = dataset(12)
+    correction = correct(None, data, 0, PAIRS, SIGNS).correction
+    z = np.full((1, 3), 0.2)
+    missed, slopes = correction.missed(z)
+    assert (missed != 0.0).all()
+    mixed = replace(correction, record=np.array([0.5, -0.5, 0.0]))
+    values, partials = mixed.evaluate(z)
+    plain, inclined = mixed.plain(z)
+    np.testing.assert_allclose(values - plain, missed * [0.0, 1.0, 1.0], atol=1e-14)
+    np.testing.assert_allclose(partials - inclined, slopes * np.array([0.0, 1.0, 1.0])[:, None], atol=1e-14)
+
+
+def test_outputs_that_only_constraints_use_may_curve_either_way() -> None:
+    x = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, 1.0]])
+    saddle, slopes = x[:, :1] ** 2 - 3.0 * x[:, 1:] ** 2, np.stack([2.0 * x[:, 0], -6.0 * x[:, 1]], axis=1)
+    box = [Variable("x", shape=(2,), lower=-1.0, upper=1.0)]
+    data = Dataset(x, saddle, slopes[:, None], box, [Variable("y")])
+    parts = Parts(kriging=False)
+    free = correct(None, data, 0, [(0, 1), (1, 2)], np.zeros(1), parts).correction.hessian[0]
+    np.testing.assert_allclose(free, 4.0 * np.diag([2.0, -6.0]), atol=1e-9)  # a unit is the range, 2
+    convex = correct(None, data, 0, [(0, 1), (1, 2)], np.ones(1), parts).correction.hessian[0]
+    assert np.linalg.eigvalsh(convex).min() > 0.0

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gradopt import JENN, Dataset, EvaluationStore, FunctionTruth, InputError, Parts, Variable
+from gradopt.adaptive.correction import CorrectedSurrogate
 from gradopt.om.component import SurrogateComp
 from gradopt.om.knowledge import Corrected, Knowledge
 
@@ -145,3 +146,15 @@ def test_given_surrogate_is_the_base_whatever_was_fitted(rosenbrock: Truths) -> 
     assert Corrected(comp, knowledge).base is knowledge.fitted.surrogate
     given = SMALL.fit(data_of(knowledge))
     assert Corrected(SurrogateComp(given, truth=truth), knowledge).base is given
+
+
+def test_each_correction_learns_from_the_forecast_of_the_last(rosenbrock: Truths) -> None:
+    """Whether kriging is used is decided by what it said of the newest point."""
+    truth = rosenbrock()
+    knowledge = Knowledge(truth, EvaluationStore(), None, None)
+    ask(knowledge, POINTS[:3])
+    found = corrected(knowledge, SurrogateComp(truth=truth), 0)
+    ask(knowledge, POINTS[3:])
+    found.recorrect(0, [], np.zeros(1), Parts(), np.inf)
+    assert isinstance(found.answers, CorrectedSurrogate)
+    assert found.answers.correction.record.any()
