@@ -12,7 +12,7 @@ LENGTHS = tuple(0.05 * 2.0**k for k in range(8))
 """Length scales tried, in units of the distance of the farthest point from the origin."""
 
 _NUGGETS = (1e-10, 1e-8, 1e-6)  # relative variance of a residual that stands for round-off; more where that fails
-_SHARP = 1e-4
+_SHARP = 1e-4  # part of the nugget that is left at the nearest points: the digits are wanted there
 _START = 3  # where the search for a length scale begins in LENGTHS
 
 

@@ -126,7 +126,7 @@ def certify(
         InputError: If the problem has not been run at its present design variables, has no design variables, not
             exactly one objective, or discrete or distributed ones among them, or if a tolerance is not in (0, 1).
     """
-    _check_declared(problem, run_model)
+    check_declared(problem, run_model)
     with _undisturbed(problem):
         if run_model:
             problem.model.run_solve_nonlinear()
@@ -213,7 +213,7 @@ def _reason(found: KKT, worst: dict[str, tuple[str, int]], flat: bool, loose: li
     return f"Not certified: {fault}."
 
 
-def _check_declared(problem: om.Problem, run_model: bool) -> None:
+def check_declared(problem: om.Problem, run_model: bool) -> None:
     """Raise `InputError` unless there is one objective of continuous design variables, set up and run."""
     status = _SetupStatus.PRE_SETUP if problem._metadata is None else problem._metadata["setup_status"]
     if status == _SetupStatus.PRE_SETUP:

@@ -16,7 +16,7 @@ from openmdao.utils.units import convert_units
 
 from gradopt.data.variables import Variable, column_slices
 from gradopt.errors import InputError, explain
-from gradopt.om.certificate import _check_declared
+from gradopt.om.certificate import check_declared
 from gradopt.om.quantities import Arrays, Quantities
 from gradopt.truth.model import ModelTruth
 from gradopt.truth.points import as_points
@@ -153,7 +153,7 @@ def read(factory: Callable[[], Any]) -> Declarations:
         raise InputError(explain("factory", "return an om.Problem", type(problem).__name__, remedy))
     if problem._metadata is None or problem._metadata["setup_status"] < _SetupStatus.POST_SETUP:
         problem.setup()
-    _check_declared(problem, run_model=True)
+    check_declared(problem, run_model=True)
     model, driver = problem.model, problem.driver
     independent = {model.get_source(name): name for name, _ in problem.list_indep_vars(out_stream=None)}
     computed = {name: meta["prom_name"] for name, meta in model.get_io_metadata(iotypes="output").items()}
