@@ -13,9 +13,10 @@ OUT/result.json with the set-up, versions and commit, and printed:
   - `ratio`: to the best SciPy method from the same starts, of medians and of `restarts`.
 
   Methods: the loop without a network (`loop`), without parts of its correction, and with the default network
-  (`loop, JENN`; few starts, as it is slow). SciPy's get exact partials and tolerances so tight that they never stop
-  early. SLSQP and L-BFGS-B know the box; BFGS and trust-constr are not told of it, trust-constr because it would turn
-  into an interior point method then, which needs more evaluations.
+  (`loop, JENN`) or one whose weights are learned (`loop, learned`; few starts, as they are slow). SciPy's get exact
+  partials and tolerances so tight that they never stop early. SLSQP and L-BFGS-B know the box; BFGS and trust-constr
+  are not told of it, trust-constr because it would turn into an interior point method then, which needs more
+  evaluations.
 - `airfoil`: the case `airfoil` from three starts, direct SLSQP on the truth in several scalings, and the loop: best
   feasible CD, evaluations until a feasible design is within 3, 1 and 0.3 % of the best CD of all direct runs from that
   start (`until_within`), how the loop ended and after how many evaluations. Feasible: violations of driver-scaled
@@ -70,7 +71,10 @@ PARTS = {
     "loop, no kriging": Parts(kriging=False),
     "loop, no secants": Parts(secant=False),
     "loop, JENN": Parts(),
+    "loop, learned": Parts(),
 }
+WITH_NETWORK = ("loop, JENN", "loop, learned")
+LEARNED = JENN((20,), starts=2)
 ABLATED = ("loop, no kriging", "loop, no secants")
 Run = dict[str, Any]
 
@@ -114,13 +118,13 @@ def run_scipy(method: str, start: np.ndarray) -> Run:
     return outcome(counted, start, time.perf_counter() - clock, str(found.message))
 
 
-def run_loop(method: str, start: np.ndarray, network: JENN) -> Run:
+def run_loop(method: str, start: np.ndarray, networks: dict[str, JENN]) -> Run:
     """Minimize it with the loop."""
     counted, d = Counted(rosenbrock), start.size
     problem = rosenbrock_study(d).loop(
         start,
         truth=counted,
-        configuration=network if method == "loop, JENN" else None,
+        configuration=networks.get(method),
         correction=PARTS[method],
         max_evaluations=60 + 15 * d,
         tolerance=LIMIT,
@@ -160,12 +164,14 @@ def summarize(runs: Sequence[Run]) -> dict[str, Any]:
     }
 
 
-def compare(starts: Sequence[np.ndarray], methods: dict[str, int], network: JENN, console: Console) -> dict[str, Any]:
+def compare(
+    starts: Sequence[np.ndarray], methods: dict[str, int], networks: dict[str, JENN], console: Console
+) -> dict[str, Any]:
     """Run each method from its number of starts; ratios are to the best SciPy method from the same starts."""
     found: dict[str, Any] = {}
     for method, count in methods.items():
         clock = time.perf_counter()
-        run = [run_scipy(method, s) if method in SCIPY else run_loop(method, s, network) for s in starts[:count]]
+        run = [run_scipy(method, s) if method in SCIPY else run_loop(method, s, networks) for s in starts[:count]]
         found[method] = summarize(run)
         console.print(f"  {method}: {len(run)} runs, {time.perf_counter() - clock:.0f} s")
     for method, of in found.items():
@@ -283,7 +289,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two starts in 2-D, one airfoil: to see that it runs")
     parser.add_argument("--dimensions", type=int, nargs="+", default=[2, 5, 10, 20], help="of Rosenbrock's function")
     parser.add_argument("--starts", type=int, default=20, help="random starts, half of them above 10-D")
-    parser.add_argument("--jenn-starts", type=int, nargs="*", default=[10, 4], help="with the network: in 2-D, in 5-D")
+    parser.add_argument("--jenn-starts", type=int, nargs="*", default=[10, 4], help="with networks: in 2-D, in 5-D")
     parser.add_argument("--only", choices=("rosenbrock", "airfoil"), help="make this part only")
     parser.add_argument("--airfoil-network", action="store_true", help="also the loop with the network")
     options = parser.parse_args()
@@ -292,20 +298,25 @@ def main() -> None:
     logging.getLogger("gradopt").setLevel(logging.ERROR)  # a run without a certificate is an outcome here
     console, load, clock = Console(width=170), os.getloadavg(), time.perf_counter()
     network = JENN((5,), starts=1, solver=LevenbergMarquardt(max_iterations=2)) if quick else DEFAULT
+    networks = dict(zip(WITH_NETWORK, (network, network if quick else LEARNED), strict=True))
     starts, dimensions = (2, [2]) if quick else (options.starts, options.dimensions)
     with_network = dict(zip((2, 5), [1] if quick else options.jenn_starts, strict=False))
     parts: dict[str, dict[str, Any]] = {"rosenbrock": {}, "airfoil": {}}
     if options.only != "airfoil":
         console.print("(1.25, -1.75)")
-        every = {**dict.fromkeys(("loop", *ABLATED, *SCIPY), 1), **({} if quick else {"loop, JENN": 1})}
-        parts["rosenbrock"]["named"] = {"d": 2, "methods": compare([np.array(NAMED)], every, network, console)}
+        every = {**dict.fromkeys(("loop", *ABLATED, *SCIPY), 1), **({} if quick else dict.fromkeys(WITH_NETWORK, 1))}
+        parts["rosenbrock"]["named"] = {"d": 2, "methods": compare([np.array(NAMED)], every, networks, console)}
         for d in dimensions:
             console.print(f"{d}-D")
             count = starts if d <= 10 else max(starts // 2, 1)
             ablated = dict.fromkeys(ABLATED, count if d < 10 else max(count // 2, 1)) if d <= 10 else {}
-            methods = {"loop": count, **ablated, **({"loop, JENN": with_network[d]} if d in with_network else {})}
+            methods = {
+                "loop": count,
+                **ablated,
+                **dict.fromkeys(WITH_NETWORK if d in with_network else (), with_network.get(d, 0)),
+            }
             methods |= dict.fromkeys(SCIPY, count)
-            found = compare(random_starts(d, count), methods, network, console)
+            found = compare(random_starts(d, count), methods, networks, console)
             parts["rosenbrock"][f"{d}-D"] = {"d": d, "methods": found}
     if options.only != "rosenbrock":
         for name in AIRFOILS[:1] if quick else AIRFOILS:
@@ -322,7 +333,7 @@ def main() -> None:
             "scalings": SCALINGS,
             "violation": VIOLATION,
             "airfoil_tolerance": AIRFOIL_TOLERANCE,
-            "network": network.to_dict(),
+            "networks": {name: of.to_dict() for name, of in networks.items()},
         },
         "quick": quick,
         "machine": {"platform": platform.platform(), "cpus": os.cpu_count(), "torch_threads": 1, "load": load},

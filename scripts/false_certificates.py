@@ -45,7 +45,7 @@ from gradopt.errors import EvaluationError
 from scripts.independent_check import MARGIN, STEP, check
 from scripts.misleading_trials import Trial, trials
 
-NETWORK = JENN((8,), starts=1, alpha=1e-6, solver=LevenbergMarquardt(max_iterations=20))
+NETWORK = JENN((8,), activation="tanh", starts=1, alpha=1e-6, solver=LevenbergMarquardt(max_iterations=20))
 ARMS: dict[str, dict[str, Any]] = {
     "corrected": {"configuration": None, "max_evaluations": 60},
     "uncorrected": {

@@ -51,7 +51,7 @@ OUTPUTS = (Variable("f"),)
 OPTIMUM = np.array([1.0, 1.0])
 START = np.array([1.25, -1.75])
 TEST_SEED, TEST_POINTS, SMALL_DESIGN = 20_260_101, 1000, 20
-OTHER_ACTIVATIONS = ("sigmoid", "silu", "softplus", "sin")
+OTHER_ACTIVATIONS = ("tanh", "sigmoid", "silu", "softplus", "sin")
 DEMO_HIDDEN, DEMO_SEED, DEMO_RANDOM, DEMO_LEVELS = (20, 20, 20), 1, 100, 17
 JENN_SETTINGS = {"alpha": 1e-5, "lambd": 1e-3, "is_normalize": True, "random_state": DEMO_SEED, "shuffle": False}
 JENN_FIT, JENN_POLISH = 75_000, 100_000  # iterations
@@ -181,8 +181,12 @@ def demonstration(solver: str | Solver, fraction: float, test: Dataset) -> dict[
     """Train on the data of JENN's demo, find the optima, and compare with jenn."""
     grid = gradopt.full_factorial(INPUTS, DEMO_LEVELS)
     data = evaluate(np.concatenate([uniform(DEMO_RANDOM, DEMO_SEED), grid]))
-    plain, plain_seconds = timed(lambda: MLP(DEMO_HIDDEN, starts=1, solver=solver).fit(data))
-    fitted, fit_seconds = timed(lambda: JENN(DEMO_HIDDEN, starts=1, solver=solver).fit(data))
+    plain, plain_seconds = timed(
+        lambda: MLP(DEMO_HIDDEN, activation="tanh", weights="fixed", starts=1, solver=solver).fit(data)
+    )
+    fitted, fit_seconds = timed(
+        lambda: JENN(DEMO_HIDDEN, activation="tanh", weights="fixed", starts=1, solver=solver).fit(data)
+    )
     better, polish_seconds = timed(lambda: fitted.polish(data))
     names, seconds = ("MLP", "JENN", "JENN polished"), (plain_seconds, fit_seconds, polish_seconds)
     runs: list[tuple[str, Surrogate | JennSurrogate, dict[str, Any]]] = []

@@ -9,6 +9,13 @@ Makes these figures, printed and written to OUT/result.json with the set-up, ver
   ratio jenn / gradopt. An iteration of jenn also makes Adam's step, which is cheap beside it.
 - `component`: run_model and compute_totals with a SurrogateComp (17 inputs in two vectors and a scalar, four outputs,
   20 neurons) and with a hand-written NumPy component of the same weights, by turns, and the ratio.
+- `time_to_loss`: seconds of Levenberg-Marquardt to jenn's lowest loss of a grid of learning rates and iterations over
+  jenn's seconds, on the same network, data and loss, for 2 to 15 inputs and up to 200 samples, in CPU and wall seconds;
+  a loss that is not reached counts as infinitely slow, and is counted in `missed`. See scripts/time_to_loss.py.
+- `growth`: CPU milliseconds of the loss and its gradient over the numbers of samples, inputs, outputs and neurons, one
+  at a time, with and without partials; `slope` is the exponent over the upper half. Drawn in OUT/growth.png.
+- `memory`: peak bytes of one iteration of Levenberg-Marquardt (5000 samples of 10 inputs with partials) above what the
+  process held before, for several limits of the option `memory_limit`, the first above all it needs. Linux only.
 
     python scripts/training_cost.py
 """
@@ -37,6 +44,8 @@ from gradopt.networks.mlp import Network
 from gradopt.om.component import SurrogateComp
 from gradopt.report.plots import new_figure
 from gradopt.training.residuals import NetworkProblem
+from scripts.cost_growth import draw_growth, growth, memory, tables_of
+from scripts.time_to_loss import table_of, time_to_loss
 
 SAMPLES, HIDDEN = 1000, (64, 64)
 INPUTS = (Variable("a", (8,)), Variable("b", (8,)), Variable("c"))
@@ -168,7 +177,7 @@ def disagreement(ours: Any, theirs: Any, point: np.ndarray) -> float:
 def component_cost(blocks: int, size: int) -> dict[str, Any]:
     """Time SurrogateComp and the NumPy component in blocks by turns; every evaluation is at a new point."""
     data = Dataset(*random_data(60, 17, 4), INPUTS, OUTPUTS)
-    surrogate = JENN((20,), starts=1, solver=LevenbergMarquardt(max_iterations=2)).fit(data)
+    surrogate = JENN((20,), activation="tanh", starts=1, solver=LevenbergMarquardt(max_iterations=2)).fit(data)
     ours, theirs = model(SurrogateComp(surrogate)), model(HandWritten(surrogate))
     points = np.random.default_rng(1).uniform(-0.5, 0.5, (size, 17))
     apart = max(disagreement(ours, theirs, point) for point in points)
@@ -215,6 +224,8 @@ def show(console: Console, result: dict[str, Any]) -> None:
     for label, values in rows.items():
         table.add_row(label, *(f"{values[f]:.3g}" for f in ("median", "min", "max")))
     console.print(table)
+    for each in (table_of(result["time_to_loss"]), *tables_of(result["growth"], result["memory"])):
+        console.print(each)
 
 
 def main() -> None:
@@ -236,10 +247,14 @@ def main() -> None:
         "gradient": gradient,
         "against_jenn": against_jenn(turns=1 if quick else 20, many=12),
         "component": component_cost(blocks=2 if quick else 25, size=5 if quick else 100),
+        "time_to_loss": time_to_loss(quick),
+        "growth": growth(quick),
+        "memory": memory(quick),
     }
     write_result(options.out / "result.json", result)
     draw(options.out / "gradient.png", result["gradient"], result["against_jenn"])
-    show(Console(width=120), result)
+    draw_growth(options.out / "growth.png", result["growth"])
+    show(Console(width=150), result)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ _LIMIT_REACH = 0.25  # of the weights in the true problem: shapes that NeuralFoi
 _THIN = 0.02  # samples thinner than the limit by more than this are of no use, and geometry costs nothing to ask
 _CANDIDATES = 2**13
 _TOLERANCE = 1e-3  # of the certificate; below, what is left of the gradient hardly moves the drag
-_CLOSING = JENN((20,), starts=1, alpha=1e-2, solver=LevenbergMarquardt(max_iterations=60))
+_CLOSING = JENN((20,), activation="tanh", starts=1, alpha=1e-2, solver=LevenbergMarquardt(max_iterations=60))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -150,7 +150,7 @@ def airfoil_case(
         design=design,
         samples=30 if quick else 128,
         held_out=5 if quick else 20,
-        stages=(Stage("JENN", JENN((20,), alpha=1e-2, solver=solver, starts=1 if quick else 3)),),
+        stages=(Stage("JENN", JENN((20,), activation="tanh", alpha=1e-2, solver=solver, starts=1 if quick else 3)),),
         exact=lambda: {
             "geometry": ThicknessComp(stations=STATIONS, trailing_edge_thickness=shape.trailing_edge_thickness)
         },

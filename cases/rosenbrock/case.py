@@ -70,6 +70,7 @@ def rosenbrock_case(dimension: int = 2, samples: int | None = None, quick: bool 
     demonstration = dimension == 2 and samples is None and not quick
     sizes = (20, 20, 20) if demonstration else (20,)
     solver = DEMO_SOLVER if demonstration else LevenbergMarquardt(max_iterations=30 if quick else 500)
+    starts = 1 if demonstration or quick else 4
     n = 389 if demonstration else samples or (20 if quick else 20 * dimension)
 
     def design(points: int, seed: int) -> np.ndarray:
@@ -94,9 +95,9 @@ def rosenbrock_case(dimension: int = 2, samples: int | None = None, quick: bool 
         design=design,
         samples=n,
         held_out=50 if quick else 500,
-        stages=(
-            Stage("MLP", MLP(sizes, solver=solver, starts=1)),
-            Stage("JENN", JENN(sizes, solver=solver, starts=1 if demonstration or quick else 4)),
+        stages=(  # fixed weights, as in JENN's demo
+            Stage("MLP", MLP(sizes, activation="tanh", weights="fixed", solver=solver, starts=1)),
+            Stage("JENN", JENN(sizes, activation="tanh", weights="fixed", solver=solver, starts=starts)),
             Stage("polished JENN", polish=Polish()),
         ),
         optimum=np.ones(dimension),

@@ -128,6 +128,27 @@ class Scaling:
         columns = _inverse(self.input_scale) / _rate(x, self.input_transforms)
         return dudz * rows[:, :, None] * columns[:, None, :]
 
+    def unscale_std(self, y: np.ndarray, std: np.ndarray) -> np.ndarray:
+        """Bring small deviations (n, m) of standardized outputs to physical units at outputs y (n, m), physical."""
+        return std * self.output_scale * _rate(y, self.output_transforms)
+
+    def bend(self, y: np.ndarray, dudz: np.ndarray) -> np.ndarray:
+        """By how much a transform makes partials depend on the output itself.
+
+        Args:
+            y: Outputs (n, m), physical.
+            dudz: Partials (n, m, d), standardized.
+
+        Returns:
+            b (n, m, d): the physical partials change with small changes of u and of du/dz as `unscale_partials` brings
+            the change of du/dz + b u back. 0 without a transform.
+        """
+        growth = np.zeros_like(_floats(y))  # d log(1/t'(y)) / d t(y)
+        for column, transform in enumerate(self.output_transforms):
+            if transform is not None:
+                growth[:, column] = 1.0 if transform == "log" else 1.0 - 2.0 * y[:, column]
+        return dudz * (growth * self.output_scale)[:, :, None]
+
 
 def column_transforms(variables: Sequence[Variable]) -> tuple[str | None, ...]:
     """Return the transform of each column of several variables together."""

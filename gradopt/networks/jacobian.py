@@ -5,6 +5,7 @@ call on a small network. Every function here is made of differentiable torch ope
 to `torch.func.jacrev` to rounding.
 
 Notation: layer l has pre-activations z_l = W_l a_(l-1) + b_l and activations a_l = f(z_l) with slopes s_l = f'(z_l).
+A trend adds a polynomial of the inputs to the last z_l.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class Trace:
         activations: Inputs (n, d), then a_l of the hidden layers.
         slopes: s_l of the hidden layers.
         values: Outputs (n, m).
+        trend_partials: Partials of the trend (m, d) or (n, m, d); None without a trend.
     """
 
     layers: list[tuple[Tensor, Tensor]]
@@ -34,6 +36,7 @@ class Trace:
     activations: list[Tensor]
     slopes: list[Tensor]
     values: Tensor
+    trend_partials: Tensor | None = None
 
     def partials(self) -> Tensor:
         """Partials of the outputs with respect to the inputs, in reverse or forward direction, whichever is cheaper.
@@ -50,7 +53,7 @@ class Trace:
         sensitivity = self.layers[-1][0].expand(n, -1, -1)
         for (weights, _), slope in zip(self.layers[-2::-1], self.slopes[::-1], strict=True):
             sensitivity = (sensitivity * slope[:, None, :]) @ weights
-        return sensitivity
+        return sensitivity if self.trend_partials is None else sensitivity + self.trend_partials
 
     def forward_partials(self) -> Tensor:
         """Partials (n, m, d) by one sweep from the inputs to the outputs; the cost grows with d, hardly with m."""
@@ -58,7 +61,8 @@ class Trace:
         tangent = self.layers[0][0].T.expand(n, -1, -1)
         for (weights, _), slope in zip(self.layers[1:], self.slopes, strict=True):
             tangent = (tangent * slope[:, None, :]) @ weights.T
-        return tangent.transpose(1, 2)
+        partials = tangent.transpose(1, 2)
+        return partials if self.trend_partials is None else partials + self.trend_partials
 
 
 def trace(network: Network, theta: Tensor, x: Tensor) -> Trace:
@@ -83,7 +87,24 @@ def trace(network: Network, theta: Tensor, x: Tensor) -> Trace:
         slopes.append(slope)
     weights, biases = layers[-1]
     values = torch.addmm(biases, activations[-1], weights.T)
-    return Trace(layers, pre_activations, activations, slopes, values)
+    if network.trend is None:
+        return Trace(layers, pre_activations, activations, slopes, values)
+    trend_values, trend_partials = _trend(network, theta, x)
+    return Trace(layers, pre_activations, activations, slopes, values + trend_values, trend_partials)
+
+
+def _trend(network: Network, theta: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Values (n, m) of the trend, and its partials: (m, d) if it is linear, (n, m, d) if it is quadratic."""
+    d, m = network.layer_sizes[0], network.layer_sizes[-1]
+    slopes = theta[network.linear_trend].reshape(m, d)
+    values = x @ slopes.T
+    if network.quadratic_trend is None:
+        return values, slopes
+    rows, columns = torch.triu_indices(d, d, device=x.device)
+    upper = theta.new_zeros((m, d, d))
+    upper[:, rows, columns] = theta[network.quadratic_trend].reshape(m, len(rows))
+    bent = (x @ (upper + upper.mT)).transpose(0, 1)
+    return values + 0.5 * (bent * x[:, None, :]).sum(dim=2), slopes + bent
 
 
 def parameter_jacobian(network: Network, theta: Tensor, x: Tensor, partials: bool) -> tuple[Tensor, Tensor]:
@@ -91,7 +112,8 @@ def parameter_jacobian(network: Network, theta: Tensor, x: Tensor, partials: boo
 
     With g_l = dy/dz_l the derivative of a value with respect to W_l is the outer product of g_l and a_(l-1). A partial
     is the derivative of the value along an input (marked '), so its derivative follows by the product rule: the
-    outer product of g_l' and a_(l-1) plus that of g_l and a_(l-1)'.
+    outer product of g_l' and a_(l-1) plus that of g_l and a_(l-1)'. The derivatives with respect to the coefficients of
+    the trend are its terms x_j and x_i x_j, and their partials.
 
     Args:
         network: Shape of the network.
@@ -120,9 +142,20 @@ def parameter_jacobian(network: Network, theta: Tensor, x: Tensor, partials: boo
             rates.append(moving @ weights.T)
             moving = rates[-1] * slope[:, None, :]
             tangents.append(torch.cat([a[:, None, :], moving], dim=1))
-        responses = torch.cat([responses, (moving @ run.layers[-1][0].T).transpose(1, 2)], dim=2)
+        of_values = (moving @ run.layers[-1][0].T).transpose(1, 2)
+        if run.trend_partials is not None:
+            of_values = of_values + run.trend_partials
+        responses = torch.cat([responses, of_values], dim=2)
     else:
         tangents += [a[:, None, :] for a in run.activations[1:]]
+
+    if network.linear_trend is not None:
+        _fill(jacobian, network.linear_trend, tangents[0])
+    if network.quadratic_trend is not None:
+        rows, columns = torch.triu_indices(d, d, device=x.device)
+        products = tangents[0][:, :, rows] * x[:, None, columns]
+        products[:, 1:] += x[:, None, rows] * tangents[0][:, 1:, columns]
+        _fill(jacobian, network.quadratic_trend, products)
 
     sensitivity = torch.eye(m, dtype=x.dtype, device=x.device).expand(n, m, m)
     bending = x.new_zeros((n, m, width - 1, m))  # derivatives of the sensitivity along the inputs
@@ -145,3 +178,10 @@ def parameter_jacobian(network: Network, theta: Tensor, x: Tensor, partials: boo
             bending = (bending @ weights) * slope[:, None, None, :] + incoming[:, :, None, :] * curvature[:, None]
         sensitivity = incoming * slope[:, None, :]
     return responses, jacobian
+
+
+def _fill(jacobian: Tensor, coefficients: slice, terms: Tensor) -> None:
+    """Write the terms (n, 1 + d, k) that the coefficients (m, k) of a trend multiply into the Jacobian."""
+    m = jacobian.shape[1]
+    by_output = jacobian[..., coefficients].view(*jacobian.shape[:3], m, terms.shape[2])
+    by_output.diagonal(dim1=1, dim2=3)[:] = terms[..., None]

@@ -1,4 +1,4 @@
-"""The multilayer perceptron: its shape and the layout of its parameters in one flat vector."""
+"""The network: a multilayer perceptron and a polynomial trend beside it, their parameters in one flat vector."""
 
 from __future__ import annotations
 
@@ -11,29 +11,40 @@ from torch import Tensor
 from gradopt.errors import InputError, explain
 from gradopt.networks.activations import Activation, get_activation
 
+TRENDS = (None, "linear", "quadratic")
+
 
 @dataclass(frozen=True)
 class Network:
-    """Shape of a multilayer perceptron with a linear last layer; holds no parameters.
+    """Shape of a multilayer perceptron with a linear last layer, and of a trend beside it; holds no parameters.
+
+    The trend adds to output k the sum of c_kj z_j over the standardized inputs z, a quadratic one also the sum of
+    q_kij z_i z_j over i <= j: what a polynomial of low degree does well is not left to the layers.
 
     The parameters live in one flat vector theta of length `n_parameters`: for each layer the weights (outputs, inputs)
-    row by row, then the biases (outputs,).
+    row by row, then the biases (outputs,); then the coefficients of the linear trend c (m, d) row by row and those of
+    the quadratic trend q (m, d(d+1)/2) row by row, pairs in the order of `np.triu_indices(d)`.
 
     Attributes:
         layer_sizes: (d, hidden sizes ..., m).
         activation: Name of a smooth activation, see `gradopt.networks.activations`.
+        trend: "linear", "quadratic" (which has the linear terms too), or None for the layers alone.
     """
 
     layer_sizes: tuple[int, ...]
     activation: str = "tanh"
+    trend: str | None = None
 
     def __post_init__(self) -> None:
-        """Check sizes and activation."""
+        """Check sizes, activation and trend."""
         if len(self.layer_sizes) < 2 or any(not isinstance(size, Integral) or size < 1 for size in self.layer_sizes):
             raise InputError(
                 explain("hidden_sizes", "hold whole numbers of at least 1", self.layer_sizes[1:-1], "Try (20,).")
             )
         get_activation(self.activation)
+        if self.trend not in TRENDS:
+            remedy = "None leaves the layers alone."
+            raise InputError(explain("trend", "be None, 'linear' or 'quadratic'", repr(self.trend), remedy))
 
     @property
     def function(self) -> Activation:
@@ -53,9 +64,47 @@ class Network:
         return tuple(found)
 
     @property
+    def linear_trend(self) -> slice | None:
+        """Slice of the linear trend's coefficients in theta; None without one."""
+        if self.trend is None:
+            return None
+        start = self.layers[-1][1].stop
+        return slice(start, start + self.layer_sizes[-1] * self.layer_sizes[0])
+
+    @property
+    def quadratic_trend(self) -> slice | None:
+        """Slice of the quadratic trend's coefficients in theta; None without one."""
+        if self.trend != "quadratic" or self.linear_trend is None:
+            return None
+        d, start = self.layer_sizes[0], self.linear_trend.stop
+        return slice(start, start + self.layer_sizes[-1] * (d * (d + 1) // 2))
+
+    @property
     def n_parameters(self) -> int:
         """Length of theta."""
-        return self.layers[-1][1].stop
+        return (self.quadratic_trend or self.linear_trend or self.layers[-1][1]).stop
+
+    @property
+    def parameter_groups(self) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Which parameters share the precision of their prior.
+
+        Returns:
+            Group of every parameter (n_parameters,), and the names of the groups: "input 0" ... for the weights of the
+            first layer by input column, "biases 1" for its biases, "layer 2" ... for the weights and biases of each
+            later layer, "linear trend" and "quadratic trend" where there are any.
+        """
+        (weights, biases, (units, d)), *later = self.layers
+        groups = np.empty(self.n_parameters, dtype=int)
+        groups[weights] = np.tile(np.arange(d), units)
+        groups[biases] = d
+        names = [*(f"input {column}" for column in range(d)), "biases 1"]
+        parts = {f"layer {number}": slice(w.start, b.stop) for number, (w, b, _) in enumerate(later, start=2)}
+        trends = {"linear trend": self.linear_trend, "quadratic trend": self.quadratic_trend}
+        for name, part in {**parts, **trends}.items():
+            if part is not None:
+                groups[part] = len(names)
+                names.append(name)
+        return groups, tuple(names)
 
     def unpack(self, theta: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Cut theta into layers.
@@ -73,7 +122,8 @@ class Network:
 
         Weights are normal with standard deviation gain/(2 sqrt(fan in)), so that the network starts smooth. Biases
         of hidden layers are normal with standard deviation gain, which spreads the bends of the units over the data
-        instead of stacking them at the origin. Measured best of five pairs of scales on 2-D Rosenbrock.
+        instead of stacking them at the origin. Measured best of five pairs of scales on 2-D Rosenbrock. The trend
+        starts at zero and draws nothing.
 
         Args:
             generator: Source of randomness.

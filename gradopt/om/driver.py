@@ -37,7 +37,7 @@ logger = logging.getLogger("gradopt")
 Watch = Callable[[Round], object]
 """Is called after each round; returning True ends the run there."""
 
-DEFAULT = JENN((20,), starts=1, alpha=1e-6)
+DEFAULT = JENN((20,), activation="tanh", starts=1, alpha=1e-6)
 """Global surrogate where none is asked for."""
 
 

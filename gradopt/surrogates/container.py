@@ -17,7 +17,7 @@ from safetensors.numpy import save
 from gradopt.errors import FileFormatError, InputError, explain
 
 FORMAT = "gradopt.surrogate"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def write(path: str | Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:

@@ -11,8 +11,10 @@ from gradopt.errors import FileFormatError
 from gradopt.networks.mlp import Network
 from gradopt.surrogates import container
 from gradopt.surrogates.fitted import Surrogate
+from gradopt.surrogates.fitting import Member
 from gradopt.surrogates.jenn import JENN, MLP
-from gradopt.training.result import FitResult
+from gradopt.surrogates.uncertainty import Posterior
+from gradopt.training.result import FitResult, LearnedWeights
 from gradopt.training.solvers import SOLVERS
 
 _CONFIGURATIONS = {"JENN": JENN, "MLP": MLP}
@@ -43,10 +45,26 @@ def load(path: str | Path) -> Surrogate:
         settings["device"] = "cpu" if settings["device"] != "cpu" else settings["device"]
         inputs = tuple(Variable.from_dict(fields) for fields in header["inputs"])
         outputs = tuple(Variable.from_dict(fields) for fields in header["outputs"])
+        if "network" in header:  # schema version 1, which knew one network and no trend
+            header["networks"] = [{"trend": None, "share": 1.0, "learned": None, **header["network"]}]
+            arrays["theta.0"] = arrays["theta"]
+        members = tuple(
+            Member(
+                Network(tuple(shape["layer_sizes"]), shape["activation"], shape["trend"]),
+                arrays[f"theta.{index}"],
+                shape["share"],
+                shape["learned"] and LearnedWeights.from_dict(shape["learned"]),
+            )
+            for index, shape in enumerate(header["networks"])
+        )
+        parts = [
+            {name.split(".", 2)[2]: v for name, v in arrays.items() if name.startswith(f"posterior.{index}.")}
+            for index in range(len(members))
+        ]
+        posteriors = tuple(Posterior.from_arrays(part) for part in parts if part)  # older files have none
         return Surrogate(
             configuration=_CONFIGURATIONS[kind](**settings),
-            network=Network(tuple(header["network"]["layer_sizes"]), header["network"]["activation"]),
-            theta=arrays["theta"],
+            members=members,
             scaling=Scaling(
                 arrays["input_mean"],
                 arrays["input_scale"],
@@ -61,6 +79,7 @@ def load(path: str | Path) -> Surrogate:
             upper=arrays["upper"],
             fit_result=FitResult.from_dict(header["fit_result"]),
             data_digest=header["data_digest"],
+            posteriors=posteriors,
         )
     except (KeyError, TypeError) as broken:
         raise FileFormatError(

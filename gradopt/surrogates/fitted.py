@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,12 +18,16 @@ from gradopt.data.dataset import Dataset, check_dataset
 from gradopt.data.scaling import Scaling, check_input_domain, column_transforms
 from gradopt.data.variables import Variable, column_bounds, column_names
 from gradopt.errors import InputError, explain
-from gradopt.networks.jacobian import Trace, trace
+from gradopt.networks.jacobian import trace
 from gradopt.networks.mlp import Network
 from gradopt.surrogates import container
-from gradopt.surrogates.fitting import check_held, check_trainable, fit_network
+from gradopt.surrogates.evaluation import SurrogateEvaluation, mean_of
+from gradopt.surrogates.fitting import Member, continue_networks
+from gradopt.surrogates.laplace import posteriors_of
 from gradopt.surrogates.polish import Polish, check_candidate
 from gradopt.surrogates.protocol import Configuration
+from gradopt.surrogates.trainable import check_held, check_trainable
+from gradopt.surrogates.uncertainty import Posterior, std_of, std_partials_of
 from gradopt.training.result import Callback, FitResult, Status
 from gradopt.versions import versions
 
@@ -47,46 +52,24 @@ class FitInterrupted(KeyboardInterrupt):
 
 
 @dataclass(frozen=True, eq=False)
-class SurrogateEvaluation:
-    """One forward pass of a surrogate; partials follow on request without repeating it.
-
-    Attributes:
-        x: Inputs (n, d), physical.
-        y: Outputs (n, m), physical.
-    """
-
-    x: np.ndarray
-    y: np.ndarray
-    _scaling: Scaling
-    _trace: Trace
-
-    def dydx(self) -> np.ndarray:
-        """Partials (n, m, d), physical: exact derivatives of `y`."""
-        with torch.no_grad():
-            partials = self._trace.partials().numpy()
-        return self._scaling.unscale_partials(self.x, self.y, partials)
-
-
-@dataclass(frozen=True, eq=False)
 class Surrogate:
-    """A fitted network; immutable. Made by `JENN.fit`, `MLP.fit` or `gradopt.load`.
+    """A fitted network, or the average of a few; immutable. Made by `JENN.fit`, `MLP.fit` or `gradopt.load`.
 
     Attributes:
         configuration: Settings of the fit.
-        network: Shape of the network.
-        theta: Its parameters (n_parameters,).
+        members: The networks whose answers are averaged, the best first.
         scaling: Standardization of its inputs and outputs.
         inputs: Variables of the input columns.
         outputs: Variables of the output columns.
         lower: Lower edge of the domain (d,), physical: the bounds of the variables, elsewhere the data's.
         upper: Upper edge of the domain (d,).
-        fit_result: How the last fit or polish went.
+        fit_result: How the last fit or polish of the best network went.
         data_digest: `Dataset.digest` of the data of the last fit or polish.
+        posteriors: What each network does not know; empty where that was not computed.
     """
 
     configuration: Configuration
-    network: Network
-    theta: np.ndarray
+    members: tuple[Member, ...]
     scaling: Scaling
     inputs: tuple[Variable, ...]
     outputs: tuple[Variable, ...]
@@ -94,13 +77,24 @@ class Surrogate:
     upper: np.ndarray
     fit_result: FitResult
     data_digest: str
+    posteriors: tuple[Posterior, ...] = ()
 
     def __post_init__(self) -> None:
         """Freeze the arrays."""
-        for name in ("theta", "lower", "upper"):
+        for name in ("lower", "upper"):
             array = np.array(getattr(self, name))
             array.flags.writeable = False
             object.__setattr__(self, name, array)
+
+    @property
+    def network(self) -> Network:
+        """Shape of the best network."""
+        return self.members[0].network
+
+    @property
+    def theta(self) -> np.ndarray:
+        """Parameters of the best network (n_parameters,)."""
+        return self.members[0].theta
 
     @property
     def d(self) -> int:
@@ -115,15 +109,15 @@ class Surrogate:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of everything that determines the answers."""
-        found = hashlib.sha256(repr((self.network, self.inputs, self.outputs)).encode())
+        found = hashlib.sha256(repr((self._shapes(), self.inputs, self.outputs)).encode())
         for array in self._arrays().values():
             found.update(array.tobytes())
         return found.hexdigest()
 
     @cached_property
-    def _tensors(self) -> tuple[Tensor, Tensor]:
-        theta = torch.tensor(self.theta)
-        return theta, theta.to(torch.complex128)
+    def _tensors(self) -> tuple[list[Tensor], list[Tensor]]:
+        real = [torch.tensor(member.theta) for member in self.members]
+        return real, [theta.to(torch.complex128) for theta in real]
 
     def predict(self, x: ArrayLike) -> np.ndarray:
         """Predict outputs.
@@ -165,10 +159,49 @@ class Surrogate:
         Returns:
             The forward pass; `.y` (n, m), `.dydx()` (n, m, d).
         """
-        theta = self._tensors[1 if np.iscomplexobj(x) else 0]
+        thetas = self._tensors[1 if np.iscomplexobj(x) else 0]
+        shares = tuple(member.share for member in self.members)
         with torch.no_grad():
-            run = trace(self.network, theta, torch.from_numpy(self.scaling.scale_inputs(x)))
-        return SurrogateEvaluation(x, self.scaling.unscale_outputs(run.values.numpy()), self.scaling, run)
+            scaled = torch.from_numpy(self.scaling.scale_inputs(x))
+            runs = tuple(trace(m.network, theta, scaled) for m, theta in zip(self.members, thetas, strict=True))
+            values = mean_of([run.values for run in runs], shares).numpy()
+        return SurrogateEvaluation(x, self.scaling.unscale_outputs(values), self.scaling, runs, shares)
+
+    def std(self, x: ArrayLike) -> np.ndarray:
+        """Predict how far the outputs are off: standard deviations, see `gradopt.surrogates.uncertainty`.
+
+        About 90 % of the truths, with their noise, lie within 1.645 of them (scripts/uncertainty_coverage.py).
+
+        Args:
+            x: Inputs (n, d), physical, in the order of `inputs`; real.
+
+        Returns:
+            Standard deviations (n, m), physical; to first order where an output has a transform.
+
+        Raises:
+            InputError: As `predict`, and if the surrogate has no posterior.
+            ShapeError: If `x` has another shape.
+        """
+        values = self._checked(x, allow_complex=False)
+        std = std_of(self.members, self.posteriors, self.scaling.scale_inputs(values))
+        return self.scaling.unscale_std(self.evaluate(values).y, std)
+
+    def std_partials(self, x: ArrayLike) -> np.ndarray:
+        """Predict how far the partials are off: standard deviations, as of the outputs by `std`; it raises the same.
+
+        Fitted to values alone a network knows its partials badly; there they are rougher, and rather too small.
+
+        Args:
+            x: Inputs (n, d), physical, in the order of `inputs`; real.
+
+        Returns:
+            Standard deviations (n, m, d), unit of y per unit of x; 0 with respect to inputs held fixed.
+        """
+        values = self._checked(x, allow_complex=False)
+        found = self.evaluate(values)
+        bend = self.scaling.bend(found.y, found.standardized_dydx())
+        std = std_partials_of(self.members, self.posteriors, self.scaling.scale_inputs(values), bend)
+        return self.scaling.unscale_partials(values, found.y, std)
 
     def polish(
         self,
@@ -226,7 +259,7 @@ class Surrogate:
         callback: Callback | None,
         notes: tuple[str, ...] = (),
     ) -> Surrogate:
-        """Continue training from the present parameters in the present scaling.
+        """Continue training from the present parameters in the present scaling; weights that were learned are kept.
 
         Args:
             data: Samples of the same variables.
@@ -242,15 +275,18 @@ class Surrogate:
         """
         check_trainable(data)
         check_held(data, self.scaling)
-        theta, result = fit_network(self.configuration, self.network, data, self.scaling, weights, self.theta, callback)
+        members, result = continue_networks(
+            self.configuration, self.members, data, self.scaling, weights, callback, keep=True
+        )
         low, high = domain(data, self.scaling)
         surrogate = replace(
             self,
-            theta=theta,
+            members=members,
             lower=np.minimum(self.lower, low),
             upper=np.maximum(self.upper, high),
             fit_result=replace(result, notes=notes + result.notes),
             data_digest=data.digest,
+            posteriors=posteriors_of(self.configuration, members, data, self.scaling),
         )
         return finished(surrogate)
 
@@ -264,18 +300,26 @@ class Surrogate:
         arrays = {f"configuration.{name}": v for name, v in settings.items() if isinstance(v, np.ndarray)}
         header = {
             "configuration": {name: v for name, v in settings.items() if not isinstance(v, np.ndarray)},
-            "network": {"layer_sizes": list(self.network.layer_sizes), "activation": self.network.activation},
+            "networks": self._shapes(),
             "inputs": [variable.to_dict() for variable in self.inputs],
             "outputs": [variable.to_dict() for variable in self.outputs],
             "fit_result": self.fit_result.to_dict(),
             "data_digest": self.data_digest,
             "versions": versions(),
         }
+        for index, posterior in enumerate(self.posteriors):
+            arrays |= {f"posterior.{index}.{name}": array for name, array in posterior.to_arrays().items()}
         container.write(path, header, {**self._arrays(), **arrays})
+
+    def _shapes(self) -> list[dict[str, Any]]:
+        """What tells the networks apart from others of the same parameters, as plain JSON values."""
+        return [
+            {**asdict(m.network), "share": m.share, "learned": m.learned and asdict(m.learned)} for m in self.members
+        ]
 
     def _arrays(self) -> dict[str, np.ndarray]:
         return {
-            "theta": self.theta,
+            **{f"theta.{index}": member.theta for index, member in enumerate(self.members)},
             "input_mean": self.scaling.input_mean,
             "input_scale": self.scaling.input_scale,
             "output_mean": self.scaling.output_mean,
@@ -294,8 +338,8 @@ class Surrogate:
                 remedy = "Build the dataset with the variables of the surrogate, in its order and units."
                 raise InputError(explain(f"data.{name}", f"equal the surrogate's {mine}", theirs, remedy))
 
-    def _checked(self, x: ArrayLike) -> np.ndarray:
-        values = as_floats("x", x, allow_complex=True)
+    def _checked(self, x: ArrayLike, allow_complex: bool = True) -> np.ndarray:
+        values = as_floats("x", x, allow_complex=allow_complex)
         names = column_names(self.inputs)
         check_matrix("x", values, self.d, "(n, d)")
         check_finite("x", values, names, "Drop those rows.")

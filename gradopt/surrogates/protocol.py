@@ -9,6 +9,7 @@ import numpy as np
 
 from gradopt.data.dataset import Dataset
 from gradopt.data.variables import Variable
+from gradopt.networks.mlp import Network
 from gradopt.training.solvers import Solver
 
 
@@ -26,8 +27,13 @@ class Configuration(Protocol):
         ...
 
     @property
-    def alpha(self) -> float:
-        """Precision of the prior on the parameters."""
+    def weights(self) -> str:
+        """Whether weights are learned: "auto", "evidence" or "fixed"."""
+        ...
+
+    @property
+    def alpha(self) -> float | None:
+        """Precision of the prior on the parameters, None where it is learned or the default."""
         ...
 
     @property
@@ -36,8 +42,8 @@ class Configuration(Protocol):
         ...
 
     @property
-    def starts(self) -> int:
-        """Number of initializations tried."""
+    def starts(self) -> int | None:
+        """Number of initializations tried, None = a default."""
         ...
 
     @property
@@ -53,6 +59,10 @@ class Configuration(Protocol):
     @property
     def device(self) -> str:
         """Torch device of the training."""
+        ...
+
+    def makes(self, network: Network) -> bool:
+        """Whether a fit with these settings may make such a network."""
         ...
 
     def data_weights(self, data: Dataset) -> tuple[np.ndarray, np.ndarray]:

@@ -15,14 +15,15 @@ from gradopt.data.dataset import Dataset, check_dataset
 from gradopt.data.scaling import Scaling
 from gradopt.errors import InputError, explain
 from gradopt.surrogates.fitted import FitInterrupted, Surrogate
-from gradopt.surrogates.fitting import check_held
+from gradopt.surrogates.fitting import build_problem
 from gradopt.surrogates.polish import Polish, check_candidate
 from gradopt.surrogates.protocol import Configuration
+from gradopt.surrogates.trainable import check_held
 from gradopt.training.evidence import log_evidence
 from gradopt.training.lbfgs import LBFGS
 from gradopt.training.levenberg_marquardt import LevenbergMarquardt
 from gradopt.training.residuals import NetworkProblem
-from gradopt.training.result import Callback
+from gradopt.training.result import Callback, LearnedWeights
 from gradopt.training.solvers import SOLVERS, Solver
 
 _LM_STEPS, _LBFGS_STEPS = 50, 200  # iterations of a warm fit; a cold one may make 2000 and 8000 by default
@@ -189,8 +190,7 @@ def _obstacle(configuration: Fits, surrogate: Surrogate, data: Dataset) -> str:
     """Why the surrogate cannot be continued on the data, or nothing."""
     surrogate.check_variables_of(data)
     Scaling.of(data)  # the data lie in the domains of the transforms, or this raises
-    network = surrogate.network
-    if (*configuration.hidden_sizes,) != network.layer_sizes[1:-1] or configuration.activation != network.activation:
+    if not all(configuration.makes(member.network) for member in surrogate.members):
         return "the configuration asks for another network"
     try:
         check_held(data, surrogate.scaling)
@@ -219,23 +219,17 @@ def _reach(scaling: Scaling, data: Dataset) -> float:
     return max(float(np.abs(scaled).max()) for scaled in (scaling.scale_inputs(data.x), scaling.scale_outputs(data.y)))
 
 
-def _problem(surrogate: Surrogate, data: Dataset, rows: slice) -> NetworkProblem | None:
-    """What the configuration fits to some of the samples, without magnification; None where that is nothing."""
+def _problem(
+    surrogate: Surrogate, data: Dataset, rows: slice, learned: LearnedWeights | None = None
+) -> NetworkProblem | None:
+    """What is fitted to some of the samples, without magnification; None where that is nothing."""
     beta, gamma = surrogate.configuration.data_weights(data)
-    gamma = np.where(surrogate.scaling.constant, 0.0, gamma)
-    beta, gamma = beta[rows], gamma[rows]
+    beta, gamma = beta[rows], np.where(surrogate.scaling.constant, 0.0, gamma[rows])
     if not (beta.any() or gamma.any()):
         return None
-    x, y = data.x[rows], data.y[rows]
-    scaling = surrogate.scaling
-    return NetworkProblem.build(
-        surrogate.network,
-        scaling.scale_inputs(x),
-        scaling.scale_outputs(y),
-        scaling.scale_partials(x, y, data.partials[rows]),
-        beta,
-        gamma,
-        surrogate.configuration.alpha,
+    in_reference = replace(surrogate.configuration, dtype="float64", device="cpu")  # type: ignore[type-var]
+    return build_problem(
+        in_reference, surrogate.network, data.select(np.arange(data.n)[rows]), surrogate.scaling, (beta, gamma), learned
     )
 
 
@@ -253,13 +247,13 @@ def _merit(surrogate: Surrogate, data: Dataset) -> float:
 
     Without a prior, and where the matrix is too large, log likelihood. A surrogate that is not finite has -inf.
     """
-    problem = _problem(surrogate, data, slice(None))
+    problem = _problem(surrogate, data, slice(None), surrogate.fit_result.learned)
     assert problem is not None, "a fit has residuals"
     theta = torch.tensor(surrogate.theta)
     loss = math.fsum(problem.terms(theta).values())
     if not math.isfinite(loss):
         return -math.inf
-    found = log_evidence(problem, theta) if surrogate.configuration.alpha > 0.0 else math.nan
+    found = log_evidence(problem, theta) if bool((problem.alpha > 0.0).all()) else math.nan
     if math.isnan(found):
         mean_square = max(2.0 * loss / problem.n_residuals, np.finfo(float).tiny)
         found = -0.5 * problem.n_residuals * math.log(mean_square)
@@ -268,4 +262,5 @@ def _merit(surrogate: Surrogate, data: Dataset) -> float:
     units += np.log(scaling.output_scale)[:, None]
     if problem.has_partials:
         units[:, :, 1:] -= np.log(np.where(scaling.constant, 1.0, scaling.input_scale))
+    units -= 0.5 * np.log(np.where(weights > 0.0, weights, 1.0))  # and a residual is weighted by its root
     return found - float(units[weights > 0.0].sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from numbers import Real
 
@@ -15,28 +16,36 @@ from gradopt.training.options import number, seconds, whole
 from gradopt.training.problem import FitProblem
 from gradopt.training.result import Callback, SolverResult, Status
 
-_EPOCHS, _STEPS, _BATCH = 50, 5000, (32, 256)
+_EPOCHS, _STEPS, _BATCH = 40, 6000, 512
+_MOMENTUM, _MEMORY, _TINY = 0.9, 0.99, 1e-8  # beta 1, beta 2 and epsilon of the paper
+_RISE = 0.3  # part of a one-cycle run in which the rate rises
+_JUDGEMENTS = 20  # each costs as much as an epoch, or where one batch holds all, as a step
 
 
 @dataclass(frozen=True)
 class Adam:
     """Adam (Kingma & Ba 2015) with a one-cycle schedule (Smith & Topin 2017); every epoch uses every sample once.
 
+    On 33,632 samples x 16 with partials float32 took two thirds of the time of float64 and reached the same errors, and
+    the activation "silu" beat "tanh" (`scripts/airfoil_drag_data.py`). With few samples `alpha` matters most.
+
     Attributes:
-        epochs: Passes over the data; None makes at least 50 and as many as 5000 steps take.
-        batch_size: Samples in a mini-batch; the last of an epoch may be smaller. None takes a sixteenth of the
-            samples, within 32 and 256.
-        learning_rate: Peak of the schedule, or the constant rate.
+        epochs: Passes over the data; None makes at least 40 and as many as 6000 steps take.
+        batch_size: Samples in a mini-batch; the last of an epoch may be smaller. None divides the samples evenly into
+            the fewest batches of at most 512.
+        learning_rate: Peak of the schedule, or the constant rate. With narrow networks twice the default may be better;
+            deep or wide ones may fail there.
         schedule: "one_cycle" or "constant".
-        validation_fraction: Share of the samples held out; the parameters with the best loss on them are kept.
-            0 holds nothing out, and keeps those with the best training loss of an epoch.
-        time_limit: Seconds at most, or None.
+        validation_fraction: Share of the samples held out, which then judge instead of the training samples. The
+            parameters with the best loss at a judgement are kept. A run of more than 20 epochs is judged, and the
+            callback called, about 20 times.
+        time_limit: Seconds at most, or None; looked at when a run is judged.
         seed: Seed of shuffling and validation split.
     """
 
     epochs: int | None = None
     batch_size: int | None = None
-    learning_rate: float = 5e-3
+    learning_rate: float = 1e-2
     schedule: str = "one_cycle"
     validation_fraction: float = 0.0
     time_limit: float | None = None
@@ -64,7 +73,7 @@ class Adam:
         Args:
             problem: What is fitted.
             theta: Initial parameters (n_parameters,).
-            callback: See `gradopt.training.result.Callback`; called once an epoch.
+            callback: See `gradopt.training.result.Callback`; called at each judgement.
 
         Returns:
             The best parameters and how the run went.
@@ -88,26 +97,35 @@ class Adam:
             )
         validation = torch.as_tensor(order[:held], device=device)
         training = order[held:]
-        batch_size = self.batch_size or min(max(len(training) // 16, _BATCH[0]), _BATCH[1])
-        batches = -(-len(training) // batch_size)
+        batches = -(-len(training) // (self.batch_size or _BATCH))
+        batch_size = self.batch_size or -(-len(training) // batches)
         epochs = self.epochs or max(_EPOCHS, -(-_STEPS // batches))
-        parameters = theta.detach().clone().requires_grad_()
-        optimizer = torch.optim.Adam([parameters], lr=self.learning_rate)
-        schedule = None
-        if self.schedule == "one_cycle":
-            schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, epochs * batches)
+        every = -(-epochs // _JUDGEMENTS)
+        theta = theta.detach().clone()
+        mean, square = torch.zeros_like(theta), torch.zeros_like(theta)  # of the gradient
 
-        def judged_loss() -> float:
-            return problem.loss_and_gradient(parameters.detach(), validation if held else None)[0]
+        def judge() -> None:
+            loss, _ = problem.loss_and_gradient(theta, validation if held else None)
+            monitor.record(theta.clone(), loss)
 
-        monitor.record(parameters.detach().clone(), judged_loss())
-        for _ in range(epochs):
+        judge()
+        step = 0
+        for epoch in range(1, epochs + 1):
             generator.shuffle(training)
-            for first in range(0, len(training), batch_size):
-                batch = torch.as_tensor(training[first : first + batch_size], device=device)
-                _, parameters.grad = problem.loss_and_gradient(parameters.detach(), batch)
-                optimizer.step()
-                if schedule:
-                    schedule.step()
-            monitor.record(parameters.detach().clone(), judged_loss())
+            for batch in torch.split(torch.as_tensor(training, device=device), batch_size):
+                _, gradient = problem.loss_and_gradient(theta, batch)
+                step += 1
+                mean.lerp_(gradient, 1.0 - _MOMENTUM)
+                square.lerp_(gradient * gradient, 1.0 - _MEMORY)
+                rate = self._rate((step - 0.5) / (epochs * batches)) / (1.0 - _MOMENTUM**step)
+                theta.addcdiv_(mean, (square / (1.0 - _MEMORY**step)).sqrt_().add_(_TINY), value=-rate)
+            if epoch % every == 0 or epoch == epochs:
+                judge()
         return Status.COMPLETED
+
+    def _rate(self, progress: float) -> float:
+        """Learning rate when a part of the run is done, 0 < progress < 1."""
+        if self.schedule == "constant":
+            return self.learning_rate
+        part = progress / _RISE if progress < _RISE else (1.0 - progress) / (1.0 - _RISE)
+        return 0.5 * self.learning_rate * (1.0 - math.cos(math.pi * part))

@@ -8,7 +8,7 @@ in standardized units (Berguin 2024, arXiv 2406.09132, with sums in place of mea
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -19,6 +19,7 @@ from gradopt.networks.jacobian import parameter_jacobian, trace
 from gradopt.networks.mlp import Network
 
 _LOSS_CHUNK = 4096  # samples whose activations are held at once where the whole loss is asked for
+_GROUPS_MEMORY = 2**27  # bytes of the matrices of all groups of partials, above which there are fewer groups
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,7 @@ class NetworkProblem:
         dydx: np.ndarray,
         beta: np.ndarray,
         gamma: np.ndarray,
-        alpha: float,
+        alpha: float | np.ndarray,
         dtype: torch.dtype = torch.float64,
         device: str = "cpu",
     ) -> NetworkProblem:
@@ -61,7 +62,7 @@ class NetworkProblem:
             dydx: Partials (n, m, d); NaN where gamma is 0 does no harm.
             beta: Weights of the values (n, m).
             gamma: Weights of the partials (n, m, d), 0 where not known.
-            alpha: Precision of the prior on every parameter.
+            alpha: Precision of the prior, of every parameter alike or (n_parameters,).
             dtype: Floating type of the computation.
             device: Torch device of the computation.
 
@@ -76,8 +77,8 @@ class NetworkProblem:
         def tensor(array: np.ndarray) -> Tensor:
             return torch.tensor(array, dtype=dtype, device=device)
 
-        prior = torch.full((network.n_parameters,), alpha, dtype=dtype, device=device)
-        return cls(network, tensor(x), tensor(targets), tensor(weights), prior)
+        prior = np.array(np.broadcast_to(alpha, network.n_parameters))
+        return cls(network, tensor(x), tensor(targets), tensor(weights), tensor(prior))
 
     @property
     def n_parameters(self) -> int:
@@ -98,6 +99,42 @@ class NetworkProblem:
     def has_partials(self) -> bool:
         """Whether any partial is fitted."""
         return self.targets.shape[2] > 1
+
+    @cached_property
+    def parameter_groups(self) -> Tensor:
+        """Group of each parameter (n_parameters,), see `Network.parameter_groups`."""
+        return torch.as_tensor(self.network.parameter_groups[0], device=self.x.device)
+
+    @cached_property
+    def residual_groups(self) -> Tensor:
+        """Group of each residual (n_residuals,): the values of each output, then each partial of each output.
+
+        Where the matrices of so many groups would take too much memory, the partials of an output are one group.
+        """
+        n, m, width = self.targets.shape
+        groups = torch.arange(m, device=self.x.device)[:, None].repeat(1, width)
+        if self.has_partials:
+            each = self._groups_of_partials
+            groups[:, 1:] = m + each * groups[:, 1:] + torch.arange(width - 1, device=self.x.device) % each
+        return groups.expand(n, m, width).reshape(-1)[self._rows]
+
+    @cached_property
+    def residual_pools(self) -> Tensor:
+        """Pool of each group of residuals: each output's values, then each output's partials."""
+        outputs = torch.arange(self.targets.shape[1], device=self.x.device)
+        if not self.has_partials:
+            return outputs
+        return torch.cat([outputs, len(outputs) + outputs.repeat_interleave(self._groups_of_partials)])
+
+    @property
+    def _groups_of_partials(self) -> int:
+        """Number of groups in which the partials of an output come: d or 1."""
+        _, m, width = self.targets.shape
+        return width - 1 if 8 * m * (width - 1) * self.n_parameters**2 <= _GROUPS_MEMORY else 1
+
+    def of_values(self) -> NetworkProblem:
+        """The same without partials."""
+        return replace(self, targets=self.targets[:, :, :1], weights=self.weights[:, :, :1])
 
     @property
     def tensor_options(self) -> tuple[torch.dtype, torch.device]:

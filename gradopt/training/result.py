@@ -81,6 +81,39 @@ class SolverResult:
 
 
 @dataclass(frozen=True)
+class LearnedWeights:
+    """The weights that the evidence learned, in standardized units.
+
+    Attributes:
+        alpha: Precision of the prior on each group of parameters. The weights of an input that explains nothing have a
+            large one.
+        groups: Names of those groups.
+        determined: Number of parameters that the data determine, by group.
+        beta: Factor on the weights of the values of each output (m,); 1/sqrt(beta) is the noise they seem to have, in
+            standard deviations of the output, down to the 1e-4 below which no noise is resolved.
+        gamma: The same for each partial of each output (m d,), output by output, or where that would be too many for
+            all partials of each output (m,); None where no partials were fitted.
+    """
+
+    alpha: tuple[float, ...]
+    groups: tuple[str, ...]
+    determined: tuple[float, ...]
+    beta: tuple[float, ...]
+    gamma: tuple[float, ...] | None
+
+    @property
+    def effective_parameters(self) -> float:
+        """Number of parameters that the data determine."""
+        return math.fsum(self.determined)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> LearnedWeights:
+        """Build it from what `dataclasses.asdict` returned, by way of JSON."""
+        values: dict[str, Any] = {name: None if value is None else tuple(value) for name, value in fields.items()}
+        return cls(**values)
+
+
+@dataclass(frozen=True)
 class FitResult:
     """Outcome of a fit.
 
@@ -98,6 +131,8 @@ class FitResult:
         n_parameters: Number of network parameters.
         history: Loss after each iteration of the kept start, the initial loss first.
         notes: What the user ought to know, such as inputs held fixed.
+        learned: The weights that the evidence learned, now or in an earlier fit that this one continues; None where
+            they are fixed by the configuration.
     """
 
     status: Status
@@ -113,6 +148,7 @@ class FitResult:
     n_parameters: int
     history: tuple[float, ...]
     notes: tuple[str, ...] = ()
+    learned: LearnedWeights | None = None
 
     @property
     def total_loss(self) -> float:
@@ -131,7 +167,9 @@ class FitResult:
             for name in ("start_losses", "log_evidence", "history")
         }
         loss = {name: math.nan if value is None else value for name, value in fields["loss"].items()}
-        changed = {**numbers, "loss": loss, "notes": tuple(fields["notes"]), "status": Status[fields["status"]]}
+        learned = fields.get("learned") and LearnedWeights.from_dict(fields["learned"])
+        notes, status = tuple(fields["notes"]), Status[fields["status"]]
+        changed = {**numbers, "learned": learned, "loss": loss, "notes": notes, "status": status}
         return cls(**{**fields, **changed})
 
 

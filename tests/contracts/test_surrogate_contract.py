@@ -27,12 +27,14 @@ class Case:
     m: int
     transforms: tuple[str | None, str | None] = (None, None)
     missing: bool = False
+    networks: int = 1
 
     def __str__(self) -> str:
         """Name the case in the test's id."""
         kind, solver = type(self.configuration).__name__, type(self.configuration.solver).__name__
-        missing = "-missing" if self.missing else ""
-        return f"{kind}-{solver}-{self.configuration.activation}-{self.d}x{self.m}-{self.transforms}{missing}"
+        more = ("-missing" if self.missing else "") + (f"-{self.networks}" if self.networks > 1 else "")
+        more += f"-{self.configuration.weights}" if self.configuration.weights != "auto" else ""
+        return f"{kind}-{solver}-{self.configuration.activation}-{self.d}x{self.m}-{self.transforms}{more}"
 
     def data(self, n: int = 14) -> Dataset:
         """Make data in (0, 1): logistic waves, with every partial unless some are to be missing."""
@@ -55,6 +57,12 @@ CASES = [
         for kind in (JENN, MLP)
         for transforms in (("log", "logit"), ("logit", "log"), (None, "log"))
     ),
+    *(Case(kind((4,), weights="fixed", solver=LM, starts=1), 2, 2) for kind in (JENN, MLP)),
+    *(
+        Case(JENN((4,), solver=LM, starts=1), 2, 2, transforms, networks=3)
+        for transforms in ((None, None), ("log", "log"))
+    ),
+    Case(MLP((4,), solver=LM, starts=1), 3, 1, networks=2),
     *(Case(JENN((4,), solver=solver, starts=1), 2, 1) for solver in (LBFGS(30), Adam(20, 8), "auto")),
     *(Case(JENN((4,), activation=name, solver=LM, starts=1), 2, 2) for name in ("sigmoid", "silu", "softplus", "sin")),
     Case(JENN((4,), solver=LM, starts=1, dtype="float32"), 2, 1),
@@ -72,8 +80,13 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 @pytest.fixture(scope="module")
 def surrogate(case: Case) -> Surrogate:
-    """Fit the case once."""
-    return case.configuration.fit(case.data())
+    """Fit the case once; for several networks, once for each."""
+    first, *others = (replace(case.configuration, seed=seed).fit(case.data()) for seed in range(case.networks))
+    if not others:
+        return first
+    members = [replace(part.members[0], share=1.0 / case.networks) for part in (first, *others)]
+    posteriors = tuple(part.posteriors[0] for part in (first, *others))
+    return replace(first, members=tuple(members), posteriors=posteriors)
 
 
 @pytest.fixture
@@ -170,7 +183,9 @@ def test_a_copy_is_the_same_to_the_last_bit(surrogate: Surrogate, x: np.ndarray,
 def test_a_loaded_surrogate_continues_as_the_saved_one_would(case: Case, surrogate: Surrogate, tmp_path: Path) -> None:
     twin, data = reloaded(surrogate, tmp_path), case.data()
     short = replace(case.configuration, solver=LevenbergMarquardt(max_iterations=2))
-    assert np.array_equal(short.fit(data, twin).theta, short.fit(data, surrogate).theta)
+    for mine, theirs in zip(short.fit(data, twin).members, short.fit(data, surrogate).members, strict=True):
+        assert np.array_equal(mine.theta, theirs.theta)
+        assert (mine.share, mine.learned) == (theirs.share, theirs.learned)
 
 
 def test_the_data_are_not_changed_by_a_fit(case: Case) -> None:
@@ -188,7 +203,8 @@ def test_variables_are_those_of_the_data(case: Case, surrogate: Surrogate) -> No
 @pytest.mark.parametrize("transforms", [(None, None), ("log", "logit"), ("logit", "log")], ids=str)
 @pytest.mark.parametrize("shape", [(1, 1), (2, 2)], ids=str)
 def test_jenn_reproduces_values_and_partials(transforms: tuple[str | None, str | None], shape: tuple[int, int]) -> None:
-    case = Case(JENN((8,), solver=LevenbergMarquardt(max_iterations=150), starts=1), *shape, transforms)
+    solver = LevenbergMarquardt(max_iterations=150)
+    case = Case(JENN((8,), activation="tanh", weights="fixed", solver=solver, starts=1), *shape, transforms)
     data = case.data()
     y, dydx = case.configuration.fit(data).linearize(data.x)
     np.testing.assert_allclose(y, data.y, atol=2e-4)

@@ -32,6 +32,9 @@ COST = [
     *(f"gradient.{threads}.ms.{d}.median" for threads in ("one_thread", "default_threads") for d in (16, 128)),
     *(f"against_jenn.{figure}.{of}" for figure in ("gradopt_ms", "ratio") for of in ("median", "min", "max")),
     *(f"component.{figure}.median" for figure in ("surrogate_ms", "numpy_ms", "ratio")),
+    *(f"time_to_loss.ratio.gradopt.{count}.{of}" for count in (50, 100) for of in ("cpu.median", "wall.worst", "runs")),
+    *(f"growth.varied.{size}.{kind}.slope" for size in ("n", "m", "width") for kind in ("values and partials",)),
+    *(f"memory.limits.{2**power}.{of}" for power in (34, 26) for of in ("peak", "cpu_seconds")),
 ]
 REPOLISH = [
     *(
@@ -75,7 +78,7 @@ def figure(result: dict[str, Any], path: str) -> float:
     ("script", "figures", "files"),
     [
         ("training_accuracy", ACCURACY, []),
-        ("training_cost", COST, ["gradient.png"]),
+        ("training_cost", COST, ["gradient.png", "growth.png"]),
         ("repolish_cost", REPOLISH, []),
         ("evaluations_vs_scipy", EVALUATIONS, ["evaluations.png"]),
         ("false_certificates", CERTIFICATES, []),

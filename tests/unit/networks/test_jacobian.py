@@ -11,16 +11,21 @@ from torch import Tensor
 
 from gradopt.networks.activations import ACTIVATIONS
 from gradopt.networks.jacobian import Trace, parameter_jacobian, trace
-from gradopt.networks.mlp import Network
+from gradopt.networks.mlp import TRENDS, Network
 
 SHAPES = [(3, 1), (2, 4), (1, 7, 1), (4, 5, 2), (2, 6, 5), (3, 5, 4, 3), (2, 4, 3, 5, 4, 2)]
-every_activation = pytest.mark.parametrize("activation", list(ACTIVATIONS))
+every_kind = pytest.mark.parametrize(
+    ("activation", "trend"), [*((name, None) for name in ACTIVATIONS), ("tanh", "linear"), ("silu", "quadratic")]
+)
+every_trend = pytest.mark.parametrize("trend", TRENDS)
 every_shape = pytest.mark.parametrize("sizes", SHAPES, ids=str)
 
 
-def setup(sizes: tuple[int, ...], activation: str, samples: int = 4) -> tuple[Network, Tensor, Tensor]:
-    """Make a network whose biases all count, its parameters and inputs."""
-    network = Network(sizes, activation)
+def setup(
+    sizes: tuple[int, ...], activation: str, trend: str | None = None, samples: int = 4
+) -> tuple[Network, Tensor, Tensor]:
+    """Make a network whose biases and trend all count, its parameters and inputs."""
+    network = Network(sizes, activation, trend)
     rng = np.random.default_rng(sum(sizes))
     theta = network.initialize(rng) + 0.1 * rng.normal(size=network.n_parameters)
     return network, torch.tensor(theta), torch.tensor(rng.normal(size=(samples, sizes[0])))
@@ -29,9 +34,17 @@ def setup(sizes: tuple[int, ...], activation: str, samples: int = 4) -> tuple[Ne
 def evaluate(network: Network, theta: Tensor, x: Tensor) -> Tensor:
     """Run one sample (d,) through the network, by the definition."""
     *hidden, (weights, biases) = network.unpack(theta)
+    a = x
     for hidden_weights, hidden_biases in hidden:
-        x = network.function.first(hidden_weights @ x + hidden_biases)[0]
-    return weights @ x + biases
+        a = network.function.first(hidden_weights @ a + hidden_biases)[0]
+    y, d, m = weights @ a + biases, len(x), len(biases)
+    coefficients = theta[network.layers[-1][1].stop :]
+    if network.trend is not None:
+        y = y + coefficients[: m * d].reshape(m, d) @ x
+    if network.trend == "quadratic":
+        products = torch.stack([x[i] * x[j] for i in range(d) for j in range(i, d)])
+        y = y + coefficients[m * d :].reshape(m, -1) @ products
+    return y
 
 
 def autograd_responses(network: Network, theta: Tensor, x: Tensor) -> Tensor:
@@ -46,18 +59,18 @@ def assert_equal(actual: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
 
 
-@every_activation
+@every_kind
 @every_shape
-def test_values_equal_the_definition(sizes: tuple[int, ...], activation: str) -> None:
-    network, theta, x = setup(sizes, activation)
+def test_values_equal_the_definition(sizes: tuple[int, ...], activation: str, trend: str | None) -> None:
+    network, theta, x = setup(sizes, activation, trend)
     assert_equal(trace(network, theta, x).values, autograd_responses(network, theta, x)[:, :, 0])
 
 
 @pytest.mark.parametrize("direction", ["partials", "reverse_partials", "forward_partials"])
-@every_activation
+@every_kind
 @every_shape
-def test_partials_equal_autograd(sizes: tuple[int, ...], activation: str, direction: str) -> None:
-    network, theta, x = setup(sizes, activation)
+def test_partials_equal_autograd(sizes: tuple[int, ...], activation: str, trend: str | None, direction: str) -> None:
+    network, theta, x = setup(sizes, activation, trend)
     partials = getattr(trace(network, theta, x), direction)()
     assert_equal(partials, autograd_responses(network, theta, x)[:, :, 1:])
 
@@ -76,9 +89,9 @@ def test_partials_take_the_cheaper_direction(
     assert trace(*setup(sizes, "tanh")).partials().shape == (4, sizes[-1], sizes[0])
 
 
-@every_activation
-def test_complex_step_passes_through_values_and_partials(activation: str) -> None:
-    network, theta, x = setup((2, 4, 3, 2), activation)
+@every_kind
+def test_complex_step_passes_through_values_and_partials(activation: str, trend: str | None) -> None:
+    network, theta, x = setup((2, 4, 3, 2), activation, trend)
     along = torch.tensor([0.0, 1.0], dtype=torch.float64).expand_as(x)
     stepped = trace(network, theta.to(torch.complex128), torch.complex(x, 1e-30 * along))
     zero = torch.tensor(0.0, dtype=torch.float64)
@@ -87,36 +100,58 @@ def test_complex_step_passes_through_values_and_partials(activation: str) -> Non
     assert_equal(stepped.partials().imag / 1e-30, expected[:, :, 1:])
 
 
+@every_trend
 @pytest.mark.parametrize("direction", ["reverse_partials", "forward_partials"])
-def test_partials_stay_differentiable_in_the_parameters(direction: str) -> None:
-    network, theta, x = setup((3, 5, 4, 2), "tanh")
+def test_partials_stay_differentiable_in_the_parameters(direction: str, trend: str | None) -> None:
+    network, theta, x = setup((3, 5, 4, 2), "tanh", trend)
     actual: Any = torch.func.jacrev(lambda at: getattr(trace(network, at, x), direction)())(theta)
     expected: Any = torch.func.jacrev(lambda at: autograd_responses(network, at, x)[:, :, 1:])(theta)
     assert_equal(actual, expected)
 
 
-@every_activation
+@every_trend
+def test_values_stay_differentiable_in_the_parameters(trend: str | None) -> None:
+    network, theta, x = setup((3, 5, 4, 2), "tanh", trend)
+    actual: Any = torch.func.jacrev(lambda at: trace(network, at, x).values)(theta)
+    assert_equal(actual, parameter_jacobian(network, theta, x, partials=False)[1][:, :, 0])
+
+
+@every_kind
 @every_shape
-def test_parameter_jacobian_of_values_and_partials_equals_autograd(sizes: tuple[int, ...], activation: str) -> None:
-    network, theta, x = setup(sizes, activation)
+def test_parameter_jacobian_of_values_and_partials_equals_autograd(
+    sizes: tuple[int, ...], activation: str, trend: str | None
+) -> None:
+    network, theta, x = setup(sizes, activation, trend)
     responses, jacobian = parameter_jacobian(network, theta, x, partials=True)
     expected: Any = torch.func.jacrev(lambda at: autograd_responses(network, at, x))(theta)
     assert_equal(responses, autograd_responses(network, theta, x))
     assert_equal(jacobian, expected)
 
 
-@every_activation
+@every_kind
 @every_shape
-def test_parameter_jacobian_of_values_alone_equals_autograd(sizes: tuple[int, ...], activation: str) -> None:
-    network, theta, x = setup(sizes, activation)
+def test_parameter_jacobian_of_values_alone_equals_autograd(
+    sizes: tuple[int, ...], activation: str, trend: str | None
+) -> None:
+    network, theta, x = setup(sizes, activation, trend)
     responses, jacobian = parameter_jacobian(network, theta, x, partials=False)
     expected: Any = torch.func.jacrev(lambda at: autograd_responses(network, at, x)[:, :, :1])(theta)
     assert_equal(responses, autograd_responses(network, theta, x)[:, :, :1])
     assert_equal(jacobian, expected)
 
 
-def test_batch_equals_one_sample_at_a_time() -> None:
-    network, theta, x = setup((3, 5, 2), "silu")
+@every_trend
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_floating_type_is_kept(dtype: torch.dtype, trend: str | None) -> None:
+    network, theta, x = setup((3, 5, 2), "tanh", trend)
+    run = trace(network, theta.to(dtype), x.to(dtype))
+    found = (run.values, run.partials(), *parameter_jacobian(network, theta.to(dtype), x.to(dtype), partials=True))
+    assert {tensor.dtype for tensor in found} == {dtype}
+
+
+@every_trend
+def test_batch_equals_one_sample_at_a_time(trend: str | None) -> None:
+    network, theta, x = setup((3, 5, 2), "silu", trend)
     together = parameter_jacobian(network, theta, x, partials=True)
     for i in range(len(x)):
         for whole, alone in zip(together, parameter_jacobian(network, theta, x[i : i + 1], partials=True), strict=True):

@@ -14,16 +14,17 @@ import pytest
 import gradopt
 from gradopt import (
     JENN,
-    Adam,
     Dataset,
     InputError,
     LevenbergMarquardt,
     Polish,
     Progress,
     Status,
+    Surrogate,
     SurrogateComp,
     Variable,
 )
+from gradopt.training.evidence import Evidence
 
 QUICK = JENN((3,), solver=LevenbergMarquardt(max_iterations=5), starts=1)
 ANYTHING: Any = "a"
@@ -34,6 +35,13 @@ def bowl(x: np.ndarray = RNG_POINTS, **bounds: float) -> Dataset:
     """y = x0^2 + 2 x1^2."""
     partials = (x * [2.0, 4.0])[:, None, :]
     return Dataset(x, (x**2 @ [1.0, 2.0])[:, None], partials, [Variable("x", (2,), **bounds)])  # type: ignore[arg-type]
+
+
+def averaged(surrogate: Surrogate) -> Surrogate:
+    """Average the network with two of its neighbors."""
+    (member,) = surrogate.members
+    members = [replace(member, theta=member.theta + 0.01 * step, share=0.5 - 0.1 * step) for step in range(3)]
+    return replace(surrogate, members=tuple(members), posteriors=3 * surrogate.posteriors)
 
 
 def test_data_outside_the_bounds_of_their_variable_are_refused() -> None:
@@ -124,20 +132,42 @@ def test_callback_is_told_the_start_and_can_end_them_all() -> None:
     assert len(result.start_losses) == 2
 
 
-def test_time_limit_holds_for_all_starts_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    limits: list[float | None] = []
-    solve = LevenbergMarquardt.solve
+def limits_of(monkeypatch: pytest.MonkeyPatch, kind: type[Evidence | LevenbergMarquardt]) -> list[float]:
+    """Slow a solver down, and keep the time limits of its runs."""
+    limits: list[float] = []
+    solve = kind.solve
 
-    def slow(self: LevenbergMarquardt, *arguments: Any) -> Any:
+    def slow(self: Any, *arguments: Any) -> Any:
         limits.append(self.time_limit)
         time.sleep(0.02)
         return solve(self, *arguments)
 
-    monkeypatch.setattr(LevenbergMarquardt, "solve", slow)
-    replace(QUICK, solver=LevenbergMarquardt(max_iterations=5, time_limit=100.0), starts=4).fit(bowl())
-    left = [limit or 0.0 for limit in limits]
-    assert left[0] == 100.0
-    assert all(99.0 < later < earlier - 0.015 for earlier, later in pairwise(left))
+    monkeypatch.setattr(kind, "solve", slow)
+    return limits
+
+
+@pytest.mark.parametrize(("weights", "kind", "runs"), [("fixed", LevenbergMarquardt, 4), ("evidence", Evidence, 4 + 3)])
+def test_time_limit_holds_for_all_runs_together(
+    monkeypatch: pytest.MonkeyPatch, weights: str, kind: type[Evidence | LevenbergMarquardt], runs: int
+) -> None:
+    left = limits_of(monkeypatch, kind)
+    solver = LevenbergMarquardt(max_iterations=60, time_limit=100.0)
+    monkeypatch.setattr("gradopt.surrogates.starts._TRIAL", 2)
+    replace(QUICK, solver=solver, starts=4, weights=weights).fit(bowl())
+    assert len(left) == runs
+    assert 99.9 < left[0] <= 100.0
+    assert all(90.0 < later < earlier - 0.015 for earlier, later in pairwise(left))
+
+
+@pytest.mark.parametrize("how", ["warm_start", "polish"])
+def test_time_limit_holds_for_all_networks_of_an_average_together(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    configuration = replace(QUICK, solver=LevenbergMarquardt(max_iterations=2, time_limit=100.0))
+    surrogate = averaged(configuration.fit(bowl()))
+    left = limits_of(monkeypatch, Evidence if how == "warm_start" else LevenbergMarquardt)
+    configuration.fit(bowl(), warm_start=surrogate) if how == "warm_start" else surrogate.polish(bowl())
+    assert len(left) == 3
+    assert 99.0 < left[0] <= 100.0
+    assert all(90.0 < later < earlier - 0.015 for earlier, later in pairwise(left))
 
 
 def test_start_that_runs_out_of_time_is_the_last() -> None:
@@ -149,12 +179,6 @@ def test_start_that_runs_out_of_time_is_the_last() -> None:
 
 def test_evidence_beyond_the_solver_s_memory_leaves_the_choice_to_the_loss() -> None:
     solver = LevenbergMarquardt(max_iterations=5, memory_limit=100)
-    result = replace(QUICK, solver=solver, starts=3).fit(bowl()).fit_result
+    result = replace(QUICK, solver=solver, starts=3, weights="fixed").fit(bowl()).fit_result
     assert result.log_evidence is None
     assert result.start == int(np.argmin(result.start_losses))
-
-
-def test_adam_makes_enough_steps_of_few_samples() -> None:
-    solver = Adam()
-    result = JENN((5,), solver=solver, starts=1).fit(bowl()).fit_result
-    assert (result.status, result.iterations) == (Status.COMPLETED, 5000)

@@ -67,6 +67,11 @@ def interrupt_at(iteration: int, starts: int = 1) -> Callback:
         ({"beta": [[1.0], [-2.0]]}, r"`beta` must be finite and not negative, got -2\.0"),
         ({"beta": np.nan}, "`beta` must be finite and not negative, got nan"),
         ({"beta": np.inf}, "`beta` must be finite and not negative, got inf"),
+        ({"activation": "cubic"}, "`activation` must be one of .* got 'cubic'"),
+        ({"trend": "cubic"}, "`trend` must be None, 'linear' or 'quadratic', got 'cubic'"),
+        ({"weights": "learned"}, "`weights` must be 'auto', 'evidence' or 'fixed', got 'learned'. 'auto' learns them"),
+        ({"weights": None}, "`weights` must be 'auto', 'evidence' or 'fixed', got None"),
+        ({"weights": "evidence", "alpha": 0.1}, "`alpha` must be None with .* got 0.1. .* use weights='fixed'"),
         ({"alpha": -1e-9}, "`alpha` must be finite and not negative, got -1e-09"),
         ({"alpha": np.nan}, "`alpha` must be finite and not negative, got nan"),
         ({"alpha": np.inf}, "`alpha` must be finite and not negative, got inf"),
@@ -189,6 +194,8 @@ def test_partials_of_a_constant_input_are_not_fitted() -> None:
         {"seed": 1},
         {"dtype": "float32"},
         {"starts": 7},
+        {"trend": "linear"},
+        {"weights": "fixed"},
     ],
     ids=str,
 )
@@ -245,7 +252,7 @@ def test_fit_result_names_the_solver_that_ran(name: str, ran: str) -> None:
 
 
 def test_the_start_with_the_highest_evidence_is_kept() -> None:
-    result = replace(BASE, starts=4).fit(waves()).fit_result
+    result = replace(BASE, starts=4, weights="fixed").fit(waves()).fit_result
     assert result.log_evidence is not None and len(result.log_evidence) == len(result.start_losses) == 4
     assert result.start == int(np.argmax(result.log_evidence))
     assert result.total_loss == pytest.approx(result.start_losses[result.start], rel=1e-9)
@@ -272,7 +279,7 @@ def test_a_stop_ends_all_starts() -> None:
 
 @SOLVERS
 def test_an_interrupted_fit_keeps_its_state_and_continues(solver: Any) -> None:
-    data, configuration = waves(), replace(BASE, solver=solver)
+    data, configuration = waves(), replace(BASE, solver=solver, weights="fixed")
     with pytest.raises(gradopt.FitInterrupted, match=r"interrupted after 2 iterations, .*warm_start=surrogate") as stop:
         configuration.fit(data, callback=interrupt_at(2))
     kept = stop.value.surrogate
@@ -295,9 +302,9 @@ def test_an_interrupt_between_starts_keeps_the_best_start(monkeypatch: pytest.Mo
     def interrupt(*_: object) -> float:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gradopt.surrogates.fitting.log_evidence", interrupt)
+    monkeypatch.setattr("gradopt.surrogates.starts.log_evidence", interrupt)
     with pytest.raises(KeyboardInterrupt) as stop:
-        replace(BASE, starts=2).fit(waves())
+        replace(BASE, starts=2, weights="fixed").fit(waves())
     assert isinstance(stop.value, gradopt.FitInterrupted)
 
 
@@ -309,9 +316,11 @@ def test_other_errors_of_a_callback_pass_through() -> None:
         BASE.fit(waves(), callback=fail)
 
 
-@pytest.mark.parametrize("change", [{"hidden_sizes": (5,)}, {"activation": "sin"}], ids=str)
+@pytest.mark.parametrize("change", [{"hidden_sizes": (5,)}, {"activation": "sin"}, {"trend": "linear"}], ids=str)
 def test_warm_start_rejects_another_network(change: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"`warm_start` must have network .*Use its `hidden_sizes` and `activation`"):
+    with pytest.raises(
+        InputError, match=r"`warm_start` must have hidden sizes .*Use its `hidden_sizes`, `activation` and"
+    ):
         replace(BASE, **change).fit(waves(), warm_start=BASE.fit(waves()))
 
 

@@ -31,7 +31,8 @@ def rosenbrock(n: int = 80) -> Dataset:
 @pytest.fixture(scope="module")
 def fitted() -> Surrogate:
     """Fit a net too small to be right everywhere."""
-    return JENN((5,), solver=LevenbergMarquardt(max_iterations=60), starts=1).fit(rosenbrock())
+    solver = LevenbergMarquardt(max_iterations=60)
+    return JENN((5,), activation="tanh", weights="fixed", solver=solver, starts=1).fit(rosenbrock())
 
 
 @pytest.mark.parametrize(
@@ -133,14 +134,21 @@ def test_polish_without_magnitude_starts_at_the_loss_of_the_fit(fitted: Surrogat
     assert polished.fit_result.history[0] == pytest.approx(fitted.fit_result.total_loss, rel=1e-9)
 
 
-def test_polish_multiplies_the_weights_of_the_configuration() -> None:
+@pytest.mark.parametrize("kind", ["fixed", "evidence"])
+def test_polish_multiplies_the_weights_of_the_configuration_and_those_learned(kind: str) -> None:
     data = rosenbrock()
     gamma = np.where([True, False], 2.0, 0.0)
-    fitted = JENN((3,), gamma=gamma, solver=LevenbergMarquardt(max_iterations=5), starts=1).fit(data)
+    solver = LevenbergMarquardt(max_iterations=20)
+    fitted = JENN((3,), gamma=gamma, weights=kind, solver=solver, starts=1).fit(data)
+    if fitted.fit_result.learned is not None:
+        gamma = gamma * fitted.fit_result.learned.gamma
     errors = fitted.scaling.scale_partials(data.x, data.y, fitted.linearize(data.x)[1] - data.partials)
     weights = gamma * Polish().factors(data, fitted.scaling)
     values = fitted.fit_result.loss["values"] + fitted.fit_result.loss["prior"]
-    assert fitted.polish(data).fit_result.history[0] == pytest.approx(values + 0.5 * float((weights * errors**2).sum()))
+    polished = fitted.polish(data)
+    assert polished.fit_result.history[0] == pytest.approx(values + 0.5 * float((weights * errors**2).sum()))
+    assert polished.fit_result.learned == fitted.fit_result.learned
+    assert (polished.fit_result.learned is None) == (kind == "fixed")
 
 
 def test_polish_leaves_the_surrogate_alone(fitted: Surrogate) -> None:

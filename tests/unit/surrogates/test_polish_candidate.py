@@ -35,7 +35,8 @@ def rosenbrock(n: int = 60) -> Dataset:
 @pytest.fixture(scope="module")
 def fitted() -> Surrogate:
     """Fit a net too small to be right everywhere."""
-    return JENN((6,), solver=LevenbergMarquardt(max_iterations=60), starts=1).fit(rosenbrock())
+    solver = LevenbergMarquardt(max_iterations=60)
+    return JENN((6,), activation="tanh", weights="fixed", solver=solver, starts=1).fit(rosenbrock())
 
 
 def test_factors_near_follow_the_formula() -> None:
@@ -66,15 +67,19 @@ def test_the_magnitude_suits_what_is_magnified(about: str, magnitude: float) -> 
     assert Polish(magnitude=7.0, about=about).magnitude == 7.0
 
 
-def test_polish_about_a_candidate_multiplies_the_weights_of_the_configuration() -> None:
+@pytest.mark.parametrize("kind", ["fixed", "evidence"])
+def test_polish_about_a_candidate_multiplies_the_weights_of_the_configuration_and_those_learned(kind: str) -> None:
     data = rosenbrock()
-    gamma = np.where([True, False], 2.0, 0.0)
-    fitted = JENN((3,), beta=3.0, gamma=gamma, solver=LevenbergMarquardt(max_iterations=5), starts=1).fit(data)
+    beta, gamma = np.array([3.0]), np.where([True, False], 2.0, 0.0)
+    solver = LevenbergMarquardt(max_iterations=20)
+    fitted = JENN((3,), beta=beta, gamma=gamma, weights=kind, solver=solver, starts=1).fit(data)
+    if fitted.fit_result.learned is not None:
+        beta, gamma = beta * fitted.fit_result.learned.beta, gamma * fitted.fit_result.learned.gamma
     y, dydx = fitted.linearize(data.x)
     wrong = fitted.scaling.scale_outputs(y) - fitted.scaling.scale_outputs(data.y)
     steep = fitted.scaling.scale_partials(data.x, data.y, dydx - data.partials)
     of_values, of_partials = ABOUT.factors_near(data, fitted.scaling, CANDIDATE)
-    expected = 0.5 * float((3.0 * of_values * wrong**2).sum() + (gamma * of_partials * steep**2).sum())
+    expected = 0.5 * float((beta * of_values * wrong**2).sum() + (gamma * of_partials * steep**2).sum())
     start = fitted.polish(data, candidate=CANDIDATE).fit_result.history[0]
     assert start == pytest.approx(fitted.fit_result.loss["prior"] + expected)
 

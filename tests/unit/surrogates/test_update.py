@@ -27,7 +27,8 @@ from gradopt.surrogates import update as module
 from gradopt.surrogates.update import Updated, update
 from gradopt.training import levenberg_marquardt
 
-CONFIGURATION = JENN((8,), starts=2, solver=LevenbergMarquardt(max_iterations=150))
+CONFIGURATION = JENN((8,), activation="tanh", weights="fixed", starts=2, solver=LevenbergMarquardt(max_iterations=150))
+LEARNING = replace(CONFIGURATION, weights="evidence", solver=LevenbergMarquardt(max_iterations=60))
 IDLE = replace(CONFIGURATION, starts=1, solver=LevenbergMarquardt(max_iterations=0))
 
 
@@ -278,14 +279,55 @@ def test_merits_of_one_network_in_two_scalings_are_equal(first: Updated, configu
     theta[first_weights] *= 2.0
     theta[last_weights] /= 5.0
     theta[last_biases] /= 5.0
-    same = replace(surrogate, scaling=other, theta=theta)
+    same = replace(surrogate, scaling=other, members=(replace(surrogate.members[0], theta=theta),))
     assert same.predict(data.x) == pytest.approx(surrogate.predict(data.x))
     assert module._merit(same, data) == pytest.approx(module._merit(surrogate, data))
 
 
+def test_merits_of_one_network_with_learned_weights_in_two_scalings_are_equal() -> None:
+    data = waves(20)
+    surrogate = LEARNING.fit(data)
+    (member, *_), scaling = surrogate.members, surrogate.scaling
+    other = replace(scaling, input_scale=2.0 * scaling.input_scale, output_scale=5.0 * scaling.output_scale)
+    (first_weights, *_), (last_weights, last_biases, _) = member.network.layers
+    theta, learned = np.array(member.theta), member.learned
+    assert learned is not None and learned.gamma is not None
+    for part, factor in ((first_weights, 2.0), (last_weights, 0.2), (last_biases, 0.2)):
+        theta[part] *= factor
+    changes = {"input 0": 0.25, "input 1": 0.25, "biases 1": 1.0, "layer 2": 25.0}
+    same_learned = replace(
+        learned,
+        alpha=tuple(value * changes[name] for name, value in zip(learned.groups, learned.alpha, strict=True)),
+        beta=tuple(25.0 * value for value in learned.beta),
+        gamma=tuple(25.0 / 4.0 * value for value in learned.gamma),
+    )
+    same = replace(
+        surrogate,
+        scaling=other,
+        members=(replace(member, theta=theta, learned=same_learned),),
+        fit_result=replace(surrogate.fit_result, learned=same_learned),
+    )
+    assert module._merit(same, data) == pytest.approx(module._merit(surrogate, data))
+
+
+def test_a_warm_update_keeps_the_learned_weights_and_a_better_cold_one_learns_anew() -> None:
+    state = update(LEARNING, waves(20))
+    warm = update(LEARNING, waves(21), state, waves(21).x[-1])
+    assert warm.how == "warm"
+    assert warm.surrogate.fit_result.learned == state.surrogate.fit_result.learned is not None
+    idle = replace(LEARNING, starts=1, solver=LevenbergMarquardt(max_iterations=0))
+    poor = update(idle, waves(20))
+    fresh = update(LEARNING, waves(25), replace(poor, cold_misfit=1e9))
+    assert fresh.how == "restarted"
+    assert fresh.surrogate.fit_result.learned not in (None, poor.surrogate.fit_result.learned)
+    kept = update(idle, waves(25), replace(state, cold_misfit=1e9))
+    assert kept.reason.endswith("A cold fit was made, but the warm one has the higher evidence.")
+
+
 def test_a_surrogate_that_is_not_finite_has_no_merit(first: Updated) -> None:
-    broken = replace(first.surrogate, theta=np.full_like(first.surrogate.theta, np.nan))
-    assert module._merit(broken, waves(20)) == -np.inf
+    member = first.surrogate.members[0]
+    broken = replace(member, theta=np.full_like(member.theta, np.nan))
+    assert module._merit(replace(first.surrogate, members=(broken,)), waves(20)) == -np.inf
 
 
 def test_ctrl_c_keeps_the_state_and_the_configuration(first: Updated, monkeypatch: pytest.MonkeyPatch) -> None:

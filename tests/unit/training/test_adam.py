@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from gradopt.errors import InputError
 from gradopt.training.adam import Adam
+from gradopt.training.problem import FitProblem
 from gradopt.training.residuals import NetworkProblem
-from gradopt.training.result import Status
+from gradopt.training.result import Callback, Status
 
 Taught = Callable[..., tuple[NetworkProblem, Tensor]]
 
@@ -47,6 +51,31 @@ def test_every_sample_is_used_once_an_epoch_including_the_partial_batch(taught: 
     made = epochs(spied(Adam(epochs=3, batch_size=4), taught(samples=10)), 3)
     assert [[len(batch) for batch in epoch] for epoch in made] == [[4, 4, 2]] * 3
     assert [sorted(sum(epoch, [])) for epoch in made] == [list(range(10))] * 3
+
+
+@pytest.mark.parametrize(("samples", "sizes"), [(512, [512]), (600, [300, 300]), (1100, [367, 367, 366])])
+def test_samples_are_divided_evenly_into_batches(taught: Taught, samples: int, sizes: list[int]) -> None:
+    (made,) = epochs(spied(Adam(epochs=1), taught(samples=samples)), len(sizes))
+    assert [len(batch) for batch in made] == sizes
+
+
+@pytest.mark.parametrize(("solver", "steps"), [(Adam(), 6000), (Adam(batch_size=1), 40 * 160)], ids=["few", "many"])
+def test_epochs_make_enough_steps_of_few_samples_and_passes_over_many(taught: Taught, solver: Adam, steps: int) -> None:
+    made: list[int] = []
+    problem, teacher = taught(samples=160)
+
+    def loss_and_gradient(theta: Tensor, samples: Tensor | None = None) -> tuple[float, Tensor]:
+        made.append(0 if samples is None else 1)
+        return 1.0, theta
+
+    blank = SimpleNamespace(n_samples=160, tensor_options=problem.tensor_options, loss_and_gradient=loss_and_gradient)
+    solver.solve(cast(FitProblem, blank), teacher)
+    assert sum(made) == steps
+
+
+def test_long_run_is_judged_about_twenty_times_and_at_its_end(taught: Taught) -> None:
+    asked = spied(Adam(epochs=50, batch_size=10), taught(samples=10))
+    assert [step for step, batch in enumerate(asked) if batch is None] == [4 * k for k in range(17)] + [67]
 
 
 def test_epochs_shuffle_differently(taught: Taught) -> None:
@@ -84,6 +113,35 @@ def test_loss_of_the_batches_reaches_the_optimizer(taught: Taught) -> None:
     result = Adam(1, 100, learning_rate=1e-4, schedule="constant").solve(problem, start)
     expected = start - 1e-4 * problem.loss_and_gradient(start)[1].sign()
     torch.testing.assert_close(result.theta, expected, rtol=0.0, atol=1e-9)
+
+
+def test_steps_are_those_of_torch(taught: Taught) -> None:
+    problem, teacher = taught(noise=0.5)
+    parameters = (teacher + 0.1).requires_grad_()
+    optimizer = torch.optim.Adam([parameters], lr=1e-2, betas=(0.9, 0.99), eps=1e-8)
+    for _ in range(4):
+        _, parameters.grad = problem.loss_and_gradient(parameters)
+        optimizer.step()
+    result = Adam(4, 100, learning_rate=1e-2, schedule="constant").solve(problem, teacher + 0.1)
+    torch.testing.assert_close(result.theta, parameters.detach(), rtol=1e-12, atol=0.0)
+
+
+def stop_at(iteration: int) -> Callback:
+    return lambda progress: progress.iteration == iteration
+
+
+def test_rate_rises_to_its_peak_and_falls_to_nothing(taught: Taught) -> None:
+    """With a slope that hardly changes, each step of Adam is as long as the rate."""
+    problem, teacher = taught(noise=0.5)
+    start, rate = teacher + 0.1, 1e-9
+    thetas = [start]
+    for last in range(1, 21):
+        thetas.append(Adam(20, 100, rate).solve(problem, start, stop_at(last)).theta)
+    heard = [float((b - a).abs().max()) / rate for a, b in zip(thetas, thetas[1:], strict=False)]
+    expected = [
+        0.5 * (1.0 - math.cos(math.pi * (t / 0.3 if t < 0.3 else (1.0 - t) / 0.7))) for t in (np.arange(20) + 0.5) / 20
+    ]
+    assert heard == pytest.approx(expected, abs=1e-3)
 
 
 def test_same_seed_gives_the_same_run(taught: Taught) -> None:

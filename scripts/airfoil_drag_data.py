@@ -1,0 +1,281 @@
+"""Large data: the drag of 42,039 airfoils by RANS, with its 16 partials, against jenn in the same run.
+
+The data (Bouhlel, He & Martins 2020, by ADflow) come with the wheel of `smt`, which the extra `peers` installs; they
+are read from there and never copied. Inputs: 14 shape modes, Mach number, angle of attack in degrees. Output: drag
+coefficient. A fifth is held out, the same for all. Everything is on one thread; networks are in float32 unless said.
+
+Makes these figures, printed and written to OUT/result.json with the set-up, versions and commit. For each fit: RMSE,
+mean absolute and largest error on the held-out in drag counts (1e-4), the R2 of all partials pooled, each scaled by the
+standard deviation of its input, seconds, and seconds of the processor, which a busy machine does not lengthen.
+
+- `all`: training on four fifths: JENN with "silu", with "tanh", in float64, MLP (the values alone), and jenn at the
+  settings of its demo 3. `seconds_ratio`, `cpu_ratio`: those of the first over jenn's.
+- `few`: 1000 samples with partials (JENN), 1000 and 5000 without (MLP, each at its best of three alpha on the first
+  seed), and jenn with 1000 and partials; median and all of several seeds, which choose samples and initial parameters.
+- `threads`: seconds on one thread over seconds on two, the least of some turns, for widths, types and batches.
+
+Draws OUT/drag.png: predicted against true drag, the errors of both, and where in Mach number and angle of attack they
+are.
+
+    python scripts/airfoil_drag_data.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import platform
+import sys
+import time
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jenn
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from cases.records import write_result
+from gradopt import JENN, MLP, Adam, Dataset
+from gradopt.report.plots import LIMIT, MODEL, TRUTH, new_figure
+
+COUNT = 1e-4
+MACH, ANGLE = 14, 15  # columns of x
+SPLIT_SEED = 0
+HIDDEN = (64, 64)
+JENN_SETTINGS = {"alpha": 1e-2, "lambd": 1e-2, "is_normalize": True, "shuffle": True}
+JENN_HIDDEN, JENN_BATCH, JENN_EPOCHS, JENN_ITERATIONS = (12, 12), 1000, 25, 2
+JENN_FEW = 2000  # iterations on 1000 samples, somewhat more seconds than gradopt takes; not tuned
+ALPHA = 0.05  # of few samples with partials: of 0.02, 0.05 and 0.1 on held-out errors of the first two seeds
+VALUE_ALPHAS = (0.01, 0.1, 1.0)  # of few samples without
+FIGURES = ("rmse_counts", "mae_counts", "max_counts", "gradient_r2", "seconds", "cpu_seconds")
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """What a method predicts on the held-out samples, and its seconds: of the clock, of the processor."""
+
+    y: np.ndarray
+    dydx: np.ndarray
+    seconds: tuple[float, float]
+
+
+def clocks() -> np.ndarray:
+    """Seconds of the clock and of the processor."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
+def load() -> tuple[Dataset, Dataset]:
+    """Read the data: training and held-out samples."""
+    folder = files("smt") / "examples" / "airfoil_parameters"
+    with (folder / "cd_x_y.csv").open() as xy, (folder / "cd_dy.csv").open() as partials:
+        values, dydx = np.loadtxt(xy, delimiter=";"), np.loadtxt(partials, delimiter=";")
+    data = Dataset(values[:, :16], values[:, 16:], dydx[:, None, :])
+    order = np.random.default_rng(SPLIT_SEED).permutation(data.n)
+    held = data.n // 5
+    return data.select(order[held:]), data.select(order[:held])
+
+
+def ours(configuration: JENN | MLP, training: Dataset, test: Dataset) -> Fit:
+    """Fit a network of gradopt."""
+    started = clocks()
+    surrogate = configuration.fit(training)
+    clock, processor = clocks() - started
+    return Fit(*surrogate.linearize(test.x), (clock, processor))
+
+
+def theirs(training: Dataset, test: Dataset, epochs: int, iterations: int, seed: int) -> Fit:
+    """Fit jenn's network with partials."""
+    columns = (training.x.T, training.y.T, training.partials.transpose(1, 2, 0))
+    x, y, dydx = (np.ascontiguousarray(array) for array in columns)
+    network = jenn.NeuralNet([training.d, *JENN_HIDDEN, training.m])
+    plan = {"batch_size": JENN_BATCH, "epochs": epochs, "max_iter": iterations, "random_state": seed}
+    started = clocks()
+    network.fit(x, y, dydx, **JENN_SETTINGS, **plan)
+    clock, processor = clocks() - started
+    predicted, slopes = network(np.ascontiguousarray(test.x.T))
+    return Fit(predicted.T, slopes.transpose(2, 0, 1), (clock, processor))
+
+
+def figures(fit: Fit, test: Dataset) -> dict[str, float]:
+    """Errors on the held-out samples, and the seconds of the fit."""
+    errors = (fit.y - test.y) / COUNT
+    sigma = test.x.std(axis=0)
+    true, wrong = test.partials * sigma, (fit.dydx - test.partials) * sigma
+    return {
+        "rmse_counts": float(np.sqrt((errors**2).mean())),
+        "mae_counts": float(np.abs(errors).mean()),
+        "max_counts": float(np.abs(errors).max()),
+        "gradient_r2": float(1.0 - (wrong**2).sum() / ((true - true.mean(axis=0)) ** 2).sum()),
+        "seconds": float(fit.seconds[0]),
+        "cpu_seconds": float(fit.seconds[1]),
+    }
+
+
+def network(solver: Adam, activation: str = "silu", dtype: str = "float32") -> JENN:
+    """The configuration of this study."""
+    return JENN(HIDDEN, activation=activation, dtype=dtype, solver=solver, starts=1)
+
+
+def values_alone(configuration: JENN) -> MLP:
+    """The same without partials."""
+    taken = ("activation", "alpha", "solver", "starts", "seed", "dtype")
+    return MLP(configuration.hidden_sizes, **{name: getattr(configuration, name) for name in taken})
+
+
+def on_all(training: Dataset, test: Dataset, solver: Adam, epochs: int) -> tuple[dict[str, Any], Fit, Fit]:
+    """Train on all training samples; the figures, and the fits that are drawn."""
+    base = network(solver)
+    first, peer = ours(base, training, test), theirs(training, test, epochs, JENN_ITERATIONS, SPLIT_SEED)
+    found = {"JENN silu": figures(first, test), "jenn": figures(peer, test)}
+    others: dict[str, JENN | MLP] = {
+        "JENN tanh": network(solver, activation="tanh"),
+        "JENN silu float64": network(solver, dtype="float64"),
+        "MLP silu": values_alone(base),
+    }
+    found |= {name: figures(ours(other, training, test), test) for name, other in others.items()}
+    ratios = np.array(first.seconds) / np.array(peer.seconds)
+    return {"methods": found, "seconds_ratio": ratios[0], "cpu_ratio": ratios[1]}, first, peer
+
+
+def on_few(training: Dataset, test: Dataset, solver: Adam, iterations: int, seeds: int) -> dict[str, Any]:
+    """Train on some of the training samples, several times."""
+
+    def chosen(seed: int, n: int) -> Dataset:
+        return training.select(np.random.default_rng(seed).permutation(training.n)[:n])
+
+    def value_fit(seed: int, n: int, alpha: float) -> dict[str, float]:
+        return figures(ours(replace(plain, alpha=alpha, seed=seed), chosen(seed, n), test), test)
+
+    base = replace(network(solver), alpha=ALPHA)
+    plain = values_alone(base)
+    few, more = (min(n, training.n) for n in (1000, 5000))
+    runs: dict[str, list[dict[str, float]]] = {
+        f"JENN, {few}": [
+            figures(ours(replace(base, seed=seed), chosen(seed, few), test), test) for seed in range(seeds)
+        ],
+        f"jenn, {few}": [figures(theirs(chosen(seed, few), test, 1, iterations, seed), test) for seed in range(seeds)],
+    }
+    alphas = {}
+    for n in (few, more):
+        tried = {alpha: value_fit(0, n, alpha) for alpha in VALUE_ALPHAS}
+        _, best = min((run["mae_counts"], alpha) for alpha, run in tried.items())
+        alphas[n] = best
+        runs[f"MLP, {n}"] = [tried[best], *(value_fit(seed, n, best) for seed in range(1, seeds))]
+    methods = {
+        name: {f: {"median": float(np.median([run[f] for run in of])), "all": [run[f] for run in of]} for f in FIGURES}
+        for name, of in runs.items()
+    }
+    return {"methods": methods, "alpha": {f"JENN, {few}": ALPHA, **{f"MLP, {n}": a for n, a in alphas.items()}}}
+
+
+def on_threads(training: Dataset, turns: int, widths: tuple[int, ...]) -> list[dict[str, Any]]:
+    """Time two epochs on one and two threads by turns."""
+    found = []
+    for width, dtype, batch in itertools.product(widths, ("float32", "float64"), (512, 4096)):
+        solver = Adam(2, batch)
+        configuration = JENN((width, width), activation="silu", dtype=dtype, solver=solver, starts=1)
+        seconds = np.zeros((turns, 2))
+        for turn, threads in itertools.product(range(turns), (1, 2)):
+            torch.set_num_threads(threads)
+            seconds[turn, threads - 1] = configuration.fit(training).fit_result.seconds
+        one, two = seconds.min(axis=0)
+        found.append({"width": width, "dtype": dtype, "batch": batch, "seconds": [one, two], "gain": one / two})
+    torch.set_num_threads(1)
+    return found
+
+
+def draw(path: Path, test: Dataset, fit: Fit, peer: Fit) -> None:
+    """Draw what an engineer wants to see before using the surrogate."""
+    figure = new_figure(13.0, 4.0)
+    parity, histogram, envelope = figure.subplots(1, 3)
+    true, predicted = test.y[:, 0] / COUNT, fit.y[:, 0] / COUNT
+    parity.scatter(true, predicted, s=4, alpha=0.4, color=MODEL, edgecolors="none")
+    ends = [true.min(), true.max()]
+    parity.plot(ends, ends, color=TRUTH, linewidth=0.8)
+    parity.set(xlabel="true drag, counts", ylabel="predicted drag, counts", title="held-out airfoils")
+    bins = np.linspace(-10.0, 10.0, 81)
+    for name, of, color in (("jenn", peer, LIMIT), ("gradopt", fit, MODEL)):
+        errors = np.clip((of.y - test.y)[:, 0] / COUNT, -10.0, 10.0)
+        histogram.hist(errors, bins, histtype="step", color=color, label=name)
+    histogram.set(xlabel="error, counts (the ends hold all beyond)", ylabel="airfoils", yscale="log", title="errors")
+    histogram.legend()
+    flow, member = np.unique(test.x[:, [MACH, ANGLE]], axis=0, return_inverse=True)
+    member = member.reshape(-1)
+    mean = np.bincount(member, np.abs(predicted - true)) / np.bincount(member)
+    shown = envelope.scatter(flow[:, 0], flow[:, 1], c=mean, s=14, cmap="viridis_r", vmax=np.percentile(mean, 98.0))
+    figure.colorbar(shown, ax=envelope, label="mean |error|, counts")
+    envelope.set(xlabel="Mach number", ylabel="angle of attack, degrees", title="where gradopt errs")
+    figure.savefig(path, dpi=150)
+
+
+def show(console: Console, result: dict[str, Any]) -> None:
+    """Print the tables."""
+    whole, few = result["all"], result["few"]
+    table = Table(
+        "method",
+        *FIGURES,
+        title=f"Seconds over jenn's: {whole['seconds_ratio']:.3f}, of the processor: {whole['cpu_ratio']:.3f}",
+    )
+    for name, of in whole["methods"].items():
+        table.add_row(name, *(f"{of[f]:.4g}" for f in FIGURES))
+    console.print(table)
+    table = Table("method, samples", *FIGURES, title="Few samples: median (all)")
+    for name, of in few["methods"].items():
+        table.add_row(
+            name, *(f"{of[f]['median']:.4g} ({', '.join(f'{v:.4g}' for v in of[f]['all'])})" for f in FIGURES)
+        )
+    console.print(table)
+    table = Table("width", "dtype", "batch", "1 thread, s", "2 threads, s", "gain", title="Threads")
+    for row in result["threads"]:
+        texts = (f"{row['seconds'][0]:.2f}", f"{row['seconds'][1]:.2f}", f"{row['gain']:.2f}")
+        table.add_row(str(row["width"]), row["dtype"], str(row["batch"]), *texts)
+    console.print(table)
+
+
+def main() -> None:
+    """Run all parts."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("results/airfoil_drag_data"), help="folder of the result")
+    parser.add_argument("--quick", action="store_true", help="few samples and epochs, to see that it runs")
+    options = parser.parse_args()
+    quick: bool = options.quick
+
+    torch.set_num_threads(1)
+    load_before = os.getloadavg()
+    training, test = load()
+    if quick:
+        training, test = training.select(range(300)), test.select(range(200))
+    solver = Adam(epochs=2) if quick else Adam()
+    network(Adam(epochs=1)).fit(training.select(range(50)))  # torch's first call is slow
+    whole, fit, peer = on_all(training, test, solver, 1 if quick else JENN_EPOCHS)
+    few = on_few(training, test, solver, 3 if quick else JENN_FEW, 1 if quick else 3)
+    result = {
+        "setup": {"training": training.n, "held_out": test.n, "hidden_sizes": HIDDEN, "split_seed": SPLIT_SEED},
+        "quick": quick,
+        "machine": {"platform": platform.platform(), "cpus": os.cpu_count(), "threads": 1, "load_before": load_before},
+        "jenn": {
+            "version": jenn.__version__,
+            **JENN_SETTINGS,
+            "hidden_sizes": JENN_HIDDEN,
+            "batch_size": JENN_BATCH,
+            "epochs_times_iterations": [JENN_EPOCHS, JENN_ITERATIONS],
+            "iterations_of_few": JENN_FEW,
+        },
+        "all": whole,
+        "few": few,
+        "threads": on_threads(training.select(range(min(4096, training.n))), *((1, (8,)) if quick else (3, (64, 256)))),
+    }
+    write_result(options.out / "result.json", result)
+    draw(options.out / "drag.png", test, fit, peer)
+    show(Console(width=150), result)
+
+
+if __name__ == "__main__":
+    if os.environ.get("OPENBLAS_NUM_THREADS") != "1":  # NumPy, so jenn, reads it once, when it is imported
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, "OPENBLAS_NUM_THREADS": "1"})
+    main()

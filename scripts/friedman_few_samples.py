@@ -1,0 +1,204 @@
+"""Accuracy on Friedman's first function from few samples, with and without noise, beside a Gaussian process.
+
+Makes these figures, printed and written to OUT/result.json with the set-up, versions and commit:
+
+- `cases`: for MLP() on 30, 100 and 200 values, on 30 and 100 values with Gaussian noise of 0.2 standard deviations of
+  the function, and for JENN() on 10 and 20 values with partials: the RMSE at 2000 uniform points, in the units of the
+  function and against its values without noise: all draws, their median, mean and worst, and the CPU seconds of a fit.
+  On the values alone also scikit-learn's Gaussian process (RBF with a length for each input, a white kernel,
+  standardized, restarted), on the same draws; `ratio` is the median of ours / its. `target` is what was aimed at.
+
+All draws are drawn in errors.png. Points are uniform in the cube; a draw sets points, noise and initial parameters. All
+settings are the defaults. Everything is on one thread:
+
+    python scripts/friedman_few_samples.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sklearn
+import torch
+from rich.console import Console
+from rich.table import Table
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+
+from cases.records import write_result
+from gradopt import JENN, MLP, Dataset, LevenbergMarquardt
+from gradopt.report.plots import LIMIT, MODEL, TRUTH, new_figure
+from scripts.benchmark_problems import PROBLEMS
+
+PROBLEM = PROBLEMS["friedman_1"]
+TEST_SEED, TEST_POINTS, DRAWS = 20_260_101, 2000, 10
+GP_RESTARTS, LEAST_NOISE = 4, 1e-10  # the latter in variances of the values
+
+Prediction = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is fitted.
+
+    Attributes:
+        n: Number of samples.
+        noise: Standard deviation of the noise over that of the function.
+        partials: Whether exact partials are given.
+        target: RMSE aimed at; None where none was set.
+    """
+
+    n: int
+    noise: float = 0.0
+    partials: bool = False
+    target: float | None = None
+
+    @property
+    def name(self) -> str:
+        """In tables and pictures."""
+        return f"{self.n}{' with partials' * self.partials}{f', noise {self.noise:g}' if self.noise else ''}"
+
+    def draw(self, seed: int, spread: float) -> Dataset:
+        """Draw points and noise; the spread is the standard deviation of the function."""
+        rng = np.random.default_rng([seed, self.n])
+        x = rng.uniform(PROBLEM.lower, PROBLEM.upper, (self.n, PROBLEM.d))
+        y, dydx = PROBLEM.evaluate(x)
+        y = y + self.noise * spread * rng.standard_normal(y.shape)
+        return Dataset(x, y, dydx if self.partials else None, PROBLEM.inputs)
+
+
+CASES = (
+    Case(30, target=1.3),
+    Case(100, target=0.045),
+    Case(200, target=0.018),
+    Case(30, noise=0.2, target=2.3),
+    Case(100, noise=0.2, target=0.75),
+    Case(10, partials=True),
+    Case(20, partials=True),
+)
+
+
+def fit_gp(data: Dataset, seed: int) -> Prediction:
+    """Train the Gaussian process on standardized inputs."""
+    mean, scale = data.x.mean(axis=0), data.x.std(axis=0)
+    smooth = ConstantKernel(1.0, (1e-3, 1e5)) * RBF(np.ones(data.d), (1e-2, 1e3))
+    kernel = smooth + WhiteKernel(1e-2, (LEAST_NOISE, 1e1))
+    model = GaussianProcessRegressor(
+        kernel, alpha=LEAST_NOISE, normalize_y=True, n_restarts_optimizer=GP_RESTARTS, random_state=seed
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of bounds that are reached, as without noise
+        model.fit((data.x - mean) / scale, data.y[:, 0])
+    return lambda at: model.predict((at - mean) / scale)[:, None]
+
+
+def summary(errors: Sequence[float], seconds: Sequence[float]) -> dict[str, Any]:
+    """Median, mean, worst and all of the errors; median and worst of the seconds."""
+    figures = {"median": float(np.median(errors)), "mean": float(np.mean(errors)), "worst": max(errors)}
+    return {**figures, "all": list(errors), "seconds": {"median": float(np.median(seconds)), "worst": max(seconds)}}
+
+
+def run(case: Case, draws: Sequence[int], settings: dict[str, Any]) -> dict[str, Any]:
+    """Fit all draws of a case by each method."""
+    points = np.random.default_rng(TEST_SEED).uniform(PROBLEM.lower, PROBLEM.upper, (TEST_POINTS, PROBLEM.d))
+    truth, _ = PROBLEM.evaluate(points)
+
+    def fit_ours(data: Dataset, seed: int) -> Prediction:
+        return (JENN if case.partials else MLP)(seed=seed, **settings).fit(data).predict
+
+    methods = {"gradopt": fit_ours} if case.partials else {"gradopt": fit_ours, "GP": fit_gp}
+    errors: dict[str, list[float]] = {name: [] for name in methods}
+    seconds: dict[str, list[float]] = {name: [] for name in methods}
+    for seed in draws:
+        data = case.draw(seed, float(truth.std()))
+        for name, fit in methods.items():
+            start = time.process_time()
+            predict = fit(data, seed)
+            seconds[name].append(time.process_time() - start)
+            errors[name].append(float(np.sqrt(np.mean((predict(points) - truth) ** 2))))
+    found: dict[str, Any] = {name: summary(errors[name], seconds[name]) for name in methods}
+    if "GP" in methods:
+        found["ratio"] = float(np.median(np.array(errors["gradopt"]) / errors["GP"]))
+    if case.target is not None:
+        found["within"] = {name: found["gradopt"][name] <= case.target for name in ("median", "mean", "worst")}
+    return {**vars(case), "spread": float(truth.std()), **found}
+
+
+def draw(path: Path, cases: dict[str, Any]) -> None:
+    """Draw every error, log scale, with the medians and the targets."""
+    figure = new_figure(9.0, 4.5)
+    axes = figure.subplots()
+    for place, case in enumerate(cases.values()):
+        for name, shift, color in (("gradopt", -0.15, MODEL), ("GP", 0.15, LIMIT)):
+            if name in case:
+                errors = case[name]["all"]
+                label = {"gradopt": "gradopt, defaults", "GP": "Gaussian process"}[name] if not place else None
+                axes.plot(np.full(len(errors), place + shift), errors, "o", color=color, alpha=0.6, label=label)
+                axes.hlines(case[name]["median"], place + shift - 0.12, place + shift + 0.12, color=color)
+        if case["target"] is not None:
+            label = "_hidden" if place else "target"
+            axes.hlines(case["target"], place - 0.4, place + 0.4, color=TRUTH, linestyle="--", label=label)
+    axes.set_xticks(range(len(cases)), list(cases), rotation=20)
+    axes.set(yscale="log", xlabel="samples", ylabel=f"RMSE at {TEST_POINTS} points")
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=150)
+
+
+def show(console: Console, cases: dict[str, Any]) -> None:
+    """Print the table."""
+    titles = ("target", "median", "mean", "worst", "GP median", "GP mean", "GP worst", "ratio", "seconds", "GP seconds")
+    table = Table("samples", *titles, title="Friedman's first function: RMSE")
+    for name, case in cases.items():
+        blank = {"median": np.nan, "mean": np.nan, "worst": np.nan, "seconds": {"median": np.nan}}
+        ours, gp = case["gradopt"], case.get("GP", blank)
+        numbers = [case["target"] or np.nan, *(of[f] for of in (ours, gp) for f in ("median", "mean", "worst"))]
+        numbers += [case.get("ratio", np.nan), ours["seconds"]["median"], gp["seconds"]["median"]]
+        table.add_row(name, *("" if np.isnan(number) else f"{number:.3g}" for number in numbers))
+    console.print(table)
+
+
+def main() -> None:
+    """Run all cases."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("results/friedman_few_samples"), help="folder of the result")
+    parser.add_argument("--draws", type=int, default=DRAWS, help="number of draws of each case")
+    parser.add_argument("--first-draw", type=int, default=0, help="number of the first draw, to see others")
+    parser.add_argument(
+        "--quick", action="store_true", help="three cases, few draws and iterations, to see that it runs"
+    )
+    options = parser.parse_args()
+    quick: bool = options.quick
+    settings: dict[str, Any] = {"solver": LevenbergMarquardt(max_iterations=8), "starts": 2} if quick else {}
+    draws = range(options.first_draw, options.first_draw + (2 if quick else options.draws))
+
+    torch.set_num_threads(1)
+    console, load = Console(width=150), os.getloadavg()
+    cases: dict[str, Any] = {}
+    for case in (CASES[0], CASES[3], CASES[5]) if quick else CASES:
+        cases[case.name] = run(case, draws, settings)
+        console.print(case.name, "median", f"{cases[case.name]['gradopt']['median']:.3g}")
+    result = {
+        "setup": {"test_points": TEST_POINTS, "test_seed": TEST_SEED, "draws": list(draws), "source": PROBLEM.source},
+        "gp": {"version": sklearn.__version__, "restarts": GP_RESTARTS, "least_noise": LEAST_NOISE},
+        "quick": quick,
+        "machine": {"platform": platform.platform(), "cpus": os.cpu_count(), "threads": 1, "load_before": load},
+        "cases": cases,
+    }
+    write_result(options.out / "result.json", result)
+    draw(options.out / "errors.png", cases)
+    show(console, cases)
+
+
+if __name__ == "__main__":
+    main()

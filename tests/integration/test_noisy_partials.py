@@ -1,0 +1,52 @@
+"""The study of noisy, wrong and missing partials runs; its default fits keep their promise on one problem."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gradopt import JENN, MLP
+from scripts.benchmark_problems import PROBLEMS
+from scripts.noisy_partials import KINDS, error, noisy, spoiled
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_spoiling_changes_just_what_it_says(kind: str) -> None:
+    data = PROBLEMS["friedman_1"].sample(20, 0)
+    bad, entries = spoiled(data, kind, 1)
+    changed = {(int(i), int(k), int(j)) for i, k, j in np.argwhere(bad.partials != data.partials)}
+    assert changed == entries and len(entries) == (5 if kind == "row" else 1)
+
+
+def test_noise_has_the_level_asked_for() -> None:
+    data = PROBLEMS["borehole"].sample(1000, 0)
+    noise = (noisy(data, 0.2, 0).partials - data.partials).std(axis=0)
+    assert noise == pytest.approx(0.2 * np.sqrt((data.partials**2).mean(axis=0)), rel=0.1)
+
+
+def test_noisy_partials_help_and_do_not_hurt() -> None:
+    problem = PROBLEMS["borehole"]
+    data, test = problem.sample(30, 0), problem.sample(500, 1)
+    plain = error(MLP(starts=4).fit(data), test)
+    assert error(JENN(starts=8).fit(noisy(data, 0.1, 0)), test) < 0.7 * plain
+
+
+def test_script_writes_its_tables_and_figure(tmp_path: Path) -> None:
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    command = [sys.executable, "scripts/noisy_partials.py", "--quick", "--out", str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["quick"] and result["versions"]["torch"] and "commit" in result
+    assert set(result["noise"]["branin"]["levels"]) == {"0.0", "0.5"}
+    assert 0.0 <= result["wrong"]["branin"]["kinds"]["sign"]["named"] <= 1.0
+    assert set(result["missing"]["branin"]["known"]) == {"random_half", "every_second", "first", "last"}
+    assert {path.name for path in tmp_path.iterdir()} == {"result.json", "noise.png"}
+    assert "One wrong partial" in done.stdout

@@ -1,0 +1,98 @@
+"""Wrong partials are named, with what they should be; right ones, noisy ones and harmless ones are not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gradopt import JENN, MLP, Dataset, InputError, LevenbergMarquardt, Surrogate, Variable, latin_hypercube
+from gradopt.surrogates.outliers import find_outliers, leave_out
+
+INPUTS = (Variable("x", (2,), lower=-1.0, upper=1.0, units="m"),)
+OUTPUTS = (Variable("drag"), Variable("lift", transform="log"))
+WRONG = (7, 0, 1)  # sample, output, input
+
+
+def samples() -> Dataset:
+    """Two smooth outputs of two inputs, the second positive."""
+    x = latin_hypercube(INPUTS, 16, 3)
+    a, b = x.T
+    y = np.stack([np.sin(2.0 * a) + a * b + b**2, np.exp(1.0 + a - 0.5 * b)], axis=1)
+    slopes = [[2.0 * np.cos(2.0 * a) + b, a + 2.0 * b], [y[:, 1], -0.5 * y[:, 1]]]
+    return Dataset(x, y, np.array(slopes).transpose(2, 0, 1), INPUTS, OUTPUTS)
+
+
+def with_entry(data: Dataset, entry: tuple[int, int, int], value: float) -> Dataset:
+    partials = data.partials.copy()
+    partials[entry] = value
+    return replace(data, dydx=partials)
+
+
+def fit(data: Dataset) -> Surrogate:
+    return JENN((8,), starts=3).fit(data)
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    return samples()
+
+
+def test_a_wrong_sign_is_named_with_what_it_should_be(data: Dataset) -> None:
+    truth = data.partials[WRONG]
+    assert abs(truth) > 0.5
+    bad = with_entry(data, WRONG, -truth)
+    (found,) = find_outliers(fit(bad), bad)
+    assert (found.sample, found.output, found.input, found.of, found.wrt) == (*WRONG, "drag", "x[1]")
+    assert found.given == -truth and abs(found.expected - truth) < 4.0 * found.std < 0.4 * abs(truth)
+    assert found.log_odds > 20.0
+    assert str(found).startswith("partial d(drag)/d(x[1]) of sample 7 disagrees with the other data: given ")
+    assert f"expected {found.expected:.4g} +- {found.std:.2g}" in str(found)
+
+
+def test_expectations_are_physical_also_through_a_transform(data: Dataset) -> None:
+    entry = (4, 1, 0)
+    bad = with_entry(data, entry, -data.partials[entry])
+    (found,) = find_outliers(fit(bad), bad)
+    assert found.of == "lift" and found.expected == pytest.approx(data.partials[entry], rel=0.05)
+
+
+def test_several_wrong_partials_are_all_named_the_most_certain_first(data: Dataset) -> None:
+    bad = replace(data, dydx=np.where(np.arange(data.n)[:, None, None] == 7, -1.0, 1.0) * data.partials)
+    found = find_outliers(fit(bad), bad)
+    assert {(of.sample, of.output, of.input) for of in found} == {(7, k, j) for k in range(2) for j in range(2)}
+    assert [of.log_odds for of in found] == sorted((of.log_odds for of in found), reverse=True)
+
+
+def test_nothing_is_named_where_nothing_is_wrong(data: Dataset) -> None:
+    assert find_outliers(fit(data), data) == ()
+
+
+def test_noise_is_not_taken_for_wrong_partials(data: Dataset) -> None:
+    noise = 0.2 * np.random.default_rng(0).standard_normal(data.partials.shape)
+    noisy = replace(data, dydx=data.partials + noise)
+    assert find_outliers(fit(noisy), noisy) == ()
+
+
+def test_what_does_little_harm_is_not_named(data: Dataset) -> None:
+    size = np.sqrt((data.partials[:, 0, 1] ** 2).mean())
+    slightly = with_entry(data, WRONG, data.partials[WRONG] + 0.09 * size)
+    assert find_outliers(fit(slightly), slightly) == ()
+
+
+def test_left_out_partials_are_marked_unknown_and_no_others(data: Dataset) -> None:
+    bad = with_entry(data, WRONG, -data.partials[WRONG])
+    cleaned = leave_out(bad, find_outliers(fit(bad), bad))
+    assert np.argwhere(~cleaned.known).tolist() == [list(WRONG)]
+    assert leave_out(bad, ()).digest == bad.digest
+
+
+def test_values_alone_have_no_wrong_partials(data: Dataset) -> None:
+    assert find_outliers(MLP((4,), starts=1, solver=LevenbergMarquardt(5)).fit(data), data) == ()
+
+
+def test_fixed_weights_tell_nothing_about_residuals(data: Dataset) -> None:
+    fixed = JENN((4,), weights="fixed", starts=1, solver=LevenbergMarquardt(5)).fit(data)
+    with pytest.raises(InputError, match="`surrogate` must have learned its weights, got fixed weights"):
+        find_outliers(fixed, data)

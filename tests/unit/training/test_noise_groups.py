@@ -1,0 +1,72 @@
+"""Each partial has a noise level of its own; those of an output lean on each other; values can be had alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from gradopt.networks.mlp import Network
+from gradopt.training import residuals
+from gradopt.training.evidence import Evidence
+from gradopt.training.residuals import NetworkProblem
+
+Taught = Callable[..., tuple[NetworkProblem, Tensor]]
+
+
+def test_each_partial_is_a_group_and_those_of_an_output_a_pool(taught: Taught) -> None:
+    problem, _ = taught((3, 4, 2), samples=2)
+    one_sample = [0, 2, 3, 4, 1, 5, 6, 7]  # output by output: value, partials
+    assert problem.residual_groups.tolist() == one_sample * 2
+    assert problem.residual_pools.tolist() == [0, 1, 2, 2, 2, 3, 3, 3]
+
+
+def test_where_memory_is_short_an_output_has_one_group_of_partials(
+    taught: Taught, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(residuals, "_GROUPS_MEMORY", 1000)
+    problem, _ = taught((3, 4, 2), samples=1)
+    assert problem.residual_groups.tolist() == [0, 2, 2, 2, 1, 3, 3, 3]
+    assert problem.residual_pools.tolist() == [0, 1, 2, 3]
+
+
+def test_of_values_leaves_the_partials_out(taught: Taught) -> None:
+    problem, theta = taught((3, 4, 2), samples=5, noise=0.1)
+    values = problem.of_values()
+    assert not values.has_partials and values.residual_pools.tolist() == [0, 1]
+    expected = problem.residuals(theta)[problem.residual_groups < 2]
+    torch.testing.assert_close(values.residuals(theta), expected, rtol=1e-12, atol=1e-12)
+
+
+def linear(noise: list[float], known: list[int], samples: int = 400) -> NetworkProblem:
+    """A linear truth of two inputs, whose partials have these noise levels and are known in the first samples."""
+    rng = np.random.default_rng(0)
+    x, slopes = rng.normal(size=(samples, 2)), np.array([1.0, -2.0])
+    partials = (slopes + np.array(noise) * rng.normal(size=(samples, 2)))[:, None, :]
+    gamma = (np.arange(samples)[:, None] < np.array(known)).astype(float)[:, None, :]
+    values = x @ slopes[:, None] + 0.1 * rng.normal(size=(samples, 1))
+    return NetworkProblem.build(Network((2, 1)), x, values, partials, np.ones((samples, 1)), gamma, 1.0)
+
+
+def learned_noise(problem: NetworkProblem) -> list[float]:
+    found = Evidence(60).solve(problem, torch.zeros(problem.n_parameters, dtype=torch.float64))
+    return (1.0 / found.precisions.noise.sqrt()).tolist()
+
+
+def test_the_noise_of_each_partial_is_learned() -> None:
+    assert learned_noise(linear([0.02, 0.5], [400, 400])) == pytest.approx([0.1, 0.02, 0.5], rel=0.15)
+
+
+def test_a_partial_known_in_few_samples_leans_on_the_others() -> None:
+    _, alone, few = learned_noise(linear([0.02, 0.5], [400, 2]))
+    assert alone == pytest.approx(0.02, rel=0.1) and 0.02 < few < 0.3
+    _, _, many = learned_noise(linear([0.02, 0.5], [400, 100]))
+    assert many > 0.4
+
+
+def test_a_partial_known_nowhere_has_no_say() -> None:
+    of_other = learned_noise(linear([0.02, 0.5], [400, 0]))[1]
+    assert of_other == pytest.approx(0.02, rel=0.1)
