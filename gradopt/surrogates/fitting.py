@@ -283,8 +283,8 @@ def as_evidence(asked: str | Solver, solver: LevenbergMarquardt, partials: bool)
     a third on the problems of scripts/accuracy_vs_peers.py, while fits to values alone become no better.
     """
     if isinstance(asked, str):
-        return Evidence(_LONG if partials else _SHORT, memory_limit=solver.memory_limit)
-    return Evidence(solver.max_iterations, solver.time_limit, memory_limit=solver.memory_limit)
+        return Evidence(_LONG if partials else _SHORT, memory_limit=solver.memory_limit, keep_best=partials)
+    return Evidence(solver.max_iterations, solver.time_limit, memory_limit=solver.memory_limit, keep_best=partials)
 
 
 def precisions_of(learned: LearnedWeights, problem: NetworkProblem) -> Precisions:

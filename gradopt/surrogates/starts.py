@@ -18,7 +18,7 @@ from gradopt.training.solvers import Solver
 
 ENDS_ALL = (Status.INTERRUPTED, Status.STOPPED, Status.TIME_LIMIT)  # no further start is made after one of these
 _TRIAL = 50  # iterations after which the evidence tells which starts are worth continuing
-_CYCLE = 8  # starts, of which the second half fits the values first
+_CYCLE, _THOSE = 8, (5, 6)  # of each cycle of starts, those that fit the values first
 _VALUES_FIRST = 30  # iterations at most, before the partials come
 _CONTINUED = 3  # of several starts, how many are
 
@@ -102,7 +102,7 @@ def learned_weights(
         start = starts[index]
         begun = _limited(trial.at_start(index), left)
         told = numbered(callback, index)
-        if begin is None and index % _CYCLE >= _CYCLE // 2 and start.has_both:
+        if begin is None and index % _CYCLE in _THOSE and start.has_both:
             return _values_first(begun, start, told)
         return begun.solve(start.problem, start.tensor, told, begin)
 

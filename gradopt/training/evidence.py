@@ -34,7 +34,7 @@ _ALPHA = (1e-6, 1e8)  # bounds of a learned alpha
 _NOISE = (1e-2, 1e8)  # bounds of a learned precision of residuals: standardized noise of 10 ... 1e-4
 _PULL, _PULL_SCALE = 2e-2, 2e-6  # a weak Gamma prior on alpha, so that an empty group does not run away
 _FREEDOM = 1e-2  # part of the residuals of a group that always counts as noise: keeps w finite at interpolation
-_LEANING = 3.0  # number of residuals as which the noise of its pool counts in that of a group
+_LEANING = 30.0  # number of residuals as which the noise of its pool counts in that of a group
 _CHANGE = 5.0  # largest factor by which a precision changes in one iteration
 _SETTLE = 4  # iterations before the precisions move: the first steps from random parameters tell nothing
 _DAMPING, _LEAST, _RISE_FROM, _MOST = 1e-3, 1e-12, 1e-10, 1e8  # Marquardt's mu, a part of the diagonal of H
@@ -89,6 +89,9 @@ class Evidence:
         memory_limit: Bytes for the residual Jacobian; a larger one is accumulated in chunks.
         alpha: Initial precision of every group of parameters.
         noise: Initial factor on the weights of the residuals.
+        keep_best: Return the state of the highest evidence instead of the last. The formulas' fixed point lies a little
+            below it: measured, the last state is better by 8 % on values alone, and the best one where partials are
+            too rough for the network.
     """
 
     max_iterations: int = 150
@@ -97,6 +100,7 @@ class Evidence:
     memory_limit: int = 2**30
     alpha: float = 0.1
     noise: float = 100.0
+    keep_best: bool = False
 
     def __post_init__(self) -> None:
         """Check the fields."""
@@ -129,8 +133,7 @@ class Evidence:
             precisions: Where to begin; None = `alpha` and `noise`.
 
         Returns:
-            The last parameters and precisions: the fixed point of the formulas, near which the evidence may be a
-            little below the highest on the way. (Measured: on values alone its errors are 8 % smaller.)
+            The last parameters and precisions, or the best.
         """
         run = _Run(self, problem, precisions)
         monitor = Monitor(callback, self.time_limit)
@@ -170,7 +173,7 @@ class _Run:
         for iteration in range(self.settings.max_iterations + 1):
             normal = self._normal_equations(theta)
             objective, determined, used = self._evidence(theta, normal)
-            if math.isfinite(objective) or not iteration:
+            if not iteration or (objective <= self.state.loss if self.settings.keep_best else math.isfinite(objective)):
                 self.state = _State(theta, objective, Precisions(self.alpha, self.noise), determined)
             monitor.record(theta, objective)
             negligible = negligible + 1 if abs(last - objective) < self.settings.tolerance else 0

@@ -52,6 +52,7 @@ def case_maker() -> Callable[..., Case]:
             return np.array([gap @ gap, x.sum()]), np.array([2.0 * gap, np.ones(3)])
 
         solver = LevenbergMarquardt(max_iterations=60)
+        network = JENN((6,), activation="tanh", weights="fixed", solver=solver, starts=1)
         fields: dict[str, Any] = {
             "name": "bowl",
             "title": "the bottom of a bowl",
@@ -67,7 +68,7 @@ def case_maker() -> Callable[..., Case]:
             "design": lambda n, seed: latin_hypercube(INPUTS, n, seed),
             "samples": 20,
             "held_out": 6,
-            "stages": (Stage("JENN", JENN((6,), solver=solver, starts=1)), Stage("polished JENN", polish=Polish())),
+            "stages": (Stage("JENN", network), Stage("polished JENN", polish=Polish())),
             "exact": lambda: {
                 "exact": om.ExecComp("h = k * b", h=np.zeros(2), b={"units": "m"}, k=np.array([1.0, 2.0]))
             },

@@ -31,7 +31,7 @@ def with_entry(data: Dataset, entry: tuple[int, int, int], value: float) -> Data
 
 
 def fit(data: Dataset) -> Surrogate:
-    return JENN((8,), starts=3).fit(data)
+    return JENN((8,), starts=2, solver=LevenbergMarquardt(80)).fit(data)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gradopt.networks.mlp import Network
-from gradopt.training import residuals
+from gradopt.training import evidence, residuals
 from gradopt.training.evidence import Evidence
 from gradopt.training.residuals import NetworkProblem
 
@@ -60,11 +60,14 @@ def test_the_noise_of_each_partial_is_learned() -> None:
     assert learned_noise(linear([0.02, 0.5], [400, 400])) == pytest.approx([0.1, 0.02, 0.5], rel=0.15)
 
 
-def test_a_partial_known_in_few_samples_leans_on_the_others() -> None:
-    _, alone, few = learned_noise(linear([0.02, 0.5], [400, 2]))
-    assert alone == pytest.approx(0.02, rel=0.1) and 0.02 < few < 0.3
-    _, _, many = learned_noise(linear([0.02, 0.5], [400, 100]))
-    assert many > 0.4
+def test_a_partial_known_in_few_samples_leans_on_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def both(known: int, leaning: float) -> list[float]:
+        monkeypatch.setattr(evidence, "_LEANING", leaning)
+        return learned_noise(linear([0.02, 0.5], [400, known]))[1:]
+
+    (of_many, of_few), (_, by_itself) = both(2, 3.0), both(2, 0.0)
+    assert of_many == pytest.approx(0.02, rel=0.1) and of_many < of_few < 0.8 * by_itself
+    assert both(100, 3.0)[1] > 0.4
 
 
 def test_a_partial_known_nowhere_has_no_say() -> None:
