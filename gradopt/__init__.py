@@ -26,11 +26,16 @@ from gradopt.om.component import SurrogateComp as SurrogateComp
 from gradopt.om.driver import AdaptiveDriver as AdaptiveDriver
 from gradopt.om.optimize import OptimizeResult as OptimizeResult
 from gradopt.om.optimize import optimize as optimize
+from gradopt.surrogates.cross_validation import CrossValidation as CrossValidation
+from gradopt.surrogates.cross_validation import cross_validate as cross_validate
 from gradopt.surrogates.files import load as load
 from gradopt.surrogates.fitted import FitInterrupted as FitInterrupted
 from gradopt.surrogates.fitted import Surrogate as Surrogate
 from gradopt.surrogates.jenn import JENN as JENN
 from gradopt.surrogates.jenn import MLP as MLP
+from gradopt.surrogates.outliers import Outlier as Outlier
+from gradopt.surrogates.outliers import find_outliers as find_outliers
+from gradopt.surrogates.outliers import leave_out as leave_out
 from gradopt.surrogates.polish import Polish as Polish
 from gradopt.training.adam import Adam as Adam
 from gradopt.training.lbfgs import LBFGS as LBFGS

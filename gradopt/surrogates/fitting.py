@@ -157,7 +157,7 @@ def _train(
     work = problem.n_residuals * problem.n_parameters * min(problem.n_residuals, problem.n_parameters)
     runs: Sequence[SolverResult]
     with _threads_for(work, torch.device(configuration.device)):
-        if not keep and learns(configuration, solver):
+        if not keep and learns(configuration, solver, problem):
             assert isinstance(solver, LevenbergMarquardt), "`learns` says so"
             begin = None if begun[0].learned is None else precisions_of(begun[0].learned, problem)
             of_evidence = learned_weights(
@@ -262,14 +262,20 @@ def usual_starts(configuration: Configuration, network: Network, data: Dataset) 
     problem = build_problem(configuration, network, data, Scaling.of(data), configuration.data_weights(data), None)
     solver = get_solver(configuration.solver, problem)
     if isinstance(solver, LevenbergMarquardt):
-        return True, 8 if learns(configuration, solver) else 4
+        return True, 8 if learns(configuration, solver, problem) else 4
     return False, 1 if isinstance(solver, Adam) else 4
 
 
-def learns(configuration: Configuration, solver: Solver) -> bool:
-    """Whether a fit learns its weights: where asked, and by "auto" with Levenberg-Marquardt and no alpha given."""
+def learns(configuration: Configuration, solver: Solver, problem: NetworkProblem) -> bool:
+    """Whether a fit learns its weights.
+
+    It does where asked, and by "auto" with Levenberg-Marquardt, no alpha given, and matrices of all groups of residuals
+    that take no more than half of the solver's memory limit.
+    """
     if configuration.weights == "auto":
-        return configuration.alpha is None and isinstance(solver, LevenbergMarquardt)
+        matrices = 8 * len(problem.residual_pools) * problem.n_parameters**2
+        few = isinstance(solver, LevenbergMarquardt) and matrices <= solver.memory_limit / 2
+        return few and configuration.alpha is None
     if configuration.weights == "evidence" and not isinstance(solver, LevenbergMarquardt):
         remedy = "Use solver='levenberg_marquardt', or weights='fixed' for a problem of this size."
         raise InputError(explain("weights", "be 'fixed' with this solver", f"'evidence' with {solver}", remedy))

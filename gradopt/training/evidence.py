@@ -27,7 +27,7 @@ from torch import Tensor
 
 from gradopt.training.monitor import Monitor
 from gradopt.training.options import number, seconds, whole
-from gradopt.training.problem import FitProblem
+from gradopt.training.problem import FitProblem, GroupedProblem
 from gradopt.training.result import Callback, SolverResult, Status
 
 _ALPHA = (1e-6, 1e8)  # bounds of a learned alpha
@@ -119,7 +119,7 @@ class Evidence:
     @torch.no_grad()
     def solve(
         self,
-        problem: FitProblem,
+        problem: GroupedProblem,
         theta: Tensor,
         callback: Callback | None = None,
         precisions: Precisions | None = None,
@@ -157,7 +157,9 @@ class _State:
 class _Run:
     """State of one run."""
 
-    def __init__(self, settings: Evidence, problem: FitProblem, precisions: Precisions | None) -> None:
+    state: _State
+
+    def __init__(self, settings: Evidence, problem: GroupedProblem, precisions: Precisions | None) -> None:
         self.settings, self.problem = settings, problem
         self.of_parameter, self.of_residual = problem.parameter_groups, problem.residual_groups
         self.sizes = torch.bincount(self.of_parameter).double()
@@ -216,7 +218,7 @@ class _Run:
             return math.inf, torch.zeros_like(self.sizes), torch.zeros_like(self.counts)
         inverse = torch.cholesky_inverse(factor)
         spread = torch.zeros_like(self.sizes).index_add_(0, self.of_parameter, inverse.diagonal())
-        used = self.noise * (normal.grams * inverse).sum(dim=(1, 2))
+        used = self.noise * (normal.grams.flatten(1) @ inverse.flatten())
         misfit = self.noise @ normal.squares + self.alpha @ self._lengths(theta)
         scales = self.counts @ self.noise.log() + self.sizes @ self.alpha.log()
         objective = float(0.5 * (misfit - scales) + factor.diagonal().log().sum())

@@ -33,24 +33,6 @@ class FitProblem(Protocol):
         ...
 
     @property
-    def parameter_groups(self) -> Tensor:
-        """Which group each parameter belongs to (n_parameters,), from 0; a group shares one prior precision."""
-        ...
-
-    @property
-    def residual_groups(self) -> Tensor:
-        """Which group each residual belongs to (n_residuals,), from 0; a group shares one noise level."""
-        ...
-
-    @property
-    def residual_pools(self) -> Tensor:
-        """Which pool each group of residuals belongs to (n_groups,), from 0; empty groups too.
-
-        The noise levels of a pool are expected to be of one order, as those of all partials of an output.
-        """
-        ...
-
-    @property
     def tensor_options(self) -> tuple[torch.dtype, torch.device]:
         """Type and device on which theta has to live."""
         ...
@@ -69,5 +51,27 @@ class FitProblem(Protocol):
         Args:
             theta: Parameters (n_parameters,).
             samples: Row numbers of a mini-batch, whose residual sums are scaled up to all samples; None = all.
+        """
+        ...
+
+
+class GroupedProblem(FitProblem, Protocol):
+    """A problem whose parameters and residuals come in groups, the precisions of which can be learned."""
+
+    @property
+    def parameter_groups(self) -> Tensor:
+        """Which group each parameter belongs to (n_parameters,), from 0; a group shares one prior precision."""
+        ...
+
+    @property
+    def residual_groups(self) -> Tensor:
+        """Which group each residual belongs to (n_residuals,), from 0; a group shares one noise level."""
+        ...
+
+    @property
+    def residual_pools(self) -> Tensor:
+        """Which pool each group of residuals belongs to (n_groups,), from 0; empty groups too.
+
+        The noise levels of a pool are expected to be of one order, as those of all partials of an output.
         """
         ...

@@ -37,7 +37,7 @@ class Status(Enum):
 
 @dataclass(frozen=True)
 class Progress:
-    """What a callback is told after each iteration (LM, L-BFGS) or epoch (Adam).
+    """What a callback is told after each iteration (LM, L-BFGS) or some epochs (Adam).
 
     Attributes:
         iteration: Number of the iteration, from 1.
@@ -125,11 +125,12 @@ class FitResult:
         solver: Name of the solver that ran.
         seed: Seed of the initial parameters.
         start: Which start was kept, from 0.
-        start_losses: Final loss of each start.
+        start_losses: Final loss of each start; where weights were learned, its negative log evidence.
         log_evidence: Log evidence of each start up to a common constant, or None where it is not computed.
         n_residuals: Number of fitted residuals.
         n_parameters: Number of network parameters.
-        history: Loss after each iteration of the kept start, the initial loss first.
+        history: Loss after each iteration of the kept start, the initial loss first; where weights were learned, the
+            negative log evidence, of which with partials the least is that of the kept state.
         notes: What the user ought to know, such as inputs held fixed.
         learned: The weights that the evidence learned, now or in an earlier fit that this one continues; None where
             they are fixed by the configuration.
