@@ -31,6 +31,7 @@ _LONG, _SHORT = 400, 150  # iterations by default with partials and without
 _TEMPERATURE = 10.0  # nats by which a network may be less evident for a share of 1/e: neither one mode nor all
 _LEAST_SHARE = 1e-2  # of the best network's share; the cost of a prediction grows with the number of networks
 _FIXED_ALPHA = 1e-8  # where nothing is learned and nothing given: suits data without noise
+_THREADED_PARAMETERS = 30_000  # below which the same holds for an iteration of the other solvers
 _THREADED_WORK = 3e9  # multiplications of a Gauss-Newton matrix below which a second thread costs more than it brings
 
 
@@ -154,9 +155,8 @@ def _train(
     solver = get_solver(configuration.solver, problem)
     if time_limit is not None:
         solver = replace(solver, time_limit=time_limit)  # type: ignore[type-var]
-    work = problem.n_residuals * problem.n_parameters * min(problem.n_residuals, problem.n_parameters)
     runs: Sequence[SolverResult]
-    with _threads_for(work, torch.device(configuration.device)):
+    with _threads_for(solver, problem):
         if not keep and learns(configuration, solver, problem):
             assert isinstance(solver, LevenbergMarquardt), "`learns` says so"
             begin = None if begun[0].learned is None else precisions_of(begun[0].learned, problem)
@@ -317,9 +317,13 @@ def _in_words(run: EvidenceResult, network: Network, m: int) -> LearnedWeights:
 
 
 @contextmanager
-def _threads_for(work: float, device: torch.device) -> Iterator[None]:
+def _threads_for(solver: Solver, problem: NetworkProblem) -> Iterator[None]:
     """Use one thread for small problems: waking a second costs more than the work, most of all on a busy machine."""
-    if work >= _THREADED_WORK or device.type != "cpu":
+    rows, columns = problem.n_residuals, problem.n_parameters
+    large = columns >= _THREADED_PARAMETERS
+    if isinstance(solver, LevenbergMarquardt):
+        large = rows * columns * min(rows, columns) >= _THREADED_WORK
+    if large or problem.x.device.type != "cpu":
         yield
         return
     before = torch.get_num_threads()
