@@ -11,7 +11,7 @@ Makes these figures, printed and written to OUT/result.json with the set-up, ver
   trials without a wrong partial in which it names any. Errors with the wrong partial, and without those that were
   named, over the error without any wrong one.
 - `missing`: error with some partials not known over that of MLP(): half of all entries drawn at random, every second
-  column, all columns but the first, all but the last.
+  column not known, the first column alone known, the last column alone known.
 
 Error is the RMSE on 1000 points of a Latin hypercube. A seed sets points, noise and initial parameters; all fits are of
 the default configuration, on one thread:
@@ -144,7 +144,11 @@ def missing_study(names: dict[str, int], seeds: range, solver: str | Solver) -> 
     found: dict[str, Any] = {}
     for name, n in names.items():
         test, d = PROBLEMS[name].sample(TEST_POINTS, TEST_SEED), PROBLEMS[name].d
-        columns = {"every_second": np.arange(d) % 2 == 1, "first": np.arange(d) > 0, "last": np.arange(d) < d - 1}
+        columns = {
+            "every_second": np.arange(d) % 2 == 1,
+            "first_alone": np.arange(d) > 0,
+            "last_alone": np.arange(d) < d - 1,
+        }
         ratios: dict[str, list[float]] = {"random_half": [], **{what: [] for what in columns}}
         for seed in seeds:
             data = PROBLEMS[name].sample(n, seed)

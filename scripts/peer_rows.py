@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from gradopt import Dataset
 from scripts.benchmark_problems import Problem
@@ -94,6 +95,7 @@ def limited(call: Callable[[], Row], limit: float) -> Row:
     def run(pipe: Connection) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # peers print
         resource.setrlimit(resource.RLIMIT_CPU, (most, most + 1))
+        torch.set_num_threads(1)  # a forked process has none of OpenMP's other threads and would wait for them
         pipe.send(call())
 
     most = math.ceil(2.0 * limit)

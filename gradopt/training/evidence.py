@@ -35,6 +35,7 @@ _NOISE = (1e-2, 1e8)  # bounds of a learned precision of residuals: standardized
 _PULL, _PULL_SCALE = 2e-2, 2e-6  # a weak Gamma prior on alpha, so that an empty group does not run away
 _FREEDOM = 1e-2  # part of the residuals of a group that always counts as noise: keeps w finite at interpolation
 _LEANING = 30.0  # number of residuals as which the noise of its pool counts in that of a group
+_FINER = 10.0  # how many times less noise partials may have than the values: a constant partial is not all that counts
 _CHANGE = 5.0  # largest factor by which a precision changes in one iteration
 _SETTLE = 4  # iterations before the precisions move: the first steps from random parameters tell nothing
 _DAMPING, _LEAST, _RISE_FROM, _MOST = 1e-3, 1e-12, 1e-10, 1e8  # Marquardt's mu, a part of the diagonal of H
@@ -234,6 +235,7 @@ class _Run:
         squares = normal.squares.clamp_min(sys.float_info.min)
         common = self._pooled(free / squares)
         noise = (free + _LEANING) / (squares + _LEANING / common)
+        noise = torch.minimum(noise, self._ceiling(noise))
         self.alpha = _towards(self.alpha, alpha, _ALPHA)
         self.noise = torch.where(self.counts > 0.0, _towards(self.noise, noise, _NOISE), self.noise)
 
@@ -243,6 +245,12 @@ class _Run:
         logs = noise.clamp(*_NOISE).log() * present
         sums, members = (torch.zeros_like(noise).index_add_(0, pools, each) for each in (logs, present))
         return torch.exp(sums / members.clamp_min(1.0))[pools]
+
+    def _ceiling(self, noise: Tensor) -> Tensor:
+        """Largest precision of each group (n_kinds,) that the values of its output allow."""
+        parents = self.problem.residual_parents
+        values = torch.where(self.counts > 0.0, torch.maximum(noise, self.noise), torch.inf)[parents]
+        return torch.where(parents == torch.arange(len(parents), device=parents.device), torch.inf, _FINER**2 * values)
 
     def _step(self, theta: Tensor, normal: _Normal, mu: float) -> tuple[Tensor, float]:
         """A step that lowers the loss at the present precisions, where there is one, and the next mu."""

@@ -75,3 +75,8 @@ class GroupedProblem(FitProblem, Protocol):
         The noise levels of a pool are expected to be of one order, as those of all partials of an output.
         """
         ...
+
+    @property
+    def residual_parents(self) -> Tensor:
+        """Group of the values of the output of each group (n_groups,); a group of values is its own."""
+        ...

@@ -126,6 +126,11 @@ class NetworkProblem:
             return outputs
         return torch.cat([outputs, len(outputs) + outputs.repeat_interleave(self._groups_of_partials)])
 
+    @cached_property
+    def residual_parents(self) -> Tensor:
+        """Group of the values of each group's output."""
+        return self.residual_pools % self.targets.shape[1]
+
     @property
     def _groups_of_partials(self) -> int:
         """Number of groups in which the partials of an output come: d or 1."""

@@ -47,6 +47,6 @@ def test_script_writes_its_tables_and_figure(tmp_path: Path) -> None:
     assert result["quick"] and result["versions"]["torch"] and "commit" in result
     assert set(result["noise"]["branin"]["levels"]) == {"0.0", "0.5"}
     assert 0.0 <= result["wrong"]["branin"]["kinds"]["sign"]["named"] <= 1.0
-    assert set(result["missing"]["branin"]["known"]) == {"random_half", "every_second", "first", "last"}
+    assert set(result["missing"]["branin"]["known"]) == {"random_half", "every_second", "first_alone", "last_alone"}
     assert {path.name for path in tmp_path.iterdir()} == {"result.json", "noise.png"}
     assert "One wrong partial" in done.stdout

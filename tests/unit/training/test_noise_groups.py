@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ def test_each_partial_is_a_group_and_those_of_an_output_a_pool(taught: Taught) -
     one_sample = [0, 2, 3, 4, 1, 5, 6, 7]  # output by output: value, partials
     assert problem.residual_groups.tolist() == one_sample * 2
     assert problem.residual_pools.tolist() == [0, 1, 2, 2, 2, 3, 3, 3]
+    assert problem.residual_parents.tolist() == [0, 1, 0, 0, 0, 1, 1, 1]
 
 
 def test_where_memory_is_short_an_output_has_one_group_of_partials(
@@ -31,6 +33,7 @@ def test_where_memory_is_short_an_output_has_one_group_of_partials(
     problem, _ = taught((3, 4, 2), samples=1)
     assert problem.residual_groups.tolist() == [0, 2, 2, 2, 1, 3, 3, 3]
     assert problem.residual_pools.tolist() == [0, 1, 2, 3]
+    assert problem.residual_parents.tolist() == [0, 1, 0, 1]
 
 
 def test_of_values_leaves_the_partials_out(taught: Taught) -> None:
@@ -69,6 +72,18 @@ def test_a_partial_known_in_few_samples_leans_on_the_others(monkeypatch: pytest.
     (of_many, of_few), (_, by_itself) = both(2, 3.0), both(2, 0.0)
     assert of_many == pytest.approx(0.02, rel=0.1) and of_many < of_few < 0.8 * by_itself
     assert both(100, 3.0)[1] > 0.4
+
+
+def test_partials_are_no_more_than_ten_times_as_exact_as_the_values() -> None:
+    values, exact, noisy = learned_noise(linear([0.0, 0.5], [400, 400]))
+    assert exact == pytest.approx(0.1 * values, rel=1e-3) and noisy == pytest.approx(0.5, rel=0.15)
+
+
+def test_partials_without_values_may_be_as_exact_as_they_are() -> None:
+    problem = linear([0.0, 0.0], [400, 400])
+    weights = problem.weights.clone()
+    weights[:, :, 0] = 0.0
+    assert learned_noise(replace(problem, weights=weights))[1:] == pytest.approx([1e-4, 1e-4], rel=1e-3)
 
 
 def test_a_partial_known_nowhere_has_no_say() -> None:
