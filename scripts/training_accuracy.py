@@ -141,7 +141,7 @@ def small_design(seeds: int, solver: str | Solver, test: Dataset) -> dict[str, A
 
     others = {activation: fits(JENN, activation) for activation in OTHER_ACTIVATIONS}
     medians = {name: {figure: of["median"] for figure, of in found.items()} for name, found in others.items()}
-    return {"JENN": fits(JENN, "tanh"), "MLP": fits(MLP, "tanh"), "activations": medians}
+    return {"JENN": fits(JENN, "auto"), "MLP": fits(MLP, "auto"), "activations": medians}
 
 
 def minimize(surrogate: Surrogate | JennSurrogate) -> dict[str, Any]:
