@@ -285,8 +285,8 @@ def learns(configuration: Configuration, solver: Solver, problem: NetworkProblem
 def as_evidence(asked: str | Solver, solver: LevenbergMarquardt, partials: bool) -> Evidence:
     """The solver that learns the weights, with the limits of the one that was asked for.
 
-    By default it is given more iterations where there are partials: there from 150 to 500 they lower the test errors by
-    a third on the problems of scripts/accuracy_vs_peers.py, while fits to values alone become no better.
+    By default it is given more iterations where there are partials: there they go on to lower the test errors, while
+    fits to values alone become no better.
     """
     if isinstance(asked, str):
         return Evidence(_LONG if partials else _SHORT, memory_limit=solver.memory_limit, keep_best=partials)

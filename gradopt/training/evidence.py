@@ -9,7 +9,7 @@ evidence in the Gauss-Newton approximation is, with H = sum_k w_k J_k'J_k + diag
 
 Its stationary points satisfy alpha_g = (n_g - alpha_g tr_g H^-1) / |theta_g|^2 and w_k = (N_k - tr w_k H^-1 J_k'J_k) /
 |r_k|^2 (MacKay 1992): a group of inputs that explains nothing is switched off, a noisy kind of data loses its weight.
-A partial's w_k is drawn towards the geometric mean of its output's partials, as if a few residuals had told so.
+A partial's w_k is drawn towards the geometric mean of its output's partials, as if some more residuals had told so.
 
 References:
     MacKay (1992), Bayesian interpolation, Neural Computation 4(3). Foresee & Hagan (1997), Gauss-Newton approximation
@@ -91,8 +91,8 @@ class Evidence:
         alpha: Initial precision of every group of parameters.
         noise: Initial factor on the weights of the residuals.
         keep_best: Return the state of the highest evidence instead of the last. The formulas' fixed point lies a little
-            below it: measured, the last state is better by 8 % on values alone, and the best one where partials are
-            too rough for the network.
+            below it: on values alone the last state predicts better, and the best one where partials are too rough for
+            the network.
     """
 
     max_iterations: int = 150
