@@ -163,10 +163,11 @@ def parameter_jacobian(network: Network, theta: Tensor, x: Tensor, partials: boo
         weights_at, biases_at, shape = network.layers[layer]
         block = sensitivity[:, :, None, :, None] * tangents[layer][:, None, :, None, :]
         if partials:
-            block[:, :, 1:] += bending[..., None] * run.activations[layer][:, None, None, None, :]
+            block[:, :, 1:].addcmul_(bending[..., None], run.activations[layer][:, None, None, None, :])
             jacobian[:, :, 1:, biases_at] = bending
         jacobian[..., weights_at] = block.reshape(n, m, width, shape[0] * shape[1])
         jacobian[:, :, 0, biases_at] = sensitivity
+        del block  # as large as its part of the Jacobian, and the next layer's would stand beside it
         if layer == 0:
             break
         weights = run.layers[layer][0]

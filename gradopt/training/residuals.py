@@ -18,7 +18,9 @@ from torch import Tensor
 from gradopt.networks.jacobian import parameter_jacobian, trace
 from gradopt.networks.mlp import Network
 
-_LOSS_CHUNK = 4096  # samples whose activations are held at once where the whole loss is asked for
+# Bytes held at once on the CPU, of the Jacobian with all that makes it and of the activations of a whole loss: what
+# leaves the cache is up to 3 times slower. Other devices take more, since each of their calls costs.
+_CHUNK, _PIECE, _ELSEWHERE = 2**24, 2**23, 64
 _GROUPS_MEMORY = 2**27  # bytes of the matrices of all groups of partials, above which there are fewer groups
 
 
@@ -165,19 +167,35 @@ class NetworkProblem:
 
     def residuals(self, theta: Tensor) -> Tensor:
         """Weighted residuals (n_residuals,) in the order sample, output, (value, partials ...)."""
-        return self._weighted_errors(theta, slice(None)).reshape(-1)[self._rows]
+        errors = [self._weighted_errors(theta, samples).reshape(-1) for samples in self._pieces()]
+        return (errors[0] if len(errors) == 1 else torch.cat(errors))[self._rows]
+
+    def _pieces(self) -> list[slice]:
+        """All samples, in pieces whose activations and partials take about as many bytes as fit the device."""
+        _, m, width = self.targets.shape
+        per_sample = self.x.element_size() * sum(self.network.layer_sizes) * min(m + 1, width)
+        size = max(1, self._fitting(_PIECE) // per_sample)
+        return [slice(start, start + size) for start in range(0, self.n_samples, size)]
+
+    def _fitting(self, size: int) -> int:
+        return size if self.x.device.type == "cpu" else _ELSEWHERE * size
 
     def linearized(self, theta: Tensor, memory_limit: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield chunks of residuals (k,) and exact Jacobian (k, n_parameters) within the memory limit in bytes."""
         per_sample = self.targets[0].numel() * self.n_parameters * self.x.element_size()
-        size = max(1, int(memory_limit / (4 * per_sample)))  # the Jacobian, a copy of its rows, a layer's block
+        limit = min(memory_limit, self._fitting(_CHUNK))
+        size = max(1, int(limit / (4 * per_sample)))  # the last chunk, this one, a layer's block or a copy of rows, air
         for start in range(0, self.n_samples, size):
             samples = slice(start, start + size)
             responses, jacobian = parameter_jacobian(self.network, theta, self.x[samples], self.has_partials)
             root = self._root_weights[samples]
-            rows = torch.nonzero(root.reshape(-1) > 0.0)[:, 0]
-            residuals = ((responses - self.targets[samples]) * root).reshape(-1)[rows]
-            yield residuals, jacobian.reshape(-1, self.n_parameters)[rows] * root.reshape(-1)[rows, None]
+            residuals, flat = ((responses - self.targets[samples]) * root).reshape(-1), root.reshape(-1)
+            jacobian = jacobian.mul_(root[..., None]).reshape(-1, self.n_parameters)
+            if not bool((flat > 0.0).all()):
+                rows = torch.nonzero(flat > 0.0)[:, 0]
+                residuals, jacobian = residuals[rows], jacobian[rows]
+            yield residuals, jacobian
+            del jacobian
 
     def loss_and_gradient(self, theta: Tensor, samples: Tensor | None = None) -> tuple[float, Tensor]:
         """Loss and its gradient (n_parameters,) by autograd; see `FitProblem`."""
@@ -185,9 +203,7 @@ class NetworkProblem:
         loss = 0.5 * float((self.alpha * theta * theta).sum())
         gradient = self.alpha * theta
         if samples is None:
-            chunks: list[slice | Tensor] = [
-                slice(start, start + _LOSS_CHUNK) for start in range(0, self.n_samples, _LOSS_CHUNK)
-            ]
+            chunks: list[slice | Tensor] = list(self._pieces())
             share = 1.0
         else:
             chunks, share = [samples], self.n_samples / len(samples)
@@ -203,8 +219,8 @@ class NetworkProblem:
         """The parts of the loss: "values", "partials" and "prior"; their sum is E."""
         values = partials = 0.0
         with torch.no_grad():
-            for start in range(0, self.n_samples, _LOSS_CHUNK):
-                errors = self._weighted_errors(theta, slice(start, start + _LOSS_CHUNK))
+            for samples in self._pieces():
+                errors = self._weighted_errors(theta, samples)
                 values += 0.5 * float((errors[:, :, 0] ** 2).sum())
                 partials += 0.5 * float((errors[:, :, 1:] ** 2).sum())
         return {"values": values, "partials": partials, "prior": 0.5 * float((self.alpha * theta * theta).sum())}

@@ -119,11 +119,20 @@ def test_chunks_respect_the_memory_limit(taught: Taught) -> None:
     assert len(sizes) < 40
 
 
-@pytest.mark.parametrize("method", ["loss_and_gradient", "terms"])
+def test_chunks_fit_the_cache_whatever_the_limit(taught: Taught, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, theta = taught((2, 4, 2), samples=40)
+    assert len(list(problem.linearized(theta, 2**30))) == 1
+    monkeypatch.setattr(module, "_CHUNK", 50_000)
+    sizes = [j.numel() * j.element_size() for _, j in problem.linearized(theta, 2**30)]
+    assert max(sizes) <= 50_000 / 4
+
+
+@pytest.mark.parametrize("method", ["residuals", "loss_and_gradient", "terms"])
 def test_loss_in_chunks_equals_the_loss_at_once(taught: Taught, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     problem, theta = taught(samples=11, alpha=0.2, noise=0.4)
     at_once = getattr(problem, method)(theta)
-    monkeypatch.setattr(module, "_LOSS_CHUNK", 4)
+    monkeypatch.setattr(module, "_PIECE", 400)
+    assert 2 < len(problem._pieces()) < 11
     torch.testing.assert_close(getattr(problem, method)(theta), at_once, rtol=1e-13, atol=1e-13)
 
 
