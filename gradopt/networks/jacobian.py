@@ -11,6 +11,7 @@ A trend adds a polynomial of the inputs to the last z_l.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -100,11 +101,18 @@ def _trend(network: Network, theta: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     values = x @ slopes.T
     if network.quadratic_trend is None:
         return values, slopes
-    rows, columns = torch.triu_indices(d, d, device=x.device)
+    rows, columns = _pairs(d, x.device)
     upper = theta.new_zeros((m, d, d))
     upper[:, rows, columns] = theta[network.quadratic_trend].reshape(m, len(rows))
     bent = (x @ (upper + upper.mT)).transpose(0, 1)
     return values + 0.5 * (bent * x[:, None, :]).sum(dim=2), slopes + bent
+
+
+@lru_cache(maxsize=32)
+def _pairs(d: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Pairs i <= j of inputs, in the order of the coefficients of a quadratic trend."""
+    rows, columns = torch.triu_indices(d, d, device=device)
+    return rows, columns
 
 
 def parameter_jacobian(network: Network, theta: Tensor, x: Tensor, partials: bool) -> tuple[Tensor, Tensor]:
@@ -152,7 +160,7 @@ def parameter_jacobian(network: Network, theta: Tensor, x: Tensor, partials: boo
     if network.linear_trend is not None:
         _fill(jacobian, network.linear_trend, tangents[0])
     if network.quadratic_trend is not None:
-        rows, columns = torch.triu_indices(d, d, device=x.device)
+        rows, columns = _pairs(d, x.device)
         products = tangents[0][:, :, rows] * x[:, None, columns]
         products[:, 1:] += x[:, None, rows] * tangents[0][:, 1:, columns]
         _fill(jacobian, network.quadratic_trend, products)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from numbers import Integral
 
 import numpy as np
@@ -51,7 +52,7 @@ class Network:
         """The activation with its derivatives."""
         return get_activation(self.activation)
 
-    @property
+    @cached_property
     def layers(self) -> tuple[tuple[slice, slice, tuple[int, int]], ...]:
         """For each layer: slice of its weights in theta, slice of its biases, shape (outputs, inputs)."""
         found = []
@@ -63,7 +64,7 @@ class Network:
             start = biases.stop
         return tuple(found)
 
-    @property
+    @cached_property
     def linear_trend(self) -> slice | None:
         """Slice of the linear trend's coefficients in theta; None without one."""
         if self.trend is None:
@@ -71,7 +72,7 @@ class Network:
         start = self.layers[-1][1].stop
         return slice(start, start + self.layer_sizes[-1] * self.layer_sizes[0])
 
-    @property
+    @cached_property
     def quadratic_trend(self) -> slice | None:
         """Slice of the quadratic trend's coefficients in theta; None without one."""
         if self.trend != "quadratic" or self.linear_trend is None:

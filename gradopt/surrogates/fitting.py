@@ -257,12 +257,13 @@ def usual_starts(configuration: Configuration, network: Network, data: Dataset) 
         data: The training data.
 
     Returns:
-        Whether the solver is Levenberg-Marquardt; 8 starts where it learns the weights, 1 with Adam, otherwise 4.
+        Whether the solver is Levenberg-Marquardt; where it learns the weights 16 starts with partials and 8 without,
+        1 with Adam, otherwise 4.
     """
     problem = build_problem(configuration, network, data, Scaling.of(data), configuration.data_weights(data), None)
     solver = get_solver(configuration.solver, problem)
     if isinstance(solver, LevenbergMarquardt):
-        return True, 8 if learns(configuration, solver, problem) else 4
+        return True, (16 if problem.has_partials else 8) if learns(configuration, solver, problem) else 4
     return False, 1 if isinstance(solver, Adam) else 4
 
 

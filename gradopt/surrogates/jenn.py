@@ -190,9 +190,10 @@ class JENN(_NetworkConfiguration):
         alpha: Precision of the Gaussian prior on the parameters (lambda in the paper), against sums of residuals
             in standardized units; None = learned, or 1e-8 where weights are fixed.
         solver: "auto", "levenberg_marquardt", "lbfgs", "adam", or a solver object with its hyperparameters.
-        starts: Number of initializations; None = 8 where weights are learned, 1 with Adam, otherwise 4. Of fixed
-            weights the best is kept, by evidence (by loss where the solver is not Levenberg-Marquardt); of learned
-            weights those near the best are averaged.
+        starts: Number of initializations; None = 16 where weights are learned with partials, 8 without, 1 with Adam,
+            otherwise 4. Of fixed weights the best is kept, by evidence (by loss where the solver is not
+            Levenberg-Marquardt); of learned weights only the best few go to the end, and those near the best are
+            averaged.
         seed: Seed of the initializations.
         dtype: "float64" or "float32", of the training; predictions are float64.
         device: Torch device of the training, such as "cpu" or "cuda".

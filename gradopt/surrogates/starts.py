@@ -17,10 +17,9 @@ from gradopt.training.result import Callback, SolverResult, Status
 from gradopt.training.solvers import Solver
 
 ENDS_ALL = (Status.INTERRUPTED, Status.STOPPED, Status.TIME_LIMIT)  # no further start is made after one of these
-_TRIAL = 50  # iterations after which the evidence tells which starts are worth continuing
-_CYCLE, _THOSE = 8, (5, 6)  # of each cycle of starts, those that fit the values first
-_VALUES_FIRST = 30  # iterations at most, before the partials come
-_CONTINUED = 3  # of several starts, how many are
+# Iterations after which only so many of several starts go on, those of the highest evidence so far.
+_ROUNDS = ((25, 6), (75, 3))
+_VALUES_FIRST = 8  # starts that are tried on the values alone
 
 Result = TypeVar("Result", bound=SolverResult)
 
@@ -82,7 +81,10 @@ def fixed_weights(
 def learned_weights(
     solver: Evidence, starts: Sequence[Start], callback: Callback | None, begin: Precisions | None = None
 ) -> list[EvidenceResult]:
-    """Maximize the evidence from each start: a trial of each, then the best of them to the end.
+    """Maximize the evidence from each start in rounds, after each of which only the best go on.
+
+    Noisy partials mislead a network that knows nothing yet, so that after the first round one start gets a second try:
+    the one whose network learned the values alone best, of the first few, begins from that.
 
     Args:
         solver: The solver; its time limit is that of all starts together.
@@ -93,56 +95,84 @@ def learned_weights(
     Returns:
         The runs, up to one that ended them all.
     """
-    trial = solver
-    if len(starts) > _CONTINUED:
-        trial = replace(solver, max_iterations=min(_TRIAL, solver.max_iterations))
-    started = time.perf_counter()
+    several = len(starts) > _ROUNDS[-1][1]
+    limits = [min(until, solver.max_iterations) for until, _ in _ROUNDS] if several else []
+    limits.append(solver.max_iterations)
+    trial = replace(solver, max_iterations=limits[0])
+    began = time.perf_counter()
 
-    def run(index: int, left: float | None) -> EvidenceResult:
+    def left() -> float | None:
+        return None if solver.time_limit is None else max(solver.time_limit - (time.perf_counter() - began), 0.0)
+
+    def first(index: int, limit: float | None) -> EvidenceResult:
         start = starts[index]
-        begun = _limited(trial.at_start(index), left)
-        told = numbered(callback, index)
-        if begin is None and index % _CYCLE in _THOSE and start.has_both:
-            return _values_first(begun, start, told)
-        return begun.solve(start.problem, start.tensor, told, begin)
+        begun = _limited(trial.at_start(index), limit)
+        return begun.solve(start.problem, start.tensor, numbered(callback, index), begin)
 
-    runs = _one_by_one(run, len(starts), solver.time_limit)
-    left = None if solver.time_limit is None else solver.time_limit - (time.perf_counter() - started)
-    if trial is solver or runs[-1].status in ENDS_ALL:
-        return runs
-    promising = np.argsort([found.loss for found in runs], kind="stable")[:_CONTINUED].tolist()
-
-    def continued(position: int, left: float | None) -> EvidenceResult:
-        index = promising[position]
-        first = runs[index]
-        if first.status is not Status.ITERATION_LIMIT:
-            return first
-        rest = _limited(replace(solver, max_iterations=solver.max_iterations - first.iterations), left)
-        told = numbered(callback, index, first.iterations)
-        second = rest.solve(starts[index].problem, first.theta, told, first.precisions)
-        whole = first.history + second.history[1:]
-        return replace(second, history=whole, seconds=first.seconds + second.seconds)
-
+    runs = _one_by_one(first, len(starts), solver.time_limit)
     try:
-        for index, found in zip(promising, _one_by_one(continued, len(promising), left), strict=False):
-            runs[index] = found
+        if several and begin is None and starts[0].has_both and not _ended(runs):
+            index, second = _values_first(trial, starts[:_VALUES_FIRST], callback, left())
+            seconds = runs[index].seconds + second.seconds
+            better = second if second.loss < runs[index].loss else runs[index]
+            runs[index] = replace(better, seconds=seconds, status=second.status if _ended([second]) else better.status)
+        for (_, many), until in zip(_ROUNDS, limits[1:], strict=False):
+            if _ended(runs):
+                break
+            best = np.argsort([found.loss for found in runs], kind="stable")[:many].tolist()
+
+            def next_round(
+                position: int, limit: float | None, best: list[int] = best, until: int = until
+            ) -> EvidenceResult:
+                index = best[position]
+                return _continued(_limited(solver, limit), until, starts[index], runs[index], numbered(callback, index))
+
+            for index, found in zip(best, _one_by_one(next_round, len(best), left()), strict=False):
+                runs[index] = found
     except KeyboardInterrupt:
         runs[-1] = replace(runs[-1], status=Status.INTERRUPTED)
     return runs
 
 
-def _values_first(solver: Evidence, start: Start, callback: Callback | None) -> EvidenceResult:
-    """Fit the values, then all: noisy partials mislead a network that knows nothing yet."""
-    brief = replace(solver, max_iterations=min(_VALUES_FIRST, solver.max_iterations))
-    first = brief.solve(start.problem.of_values(), start.tensor, callback)
-    ended = first.status in ENDS_ALL
-    left = None if solver.time_limit is None else max(solver.time_limit - first.seconds, 0.0)
-    rest = replace(solver, max_iterations=0 if ended else solver.max_iterations, time_limit=left)
-    values = first.precisions.noise
-    vague = values.new_ones(len(start.problem.residual_pools) - len(values))
-    precisions = Precisions(first.precisions.alpha, torch.cat([values, vague]))
-    found = rest.solve(start.problem, first.theta, None if ended else callback, precisions)
-    return replace(found, seconds=first.seconds + found.seconds, status=first.status if ended else found.status)
+def _ended(runs: Sequence[SolverResult]) -> bool:
+    return any(run.status in ENDS_ALL for run in runs)
+
+
+def _continued(
+    solver: Evidence, until: int, start: Start, first: EvidenceResult, callback: Callback | None
+) -> EvidenceResult:
+    """Go on to some number of iterations, if the run ended for want of them."""
+    if first.status is not Status.ITERATION_LIMIT:
+        return first
+    rest = replace(solver, max_iterations=until - first.iterations)
+    second = rest.solve(start.problem, first.theta, _further(callback, first.iterations), first.precisions)
+    whole = first.history + second.history[1:]
+    return replace(second, history=whole, seconds=first.seconds + second.seconds)
+
+
+def _values_first(
+    solver: Evidence, starts: Sequence[Start], callback: Callback | None, limit: float | None
+) -> tuple[int, EvidenceResult]:
+    """Fit the values alone from each start, then all from the best of these; its number, and the run."""
+
+    def of_values(index: int, left: float | None) -> EvidenceResult:
+        start = starts[index]
+        begun = _limited(solver.at_start(index), left)
+        return begun.solve(start.problem.of_values(), start.tensor, numbered(callback, index))
+
+    began = time.perf_counter()
+    firsts = _one_by_one(of_values, len(starts), limit)
+    spent = time.perf_counter() - began
+    index = int(np.argmin([found.loss for found in firsts]))
+    start, found = starts[index], firsts[index].precisions
+    vague = found.noise.new_ones(len(start.problem.residual_pools) - len(found.noise))
+    precisions = Precisions(found.alpha, torch.cat([found.noise, vague]))
+    rest = solver if limit is None else replace(solver, time_limit=max(limit - spent, 0.0))
+    ended = _ended(firsts)
+    if ended:
+        rest, callback = replace(rest, max_iterations=0), None
+    run = rest.solve(start.problem, firsts[index].theta, numbered(callback, index), precisions)
+    return index, replace(run, seconds=spent + run.seconds, status=firsts[-1].status if ended else run.status)
 
 
 def _one_by_one(run: Callable[[int, float | None], Result], count: int, limit: float | None) -> list[Result]:
@@ -153,7 +183,7 @@ def _one_by_one(run: Callable[[int, float | None], Result], count: int, limit: f
         for index in range(count):
             left = None if limit is None else max(limit - (time.perf_counter() - started), 0.0)
             runs.append(run(index, left))
-            if runs[-1].status in ENDS_ALL:
+            if _ended(runs[-1:]):
                 break
     except KeyboardInterrupt:
         if not runs:
@@ -169,8 +199,13 @@ def _limited(solver: AnySolver, left: float | None) -> AnySolver:
     return solver if left is None else replace(solver, time_limit=left)  # type: ignore[type-var]
 
 
-def numbered(callback: Callback | None, start: int, done: int = 0) -> Callback | None:
-    """Return the callback, told which start is running and how many iterations it made before."""
+def numbered(callback: Callback | None, start: int) -> Callback | None:
+    """Return the callback, told which start is running."""
+    return None if callback is None else lambda progress: callback(replace(progress, start=start))
+
+
+def _further(callback: Callback | None, done: int) -> Callback | None:
+    """Return the callback, told how many iterations were made before."""
     if callback is None:
         return None
-    return lambda progress: callback(replace(progress, start=start, iteration=progress.iteration + done))
+    return lambda progress: callback(replace(progress, iteration=progress.iteration + done))

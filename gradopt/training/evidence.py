@@ -169,6 +169,15 @@ class _Run:
             alpha = torch.full_like(self.sizes, settings.alpha)
             precisions = Precisions(alpha, torch.full_like(self.counts, settings.noise))
         self.alpha, self.noise = precisions.alpha, precisions.noise
+        self.orders: dict[int, tuple[Tensor, list[int]]] = {}
+        columns = problem.n_parameters
+        self.buffers = (
+            self.counts.new_zeros((len(self.counts), columns, columns)),
+            self.counts.new_zeros((len(self.counts), columns)),
+        )
+        self.present = self.counts > 0.0
+        self.in_pool = self._sum_over_pools(self.present.double()).clamp_min(1.0)
+        self.of_values = problem.residual_parents == torch.arange(len(self.counts), device=self.counts.device)
 
     def iterate(self, theta: Tensor, monitor: Monitor) -> Status:
         """Steps and re-estimates in turn, until the evidence stays."""
@@ -191,20 +200,26 @@ class _Run:
         return Status.ITERATION_LIMIT
 
     def _normal_equations(self, theta: Tensor) -> _Normal:
-        kinds, columns = len(self.counts), self.problem.n_parameters
-        grams = torch.zeros((kinds, columns, columns), dtype=torch.float64, device=theta.device)
-        products, squares = grams.new_zeros((kinds, columns)), grams.new_zeros(kinds)
+        grams, products = self.buffers  # fresh ones of this size would cost as much as filling them
+        squares = torch.zeros_like(self.counts)
         first = 0
         for residuals, jacobian in self.problem.linearized(theta, self.settings.memory_limit):
-            kind_of = self.of_residual[first : first + len(residuals)]
-            first += len(residuals)
-            for kind in range(kinds):
-                rows = torch.nonzero(kind_of == kind)[:, 0]
-                block, part = jacobian[rows].double(), residuals[rows].double()
-                grams[kind].addmm_(block.T, block)
-                products[kind].addmv_(block.T, part)
+            order, counts = self._by_kind(first, len(residuals))
+            blocks, parts = (torch.split(each[order].double(), counts) for each in (jacobian, residuals))
+            for kind, (block, part) in enumerate(zip(blocks, parts, strict=True)):
+                grams[kind].addmm_(block.T, block, beta=min(first, 1))
+                products[kind].addmv_(block.T, part, beta=min(first, 1))
                 squares[kind] += part @ part
+            first += len(residuals)
         return _Normal(grams, products, squares)
+
+    def _by_kind(self, first: int, count: int) -> tuple[Tensor, list[int]]:
+        """Order of the residuals of a chunk in which each kind comes together, and how many there are of each."""
+        if first not in self.orders:
+            kinds = self.of_residual[first : first + count]
+            counts = torch.bincount(kinds, minlength=len(self.counts)).tolist()
+            self.orders[first] = torch.argsort(kinds, stable=True), counts
+        return self.orders[first]
 
     def _hessian(self, normal: _Normal) -> Tensor:
         """H = sum_k w_k J_k'J_k + diag(alpha), (P, P)."""
@@ -237,20 +252,20 @@ class _Run:
         noise = (free + _LEANING) / (squares + _LEANING / common)
         noise = torch.minimum(noise, self._ceiling(noise))
         self.alpha = _towards(self.alpha, alpha, _ALPHA)
-        self.noise = torch.where(self.counts > 0.0, _towards(self.noise, noise, _NOISE), self.noise)
+        self.noise = torch.where(self.present, _towards(self.noise, noise, _NOISE), self.noise)
 
     def _pooled(self, noise: Tensor) -> Tensor:
         """Geometric mean over the pool of each group (n_kinds,); empty groups do not count."""
-        pools, present = self.problem.residual_pools, (self.counts > 0.0).double()
-        logs = noise.clamp(*_NOISE).log() * present
-        sums, members = (torch.zeros_like(noise).index_add_(0, pools, each) for each in (logs, present))
-        return torch.exp(sums / members.clamp_min(1.0))[pools]
+        logs = torch.where(self.present, noise.clamp(*_NOISE).log(), 0.0)
+        return torch.exp(self._sum_over_pools(logs) / self.in_pool)[self.problem.residual_pools]
+
+    def _sum_over_pools(self, numbers: Tensor) -> Tensor:
+        return torch.zeros_like(numbers).index_add_(0, self.problem.residual_pools, numbers)
 
     def _ceiling(self, noise: Tensor) -> Tensor:
         """Largest precision of each group (n_kinds,) that the values of its output allow."""
-        parents = self.problem.residual_parents
-        values = torch.where(self.counts > 0.0, torch.maximum(noise, self.noise), torch.inf)[parents]
-        return torch.where(parents == torch.arange(len(parents), device=parents.device), torch.inf, _FINER**2 * values)
+        values = torch.where(self.present, torch.maximum(noise, self.noise), torch.inf)
+        return torch.where(self.of_values, torch.inf, _FINER**2 * values[self.problem.residual_parents])
 
     def _step(self, theta: Tensor, normal: _Normal, mu: float) -> tuple[Tensor, float]:
         """A step that lowers the loss at the present precisions, where there is one, and the next mu."""

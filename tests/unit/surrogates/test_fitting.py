@@ -146,13 +146,16 @@ def limits_of(monkeypatch: pytest.MonkeyPatch, kind: type[Evidence | LevenbergMa
     return limits
 
 
-@pytest.mark.parametrize(("weights", "kind", "runs"), [("fixed", LevenbergMarquardt, 4), ("evidence", Evidence, 4 + 3)])
+@pytest.mark.parametrize(
+    ("weights", "kind", "runs"), [("fixed", LevenbergMarquardt, 4), ("evidence", Evidence, 4 + 3 + 1 + 4 + 3)]
+)
 def test_time_limit_holds_for_all_runs_together(
     monkeypatch: pytest.MonkeyPatch, weights: str, kind: type[Evidence | LevenbergMarquardt], runs: int
 ) -> None:
     left = limits_of(monkeypatch, kind)
     solver = LevenbergMarquardt(max_iterations=60, time_limit=100.0)
-    monkeypatch.setattr("gradopt.surrogates.starts._TRIAL", 2)
+    monkeypatch.setattr("gradopt.surrogates.starts._ROUNDS", ((2, 4), (3, 3)))
+    monkeypatch.setattr("gradopt.surrogates.starts._VALUES_FIRST", 3)
     replace(QUICK, solver=solver, starts=4, weights=weights).fit(bowl())
     assert len(left) == runs
     assert 99.9 < left[0] <= 100.0

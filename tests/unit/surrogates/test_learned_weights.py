@@ -30,14 +30,14 @@ from gradopt.training.result import Callback
 
 LM = LevenbergMarquardt(max_iterations=12)
 QUICK = JENN((3,), solver=LM, starts=1)
-SEVERAL = replace(QUICK, starts=5)  # 12 iterations, of which 6 are a trial; the fifth fits the values first
+SEVERAL = replace(QUICK, starts=5)
 
 
 @pytest.fixture(autouse=True)
-def short_trial(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gradopt.surrogates.starts._TRIAL", 6)
-    monkeypatch.setattr("gradopt.surrogates.starts._VALUES_FIRST", 3)
-    monkeypatch.setattr("gradopt.surrogates.starts._THOSE", (4,))
+def short_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All five to 6 iterations, two with the values alone, one of these with all; four go on to 9, three to 12."""
+    monkeypatch.setattr("gradopt.surrogates.starts._ROUNDS", ((6, 4), (9, 3)))
+    monkeypatch.setattr("gradopt.surrogates.starts._VALUES_FIRST", 2)
 
 
 def waves(n: int = 14, noise: float = 0.0) -> Dataset:
@@ -102,12 +102,16 @@ def test_a_solver_that_cannot_learn_them_is_refused(solver: Any) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "starts"),
-    [({}, 8), ({"weights": "fixed"}, 4), ({"solver": LBFGS(1)}, 4), ({"solver": Adam(1)}, 1), ({"starts": 2}, 2)],
+    [({}, 16), ({"weights": "fixed"}, 4), ({"solver": LBFGS(1)}, 4), ({"solver": Adam(1)}, 1), ({"starts": 2}, 2)],
     ids=str,
 )
 def test_number_of_starts_suits_the_solver(settings: dict[str, Any], starts: int) -> None:
     short: dict[str, Any] = {"solver": LevenbergMarquardt(max_iterations=1), "starts": None, **settings}
     assert len(replace(QUICK, **short).fit(waves()).fit_result.start_losses) == starts
+
+
+def test_values_alone_get_fewer_starts() -> None:
+    assert len(MLP((3,), solver=LevenbergMarquardt(max_iterations=1)).fit(waves()).fit_result.start_losses) == 8
 
 
 def test_starts_take_several_shapes_and_the_data_choose() -> None:
@@ -246,24 +250,37 @@ def test_the_same_seed_gives_the_same_average_and_file(tmp_path: Any, monkeypatc
     assert first.digest != replace(SEVERAL, seed=1).fit(waves()).digest
 
 
-def test_all_starts_are_tried_and_the_three_best_continued() -> None:
+def best_of(seen: list[Progress], first: int, last: int) -> float:
+    """Least loss of the calls from one to another, counted from 1."""
+    assert len({progress.start for progress in seen[first - 1 : last]}) == 1, "one start"
+    return min(progress.loss for progress in seen[first - 1 : last])
+
+
+def test_all_starts_are_tried_and_the_best_go_on_in_rounds() -> None:
     fitted, seen = told(SEVERAL, waves())
-    order = [p.start for i, p in enumerate(seen) if i == 0 or p.start != seen[i - 1].start]
-    assert order[:5] == [0, 1, 2, 3, 4]
-    trial = {start: min(p.loss for p in seen[6 * start : 6 * start + 6]) for start in range(4)}
-    trial[4] = min(p.loss for p in seen[27:33])  # after 3 iterations with the values alone
-    assert order[5:] == sorted(trial, key=lambda start: trial[start])[:3]
-    assert [p.iteration for p in seen if p.start == order[5]][-6:] == [7, 8, 9, 10, 11, 12]
+    trial = {start: best_of(seen, 6 * start + 1, 6 * start + 6) for start in range(5)}
+    assert [seen[6 * start].start for start in range(5)] == [0, 1, 2, 3, 4]
+    values = [best_of(seen, 31, 36), best_of(seen, 37, 42)]
+    again = int(np.argmin(values))
+    assert [seen[30].start, seen[36].start, seen[42].start] == [0, 1, again]
+    trial[again] = min(trial[again], best_of(seen, 43, 48))
+    four = sorted(trial, key=lambda start: trial[start])[:4]
+    assert [seen[call].start for call in (48, 51, 54, 57)] == four
+    for number, start in enumerate(four):
+        trial[start] = min(trial[start], best_of(seen, 49 + 3 * number, 51 + 3 * number))
+    three = sorted(four, key=lambda start: trial[start])[:3]
+    assert [seen[call].start for call in (60, 63, 66)] == three
+    assert [p.iteration for p in seen[60:]] == [10, 11, 12] * 3
     kept = fitted.fit_result
     assert kept.iterations == 12 and len(kept.history) == 13
-    assert kept.history[7:] == tuple(p.loss for p in seen if p.start == kept.start)[-6:]
+    assert kept.history[10:] == tuple(p.loss for p in seen[60:] if p.start == kept.start)
+    assert len(seen) == 69
 
 
-@pytest.mark.parametrize("call", [2, 14, 26, 30, 34, 40, 46], ids=lambda call: f"call {call}")
+@pytest.mark.parametrize("call", [2, 14, 26, 33, 40, 45, 50, 58, 66], ids=lambda call: f"call {call}")
 @pytest.mark.parametrize("how", ["Ctrl-C", "callback"])
 def test_a_fit_that_is_ended_says_so_and_keeps_the_best_so_far(call: int, how: str) -> None:
     _, seen = told(SEVERAL, waves())
-    assert len(seen) == 4 * 6 + 3 + 6 + 3 * 6, "the calls are in a trial, in the values of the fifth, in each continued"
     if how == "Ctrl-C":
         with pytest.raises(FitInterrupted, match=r"continue with fit\(data, warm_start=surrogate\)") as caught:
             SEVERAL.fit(waves(), callback=at_call(call, interrupt))
@@ -272,7 +289,7 @@ def test_a_fit_that_is_ended_says_so_and_keeps_the_best_so_far(call: int, how: s
         fitted, status = SEVERAL.fit(waves(), callback=at_call(call, stop)), Status.STOPPED
     result = fitted.fit_result
     assert result.status is status
-    assert len(result.start_losses) == min(seen[call - 1].start + 1 if call < 34 else 5, 5)
+    assert len(result.start_losses) == (seen[call - 1].start + 1 if call <= 30 else 5)
     assert result.start == int(np.argmin(result.start_losses))
     assert min(result.history) == result.start_losses[result.start]
     assert sum(member.share for member in fitted.members) == pytest.approx(1.0)
@@ -281,7 +298,9 @@ def test_a_fit_that_is_ended_says_so_and_keeps_the_best_so_far(call: int, how: s
     assert again.fit_result.history[-1] == pytest.approx(result.start_losses[result.start], rel=1e-9)
 
 
-@pytest.mark.parametrize(("run", "starts"), [(2, 1), (5, 4), (7, 5), (8, 5), (9, 5)], ids=str)
+@pytest.mark.parametrize(
+    ("run", "starts"), [(2, 1), (5, 4), (6, 5), (7, 5), (8, 5), (9, 5), (10, 5), (13, 5), (14, 5)], ids=str
+)
 def test_ctrl_c_between_the_callbacks_keeps_the_runs_before(
     monkeypatch: pytest.MonkeyPatch, run: int, starts: int
 ) -> None:
@@ -309,8 +328,8 @@ def test_ctrl_c_while_the_values_are_fitted_trains_no_further(monkeypatch: pytes
 
     monkeypatch.setattr(Evidence, "solve", spied)
     with pytest.raises(FitInterrupted):
-        SEVERAL.fit(waves(), callback=at_call(26, interrupt))
-    assert iterations == [6, 6, 6, 6, 3, 0]
+        SEVERAL.fit(waves(), callback=at_call(40, interrupt))
+    assert iterations == [6] * 5 + [6, 6, 0]
 
 
 @pytest.mark.parametrize("limit", [0.0, 0.05])
