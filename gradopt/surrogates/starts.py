@@ -111,7 +111,7 @@ def learned_weights(
 
     runs = _one_by_one(first, len(starts), solver.time_limit)
     try:
-        if several and begin is None and starts[0].has_both and not _ended(runs):
+        if several and starts[0].has_both and not _ended(runs):
             index, second = _values_first(trial, starts[:_VALUES_FIRST], callback, left())
             seconds = runs[index].seconds + second.seconds
             better = second if second.loss < runs[index].loss else runs[index]

@@ -319,6 +319,29 @@ def test_ctrl_c_between_the_callbacks_keeps_the_runs_before(
     assert len(caught.value.surrogate.fit_result.start_losses) == starts
 
 
+@pytest.mark.parametrize(
+    ("configuration", "runs"),
+    [
+        (SEVERAL, 5 + 2 + 1 + 4 + 3),
+        (replace(SEVERAL, beta=0.0), 5 + 4 + 3),
+        (MLP((3,), solver=LM, starts=5), 5 + 4 + 3),
+    ],
+    ids=["both", "partials", "values"],
+)
+def test_values_come_first_only_where_there_are_partials_too(
+    monkeypatch: pytest.MonkeyPatch, configuration: JENN | MLP, runs: int
+) -> None:
+    solve, calls = Evidence.solve, list[int]()
+
+    def spied(self: Evidence, *arguments: Any) -> Any:
+        calls.append(self.max_iterations)
+        return solve(self, *arguments)
+
+    monkeypatch.setattr(Evidence, "solve", spied)
+    configuration.fit(waves())
+    assert len(calls) == runs
+
+
 def test_ctrl_c_while_the_values_are_fitted_trains_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
     solve, iterations = Evidence.solve, list[int]()
 
