@@ -2,11 +2,11 @@
 
 import json
 import math
-import os
 import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +17,8 @@ from scripts.benchmark_problems import PROBLEMS
 from scripts.peer_methods import PEERS, Method, Predictor, Setting
 from scripts.peer_rows import read_rows
 
-ROOT = Path(__file__).parents[2]
+Script = Callable[..., subprocess.CompletedProcess[str]]
+Results = Callable[..., tuple[dict[str, Any], str]]
 
 
 def shifted(data: Dataset, seed: int, setting: Setting) -> Predictor:
@@ -72,18 +73,8 @@ def test_ours_use_partials_as_they_say(name: str) -> None:
     assert np.array_equal(first, second) != METHODS[name].uses_partials
 
 
-def script(*arguments: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, "scripts/accuracy_vs_peers.py", *arguments]
-    environment = {**os.environ, "PYTHONPATH": path}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
-
-
-def test_script_writes_its_table_and_figures(tmp_path: Path) -> None:
-    done = script("--quick", "--out", str(tmp_path))
-    assert done.returncode == 0, done.stderr
-    result = json.loads((tmp_path / "result.json").read_text())
-    assert result["quick"] and result["versions"]["torch"] and "commit" in result
+def test_script_writes_its_table_and_figures(results_of: Results, tmp_path: Path) -> None:
+    result, printed = results_of("accuracy_vs_peers", "--quick")
     assert set(result["errors"]["5"]) == {"sine", "branin"} == set(result["sources"])
     assert all(set(of) == set(METHODS) for of in result["errors"]["5"].values())
     of = result["comparison"]["JENN"]["5"]["nrmse_values"]
@@ -91,9 +82,9 @@ def test_script_writes_its_table_and_figures(tmp_path: Path) -> None:
     assert result["errors"]["5"]["sine"]["GEKPLS"]["failed"] == {"time": 0, "failed": 1}
     names = {"rows.jsonl", "result.json", "errors_5d.png", "seconds_5d.png", "samples.png"}
     assert {path.name for path in tmp_path.iterdir()} == names
-    assert "ratio" in done.stdout and "KRG" in done.stdout
+    assert "ratio" in printed and "KRG" in printed
 
 
-def test_table_without_rows_says_how_to_make_them(tmp_path: Path) -> None:
-    done = script("table", "--out", str(tmp_path))
+def test_table_without_rows_says_how_to_make_them(run_script: Script, tmp_path: Path) -> None:
+    done = run_script("accuracy_vs_peers", "table", "--out", str(tmp_path))
     assert done.returncode == 2 and "make them with the step 'run'" in done.stderr

@@ -1,10 +1,8 @@
 """The study of noisy, wrong and missing partials runs; its default fits keep their promise on one problem."""
 
-import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ from gradopt import JENN, MLP
 from scripts.benchmark_problems import PROBLEMS
 from scripts.noisy_partials import KINDS, error, noisy, spoiled
 
-ROOT = Path(__file__).parents[2]
+Results = Callable[..., tuple[dict[str, Any], str]]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -37,16 +35,10 @@ def test_noisy_partials_help_and_do_not_hurt() -> None:
     assert error(JENN(starts=8).fit(noisy(data, 0.1, 0)), test) < 0.7 * plain
 
 
-def test_script_writes_its_tables_and_figure(tmp_path: Path) -> None:
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    command = [sys.executable, "scripts/noisy_partials.py", "--quick", "--out", str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": path}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    result = json.loads((tmp_path / "result.json").read_text())
-    assert result["quick"] and result["versions"]["torch"] and "commit" in result
+def test_script_writes_its_tables_and_figure(results_of: Results, tmp_path: Path) -> None:
+    result, printed = results_of("noisy_partials", "--quick")
     assert set(result["noise"]["branin"]["levels"]) == {"0.0", "0.5"}
     assert 0.0 <= result["wrong"]["branin"]["kinds"]["sign"]["named"] <= 1.0
     assert set(result["missing"]["branin"]["known"]) == {"random_half", "every_second", "first_alone", "last_alone"}
     assert {path.name for path in tmp_path.iterdir()} == {"result.json", "noise.png"}
-    assert "One wrong partial" in done.stdout
+    assert "One wrong partial" in printed

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,7 @@ import pytest
 
 import gradopt as go
 
-ROOT = Path(__file__).parents[2]
+Results = Callable[..., tuple[dict[str, Any], str]]
 
 
 class PowerCut(BaseException):
@@ -86,13 +83,8 @@ def test_a_run_cut_off_in_the_middle_of_evaluations_continues_bit_for_bit(
     assert result.new_evaluations == 1
 
 
-def test_nothing_is_lost_or_repeated_by_kill_9(tmp_path: Path) -> None:
-    command = [sys.executable, "scripts/kill_and_resume.py", "--kills", "3", "--seed", "1", "--out", str(tmp_path)]
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**os.environ, "PYTHONPATH": path}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    result = json.loads((tmp_path / "result.json").read_text())
+def test_nothing_is_lost_or_repeated_by_kill_9(results_of: Results, tmp_path: Path) -> None:
+    result, _ = results_of("kill_and_resume", "--kills", "3", "--seed", "1")
     assert (result["kills"], result["lost"], result["repeated"], result["same"]) == (3, 0, 0, True)
     for each in result["runs"]:
         assert each["rows"] == each["evaluations"] == each["begun"] - each["in_flight"] > 10

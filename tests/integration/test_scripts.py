@@ -1,16 +1,14 @@
 """Every script runs from the repository's root and writes the figures it promises."""
 
-import json
 import math
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+Results = Callable[..., tuple[dict[str, Any], str]]
+
 ERRORS = ("nrmse_values", "nrmse_partials_worse", "nrmse_partials_pooled", "seconds")
 ACCURACY = [
     *(
@@ -86,15 +84,11 @@ def figure(result: dict[str, Any], path: str) -> float:
         ("kill_and_resume", KILLS, []),
     ],
 )
-def test_script_writes_its_figures(script: str, figures: list[str], files: list[str], tmp_path: Path) -> None:
-    command = [sys.executable, f"scripts/{script}.py", "--quick", "--out", str(tmp_path)]
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**os.environ, "PYTHONPATH": path}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    result = json.loads((tmp_path / "result.json").read_text())
-    assert result["quick"] and result["versions"]["torch"] and "commit" in result
+def test_script_writes_its_figures(
+    script: str, figures: list[str], files: list[str], results_of: Results, tmp_path: Path
+) -> None:
+    result, printed = results_of(script, "--quick")
     numbers = {name: figure(result, name) for name in figures}
     assert all(math.isfinite(number) and number > 0.0 for number in numbers.values()), numbers
     assert {entry.name for entry in tmp_path.iterdir()} == {"result.json", *files}
-    assert "ratio" in done.stdout or "seconds" in done.stdout, "no table printed"
+    assert "ratio" in printed or "seconds" in printed, "no table printed"

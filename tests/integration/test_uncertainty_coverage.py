@@ -1,11 +1,9 @@
 """The coverage of std: its script writes the figures it promises, and intervals are wide where there are no data."""
 
-import json
 import math
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,19 +12,14 @@ from gradopt import JENN
 from scripts.benchmark_problems import PROBLEMS
 from scripts.uncertainty_coverage import covered, draw, laplace_alone
 
-ROOT = Path(__file__).parents[2]
+Results = Callable[..., tuple[dict[str, Any], str]]
+
 FIGURES = ("values", "partials", "laplace_alone", "rank_correlation", "nrmse", "std", "networks")
 SECONDS = ("fit_seconds", "posterior_seconds", "predict_seconds", "std_seconds")
 
 
-def test_script_writes_its_figures(tmp_path: Path) -> None:
-    command = [sys.executable, "scripts/uncertainty_coverage.py", "--quick", "--out", str(tmp_path)]
-    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {**os.environ, "PYTHONPATH": path}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    result = json.loads((tmp_path / "result.json").read_text())
-    assert result["quick"] and result["versions"]["torch"] and "commit" in result
+def test_script_writes_its_figures(results_of: Results, tmp_path: Path) -> None:
+    result, printed = results_of("uncertainty_coverage", "--quick")
     for kind in ("JENN", "MLP"):
         found = result["coverage"][kind]
         for problem in ("sine", "branin"):
@@ -40,7 +33,7 @@ def test_script_writes_its_figures(tmp_path: Path) -> None:
         assert found["within"]["values"] == sum(0.85 <= round(value, 3) <= 0.95 for value in values)
     assert set(result["gaps"]) == {"JENN", "MLP", "map"}
     assert {entry.name for entry in tmp_path.iterdir()} == {"result.json", "uncertainty.png"}
-    assert "90 % intervals" in done.stdout, "no table printed"
+    assert "90 % intervals" in printed, "no table printed"
 
 
 def test_intervals_are_wider_where_there_are_no_data(tmp_path: Path) -> None:
