@@ -169,6 +169,7 @@ def _train(
             runs, evidence = fixed_weights(solver, starts, judged, callback)
     judge = len(evidence) == len(runs) and bool(np.isfinite(evidence).all())
     order = np.argsort([-value for value in evidence] if judge else [_order(run.loss) for run in runs], kind="stable")
+    order = order[_to_the_end(runs)[order]]
     members = _averaged([_member(runs[index], begun[index], keep, data.m) for index in order], [runs[i] for i in order])
     kept = int(order[0])
     best = runs[kept]
@@ -195,6 +196,12 @@ def _train(
 def _warn(result: FitResult) -> None:
     for note in result.notes:
         logger.warning(note)
+
+
+def _to_the_end(runs: Sequence[SolverResult]) -> np.ndarray:
+    """Which of some runs were not given up for others that went on (n_runs,), booleans."""
+    longest = max(run.iterations for run in runs)
+    return np.array([run.status is not Status.ITERATION_LIMIT or run.iterations == longest for run in runs])
 
 
 def _order(loss: float) -> float:
