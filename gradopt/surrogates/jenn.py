@@ -192,7 +192,7 @@ class JENN(_NetworkConfiguration):
         solver: "auto", "levenberg_marquardt", "lbfgs", "adam", or a solver object with its hyperparameters.
         starts: Number of initializations; None = 16 where weights are learned with partials, 8 without, 1 with Adam,
             otherwise 4. Of fixed weights the best is kept, by evidence (by loss where the solver is not
-            Levenberg-Marquardt); of learned weights only the best few go to the end, and those near the best are
+            Levenberg-Marquardt); of learned weights, with partials only the best few go to the end, those near the best are
             averaged.
         seed: Seed of the initializations.
         dtype: "float64" or "float32", of the training; predictions are float64.

@@ -17,7 +17,8 @@ from gradopt.training.result import Callback, SolverResult, Status
 from gradopt.training.solvers import Solver
 
 ENDS_ALL = (Status.INTERRUPTED, Status.STOPPED, Status.TIME_LIMIT)  # no further start is made after one of these
-# Iterations after which only so many of several starts go on, those of the highest evidence so far.
+# Iterations after which only so many of several starts go on, those of the highest evidence so far. On values alone all
+# go to the end: there the evidence tells them apart badly, and the average of many is better than that of few.
 _ROUNDS = ((25, 6), (75, 3))
 _VALUES_FIRST = 8  # starts that are tried on the values alone
 
@@ -41,11 +42,6 @@ class Start:
         """The parameters in the type and on the device of the problem."""
         dtype, device = self.problem.tensor_options
         return torch.tensor(self.theta, dtype=dtype, device=device)
-
-    @property
-    def has_both(self) -> bool:
-        """Whether values and partials are fitted."""
-        return self.problem.has_partials and self.problem.of_values().n_residuals > 0
 
 
 def fixed_weights(
@@ -81,7 +77,7 @@ def fixed_weights(
 def learned_weights(
     solver: Evidence, starts: Sequence[Start], callback: Callback | None, begin: Precisions | None = None
 ) -> list[EvidenceResult]:
-    """Maximize the evidence from each start in rounds, after each of which only the best go on.
+    """Maximize the evidence from each start, with partials in rounds, after each of which only the best go on.
 
     Noisy partials mislead a network that knows nothing yet, so that after the first round one start gets a second try:
     the one whose network learned the values alone best, of the first few, begins from that.
@@ -95,7 +91,7 @@ def learned_weights(
     Returns:
         The runs, up to one that ended them all.
     """
-    several = len(starts) > _ROUNDS[-1][1]
+    several = len(starts) > _ROUNDS[-1][1] and starts[0].problem.has_partials
     limits = [min(until, solver.max_iterations) for until, _ in _ROUNDS] if several else []
     limits.append(solver.max_iterations)
     trial = replace(solver, max_iterations=limits[0])
@@ -111,7 +107,7 @@ def learned_weights(
 
     runs = _one_by_one(first, len(starts), solver.time_limit)
     try:
-        if several and starts[0].has_both and not _ended(runs):
+        if several and starts[0].problem.of_values().n_residuals and not _ended(runs):
             index, second = _values_first(trial, starts[:_VALUES_FIRST], callback, left())
             seconds = runs[index].seconds + second.seconds
             better = second if second.loss < runs[index].loss else runs[index]
