@@ -192,8 +192,8 @@ class JENN(_NetworkConfiguration):
         solver: "auto", "levenberg_marquardt", "lbfgs", "adam", or a solver object with its hyperparameters.
         starts: Number of initializations; None = 16 where weights are learned with partials, 8 without, 1 with Adam,
             otherwise 4. Of fixed weights the best is kept, by evidence (by loss where the solver is not
-            Levenberg-Marquardt); of learned weights, with partials only the best few go to the end, those near the best are
-            averaged.
+            Levenberg-Marquardt); of learned weights those near the best are averaged, with partials of the best few
+            only, which alone go to the end.
         seed: Seed of the initializations.
         dtype: "float64" or "float32", of the training; predictions are float64.
         device: Torch device of the training, such as "cpu" or "cuda".
