@@ -5,19 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from gradopt.data.scaling import Scaling, column_transforms
 from gradopt.data.variables import Variable
 from gradopt.errors import FileFormatError
 from gradopt.networks.mlp import Network
 from gradopt.surrogates import container
+from gradopt.surrogates.beliefs import belief_from_dict
 from gradopt.surrogates.fitted import Surrogate
 from gradopt.surrogates.fitting import Member
+from gradopt.surrogates.gradinn import GradINN
 from gradopt.surrogates.jenn import JENN, MLP
 from gradopt.surrogates.uncertainty import Posterior
 from gradopt.training.result import FitResult, LearnedWeights
 from gradopt.training.solvers import SOLVERS
 
-_CONFIGURATIONS = {"JENN": JENN, "MLP": MLP}
+_CONFIGURATIONS = {"JENN": JENN, "MLP": MLP, "GradINN": GradINN}
 _SOLVERS = {solver.__name__: solver for solver in SOLVERS.values()}
 
 
@@ -42,6 +46,8 @@ def load(path: str | Path) -> Surrogate:
         if isinstance(settings["solver"], dict):
             solver = dict(settings["solver"])
             settings["solver"] = _SOLVERS[solver.pop("kind")](**solver)
+        if "prior" in settings:
+            settings["prior"] = belief_from_dict(settings["prior"])
         settings["device"] = "cpu" if settings["device"] != "cpu" else settings["device"]
         inputs = tuple(Variable.from_dict(fields) for fields in header["inputs"])
         outputs = tuple(Variable.from_dict(fields) for fields in header["outputs"])
@@ -54,6 +60,7 @@ def load(path: str | Path) -> Surrogate:
                 arrays[f"theta.{index}"],
                 shape["share"],
                 shape["learned"] and LearnedWeights.from_dict(shape["learned"]),
+                arrays.get(f"auxiliary.{index}", np.empty(0)),
             )
             for index, shape in enumerate(header["networks"])
         )

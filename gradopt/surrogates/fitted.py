@@ -307,6 +307,7 @@ class Surrogate:
             "data_digest": self.data_digest,
             "versions": versions(),
         }
+        arrays |= {f"auxiliary.{i}": m.auxiliary for i, m in enumerate(self.members) if m.auxiliary.size}
         for index, posterior in enumerate(self.posteriors):
             arrays |= {f"posterior.{index}.{name}": array for name, array in posterior.to_arrays().items()}
         container.write(path, header, {**self._arrays(), **arrays})

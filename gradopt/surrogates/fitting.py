@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -15,10 +15,12 @@ from gradopt.data.dataset import Dataset
 from gradopt.data.scaling import Scaling
 from gradopt.errors import InputError, explain
 from gradopt.networks.mlp import Network
+from gradopt.surrogates.collocation import believing
 from gradopt.surrogates.protocol import Configuration
 from gradopt.surrogates.starts import ENDS_ALL, Start, fixed_weights, learned_weights, numbered
 from gradopt.surrogates.trainable import notes_on
 from gradopt.training.adam import Adam
+from gradopt.training.belief import BeliefProblem
 from gradopt.training.evidence import Evidence, EvidenceResult, Precisions
 from gradopt.training.levenberg_marquardt import LevenbergMarquardt
 from gradopt.training.residuals import NetworkProblem
@@ -44,18 +46,26 @@ class Member:
         theta: Its parameters (n_parameters,).
         share: Its weight in the average.
         learned: The weights it was fitted with, where they were learned.
+        auxiliary: Parameters of the network that carries a belief about its gradient, empty without one.
     """
 
     network: Network
     theta: np.ndarray
     share: float = 1.0
     learned: LearnedWeights | None = None
+    auxiliary: np.ndarray = field(default_factory=lambda: np.empty(0))
 
     def __post_init__(self) -> None:
         """Freeze the parameters."""
-        theta = np.array(self.theta)
-        theta.flags.writeable = False
-        object.__setattr__(self, "theta", theta)
+        for name in ("theta", "auxiliary"):
+            array = np.array(getattr(self, name))
+            array.flags.writeable = False
+            object.__setattr__(self, name, array)
+
+    @property
+    def parameters(self) -> np.ndarray:
+        """All that is trained: theta, then the auxiliary parameters."""
+        return np.concatenate([self.theta, self.auxiliary])
 
 
 def fit_networks(
@@ -82,10 +92,30 @@ def fit_networks(
         (Levenberg-Marquardt, alpha > 0) or the lowest loss.
     """
     generators = np.random.default_rng(configuration.seed).spawn(len(networks))
-    begun = [Member(shape, shape.initialize(rng)) for shape, rng in zip(networks, generators, strict=True)]
+    begun = [_begun(configuration, shape, data, rng) for shape, rng in zip(networks, generators, strict=True)]
     members, result = _train(configuration, begun, data, scaling, weights, callback, keep=False)
     _warn(result)
     return members, result
+
+
+def _begun(configuration: Configuration, network: Network, data: Dataset, generator: np.random.Generator) -> Member:
+    """A fresh initialization."""
+    theta = network.initialize(generator)
+    return Member(network, theta, auxiliary=_auxiliary(configuration, data, generator))
+
+
+def _auxiliary(configuration: Configuration, data: Dataset, generator: np.random.Generator) -> np.ndarray:
+    """Fresh parameters of the network that carries the belief, none without one."""
+    belief = configuration.belief
+    return np.empty(0) if belief is None else belief.initialize(belief.network(data.d, data.m), generator)
+
+
+def _continuing(configuration: Configuration, member: Member, data: Dataset) -> Member:
+    """The member, with a fresh belief and no learned weights where it was fitted with another or none."""
+    auxiliary = _auxiliary(configuration, data, np.random.default_rng(configuration.seed))
+    if len(auxiliary) == len(member.auxiliary):
+        return member
+    return replace(member, auxiliary=auxiliary, learned=None)
 
 
 def continue_networks(
@@ -114,7 +144,7 @@ def continue_networks(
     """
     continued, results = list(members), list[FitResult]()
     limit, started = getattr(configuration.solver, "time_limit", None), time.perf_counter()
-    for index, member in enumerate(members):
+    for index, member in enumerate(_continuing(configuration, member, data) for member in members):
         left = None if limit is None else max(limit - (time.perf_counter() - started), 0.0)
         told = numbered(callback, index)
         try:
@@ -144,11 +174,13 @@ def _train(
     keep: bool,
     time_limit: float | None = None,
 ) -> tuple[tuple[Member, ...], FitResult]:
-    def problem_of(member: Member) -> NetworkProblem:
+    def problem_of(member: Member) -> NetworkProblem | BeliefProblem:
         return build_problem(configuration, member.network, data, scaling, weights, member.learned)
 
     keep = keep and begun[0].learned is not None
-    starts = [Start(problem_of(member if keep else replace(member, learned=None)), member.theta) for member in begun]
+    starts = [
+        Start(problem_of(member if keep else replace(member, learned=None)), member.parameters) for member in begun
+    ]
     problem = starts[0].problem
     if not problem.n_residuals:
         raise InputError(explain("beta", "leave at least one positive weight", "all zero", "Weights of 1 are usual."))
@@ -170,7 +202,8 @@ def _train(
     judge = len(evidence) == len(runs) and bool(np.isfinite(evidence).all())
     order = np.argsort([-value for value in evidence] if judge else [_order(run.loss) for run in runs], kind="stable")
     order = order[_to_the_end(runs)[order]]
-    members = _averaged([_member(runs[index], begun[index], keep, data.m) for index in order], [runs[i] for i in order])
+    ended = [_member(runs[index], begun[index], keep, configuration, data) for index in order]
+    members = _averaged(ended, [runs[index] for index in order])
     kept = int(order[0])
     best = runs[kept]
     result = FitResult(
@@ -208,11 +241,12 @@ def _order(loss: float) -> float:
     return loss if np.isfinite(loss) else np.inf
 
 
-def _member(run: SolverResult, begun: Member, keep: bool, m: int) -> Member:
+def _member(run: SolverResult, begun: Member, keep: bool, configuration: Configuration, data: Dataset) -> Member:
     learned = begun.learned if keep else None
     if isinstance(run, EvidenceResult):
-        learned = _in_words(run, begun.network, m)
-    return Member(begun.network, run.theta.detach().to("cpu", torch.float64).numpy(), learned=learned)
+        learned = _in_words(run, begun, configuration, data)
+    theta, auxiliary = np.split(run.theta.detach().to("cpu", torch.float64).numpy(), [len(begun.theta)])
+    return Member(begun.network, theta, learned=learned, auxiliary=auxiliary)
 
 
 def _averaged(members: list[Member], runs: list[SolverResult]) -> tuple[Member, ...]:
@@ -233,16 +267,16 @@ def build_problem(
     scaling: Scaling,
     weights: tuple[np.ndarray, np.ndarray],
     learned: LearnedWeights | None,
-) -> NetworkProblem:
-    """The loss of a network on some data; see `fit_network`."""
+) -> NetworkProblem | BeliefProblem:
+    """The loss of a network on some data; see `fit_networks`."""
     beta, gamma = weights
     gamma = np.where(scaling.constant, 0.0, gamma)  # a column held fixed has no partial to fit
     alpha: float | np.ndarray = _FIXED_ALPHA if configuration.alpha is None else configuration.alpha
     if learned is not None:
-        alpha = np.array(learned.alpha)[network.parameter_groups[0]]
+        alpha = np.array(learned.alpha)[network.parameter_groups[0]]  # those of an auxiliary network come later
         beta = beta * np.array(learned.beta)
         gamma = gamma * np.array(learned.gamma or learned.beta).reshape(data.m, -1)
-    return NetworkProblem.build(
+    problem = NetworkProblem.build(
         network,
         scaling.scale_inputs(data.x),
         scaling.scale_outputs(data.y),
@@ -253,6 +287,8 @@ def build_problem(
         getattr(torch, configuration.dtype),
         configuration.device,
     )
+    belief = configuration.belief
+    return problem if belief is None else believing(configuration, belief, problem, data, scaling, learned)
 
 
 def usual_starts(configuration: Configuration, network: Network, data: Dataset) -> tuple[bool, int]:
@@ -274,7 +310,7 @@ def usual_starts(configuration: Configuration, network: Network, data: Dataset) 
     return False, 1 if isinstance(solver, Adam) else 4
 
 
-def learns(configuration: Configuration, solver: Solver, problem: NetworkProblem) -> bool:
+def learns(configuration: Configuration, solver: Solver, problem: NetworkProblem | BeliefProblem) -> bool:
     """Whether a fit learns its weights.
 
     It does where asked, and by "auto" with Levenberg-Marquardt, no alpha given, and matrices of all groups of residuals
@@ -301,31 +337,37 @@ def as_evidence(asked: str | Solver, solver: LevenbergMarquardt, partials: bool)
     return Evidence(solver.max_iterations, solver.time_limit, memory_limit=solver.memory_limit, keep_best=partials)
 
 
-def precisions_of(learned: LearnedWeights, problem: NetworkProblem) -> Precisions:
+def precisions_of(learned: LearnedWeights, problem: NetworkProblem | BeliefProblem) -> Precisions:
     """Learned weights as a solver takes them."""
     noise = list(learned.beta)
     if problem.has_partials:
         gamma = np.array(learned.gamma or learned.beta).reshape(len(noise), -1)
-        each = (len(problem.residual_pools) - len(noise)) // len(noise)
+        each = int((~problem.believed).sum()) // len(noise) - 1
         noise += np.broadcast_to(gamma, (len(noise), each)).ravel().tolist()
+    noise += learned.omega or ()
     device = problem.x.device
     alpha = torch.tensor(learned.alpha, dtype=torch.float64, device=device)
     return Precisions(alpha, torch.tensor(noise, dtype=torch.float64, device=device))
 
 
-def _in_words(run: EvidenceResult, network: Network, m: int) -> LearnedWeights:
-    noise = run.precisions.noise.tolist()
+def _in_words(run: EvidenceResult, begun: Member, configuration: Configuration, data: Dataset) -> LearnedWeights:
+    noise, m = run.precisions.noise.tolist(), data.m
+    groups, belief, omega = begun.network.parameter_groups[1], configuration.belief, None
+    if belief is not None:
+        groups += tuple(f"belief, {name}" for name in belief.network(data.d, m).parameter_groups[1])
+        noise, omega = noise[:-m], tuple(noise[-m:])
     return LearnedWeights(
         alpha=tuple(run.precisions.alpha.tolist()),
-        groups=network.parameter_groups[1],
+        groups=groups,
         determined=tuple(run.determined.tolist()),
         beta=tuple(noise[:m]),
         gamma=tuple(noise[m:]) or None,
+        omega=omega,
     )
 
 
 @contextmanager
-def _threads_for(solver: Solver, problem: NetworkProblem) -> Iterator[None]:
+def _threads_for(solver: Solver, problem: NetworkProblem | BeliefProblem) -> Iterator[None]:
     """Use one thread for small problems: waking a second costs more than the work, most of all on a busy machine."""
     rows, columns = problem.n_residuals, problem.n_parameters
     large = columns >= _THREADED_PARAMETERS

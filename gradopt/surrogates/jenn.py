@@ -16,6 +16,7 @@ from gradopt.data.dataset import Dataset, check_dataset
 from gradopt.data.scaling import Scaling
 from gradopt.errors import InputError, ShapeError, explain
 from gradopt.networks.mlp import Network
+from gradopt.surrogates.beliefs import Belief
 from gradopt.surrogates.fitted import Surrogate, domain, finished
 from gradopt.surrogates.fitting import (
     Member,
@@ -39,8 +40,8 @@ _FOR_MANY_SAMPLES = ("silu", None)  # where the training is too large for severa
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class _NetworkConfiguration(ABC):
-    """What JENN and MLP share."""
+class NetworkConfiguration(ABC):
+    """What JENN, MLP and GradINN share."""
 
     hidden_sizes: tuple[int, ...] = field(default=(20,), kw_only=False)
     activation: str = "auto"
@@ -76,7 +77,22 @@ class _NetworkConfiguration(ABC):
             remedy = "float64 is the reference."
             raise InputError(explain("dtype", "be 'float64' or 'float32'", repr(self.dtype), remedy))
         _check_device(self.device)
-        object.__setattr__(self, "beta", _checked_weight("beta", self.beta))
+        object.__setattr__(self, "beta", checked_weight("beta", self.beta))
+
+    @property
+    def belief(self) -> Belief | None:
+        """What is believed about the gradient beside the data."""
+        return None
+
+    @property
+    def weight(self) -> float | None:
+        """Weight of the belief, None where it is learned or there is none."""
+        return None
+
+    @property
+    def collocation(self) -> int | None:
+        """Number of collocation points, None = a default."""
+        return None
 
     @abstractmethod
     def data_weights(self, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
@@ -172,7 +188,7 @@ class _NetworkConfiguration(ABC):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class JENN(_NetworkConfiguration):
+class JENN(NetworkConfiguration):
     """Jacobian-enhanced neural network: values and partials in one loss.
 
     Attributes:
@@ -207,20 +223,20 @@ class JENN(_NetworkConfiguration):
     def __post_init__(self) -> None:
         """Check the fields."""
         super().__post_init__()
-        object.__setattr__(self, "gamma", _checked_weight("gamma", self.gamma))
+        object.__setattr__(self, "gamma", checked_weight("gamma", self.gamma))
 
     def data_weights(self, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
         """Beta (n, m) and gamma (n, m, d) for some data; gamma is 0 where a partial is not known."""
         if not data.known.any():
             remedy = "Without partials use `MLP(...)`; with them, `Dataset(x, y, dydx)`."
             raise InputError(explain("data", "know at least one partial", "`dydx` all NaN", remedy))
-        beta = _broadcast("beta", self.beta, (data.n, data.m), "(n, m)")
-        gamma = _broadcast("gamma", self.gamma, (data.n, data.m, data.d), "(n, m, d)")
+        beta = broadcast("beta", self.beta, (data.n, data.m), "(n, m)")
+        gamma = broadcast("gamma", self.gamma, (data.n, data.m, data.d), "(n, m, d)")
         return beta, np.where(data.known, gamma, 0.0)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class MLP(_NetworkConfiguration):
+class MLP(NetworkConfiguration):
     """Multilayer perceptron trained on values alone; pays nothing for partials, even where the data have them.
 
     Its attributes are those of `JENN`, without gamma.
@@ -228,7 +244,7 @@ class MLP(_NetworkConfiguration):
 
     def data_weights(self, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
         """Beta (n, m) for some data, and zeros (n, m, d) for gamma."""
-        return _broadcast("beta", self.beta, (data.n, data.m), "(n, m)"), np.zeros((data.n, data.m, data.d))
+        return broadcast("beta", self.beta, (data.n, data.m), "(n, m)"), np.zeros((data.n, data.m, data.d))
 
 
 def _check_device(device: str) -> None:
@@ -240,8 +256,8 @@ def _check_device(device: str) -> None:
         raise InputError(explain("device", "be a torch device of this machine", repr(device), "Use 'cpu'."))
 
 
-def _checked_weight(argument: str, weight: ArrayLike) -> float | np.ndarray:
-    """A private, read-only copy of a weight."""
+def checked_weight(argument: str, weight: ArrayLike) -> float | np.ndarray:
+    """Return a private, read-only copy of a weight that is finite and not negative."""
     values = as_floats(argument, weight)
     bad = ~np.isfinite(values) | (values < 0.0)
     if bad.any():
@@ -251,7 +267,8 @@ def _checked_weight(argument: str, weight: ArrayLike) -> float | np.ndarray:
     return values if values.ndim else float(values)
 
 
-def _broadcast(argument: str, weight: ArrayLike, shape: tuple[int, ...], words: str) -> np.ndarray:
+def broadcast(argument: str, weight: ArrayLike, shape: tuple[int, ...], words: str) -> np.ndarray:
+    """Return a weight in the shape of what it weighs."""
     try:
         return np.array(np.broadcast_to(np.asarray(weight), shape))
     except ValueError as mismatch:

@@ -30,12 +30,11 @@ from torch import Tensor
 
 from gradopt.data.dataset import Dataset
 from gradopt.data.scaling import Scaling
-from gradopt.networks.mlp import Network
 from gradopt.surrogates.fitting import Member, build_problem
 from gradopt.surrogates.protocol import Configuration
 from gradopt.surrogates.uncertainty import Posterior, chunks, derivatives, linear_parameters, whiten
+from gradopt.training.belief import BeliefProblem
 from gradopt.training.residuals import NetworkProblem
-from gradopt.training.result import LearnedWeights
 
 _MOST_PARAMETERS = 2000  # of which the whole matrix is kept, 32 MB
 _MOST_WORK = 2e10  # multiplications to make it, about a second on one core
@@ -48,51 +47,50 @@ def posteriors_of(
     configuration: Configuration, members: Sequence[Member], data: Dataset, scaling: Scaling
 ) -> tuple[Posterior, ...]:
     """The posterior of each of some networks that were fitted to data; none if one of them has none."""
-    found = [posterior_of(configuration, m.network, data, scaling, m.theta, m.learned) for m in members]
+    found = [posterior_of(configuration, member, data, scaling) for member in members]
     there = tuple(posterior for posterior in found if posterior is not None)
     return there if len(there) == len(found) else ()
 
 
 @torch.no_grad()
-def posterior_of(
-    configuration: Configuration,
-    network: Network,
-    data: Dataset,
-    scaling: Scaling,
-    theta: np.ndarray,
-    learned: LearnedWeights | None,
-) -> Posterior | None:
+def posterior_of(configuration: Configuration, member: Member, data: Dataset, scaling: Scaling) -> Posterior | None:
     """Posterior of the parameters of a fit, at about the cost of one iteration of Levenberg-Marquardt.
 
     Args:
         configuration: Settings of the fit, whose weights are taken: a magnification is no precision.
-        network: Shape of the network.
+        member: The network with its parameters and learned weights.
         data: The training data.
         scaling: Their standardization.
-        theta: The fitted parameters (n_parameters,).
-        learned: The weights that the evidence learned, or None.
 
     Returns:
         The posterior; None where the fit is not finite, or even the last layer is too wide.
     """
-    weights = configuration.data_weights(data)
-    problem = build_problem(configuration, network, data, scaling, weights, learned)
+    weights, network = configuration.data_weights(data), member.network
+    problem = build_problem(configuration, network, data, scaling, weights, member.learned)
+    of_belief = None
+    if isinstance(problem, BeliefProblem):
+        dtype, device = problem.tensor_options
+        parameters = torch.tensor(member.parameters, dtype=dtype, device=device)
+        precision_of_belief, slope = problem.prior_of_theta(parameters)
+        of_belief = precision_of_belief.cpu(), slope.cpu()
+        problem = problem.data
     arrays = problem.x, problem.targets, problem.weights, problem.alpha
     x, targets, of_data, prior = (array.to("cpu", torch.float64) for array in arrays)
     problem = NetworkProblem(network, x, targets, of_data, prior)
-    parameters = torch.tensor(theta)
-    if learned is None:
+    parameters = torch.tensor(member.theta)
+    if member.learned is None:
         variance = 2.0 * math.fsum(problem.terms(parameters).values()) / problem.n_residuals
         precision = 1.0 / max(variance, _LEAST_NOISE**2)
         problem = NetworkProblem(network, x, targets, of_data * precision, prior * precision)
-    return _Fitted(problem, parameters).posterior(int((~scaling.constant).sum()))
+        of_belief = of_belief and (of_belief[0] * precision, of_belief[1] * precision)
+    return _Fitted(problem, parameters, of_belief).posterior(int((~scaling.constant).sum()))
 
 
 class _Fitted:
     """A fit whose posterior is wanted."""
 
-    def __init__(self, problem: NetworkProblem, theta: Tensor) -> None:
-        self.problem, self.theta = problem, theta
+    def __init__(self, problem: NetworkProblem, theta: Tensor, of_belief: tuple[Tensor, Tensor] | None = None) -> None:
+        self.problem, self.theta, self.of_belief = problem, theta, of_belief
         network, rows = problem.network, problem.n_residuals
         self.whole = network.n_parameters <= _MOST_PARAMETERS and rows * network.n_parameters**2 <= _MOST_WORK
         which = torch.arange(network.n_parameters)[None] if self.whole else linear_parameters(network)
@@ -104,6 +102,8 @@ class _Fitted:
         if size > _MOST_PARAMETERS:
             return None
         matrix, gradient = torch.diag_embed(self.alpha), self.alpha * self.part
+        if self.of_belief is not None and self.whole:  # of the last layer alone the belief says little
+            matrix, gradient = (part[None].clone() for part in self.of_belief)
         for residuals, rows in self._whitened():
             flat = rows.transpose(0, 1).reshape(blocks, -1, size)
             matrix += flat.mT @ flat

@@ -26,6 +26,7 @@ from gradopt.errors import InputError, explain
 from gradopt.networks.jacobian import parameter_jacobian
 from gradopt.surrogates.fitted import Surrogate
 from gradopt.surrogates.fitting import build_problem, precisions_of
+from gradopt.training.belief import BeliefProblem
 from gradopt.training.evidence import Evidence, Precisions
 from gradopt.training.residuals import NetworkProblem
 
@@ -168,6 +169,9 @@ class _Fit:
         in_reference = replace(configuration, dtype="float64", device="cpu")  # type: ignore[type-var]
         weights = configuration.data_weights(data)
         whole = build_problem(in_reference, best.network, data, surrogate.scaling, weights, None)
+        if isinstance(whole, BeliefProblem):
+            remedy = "Look for outliers with `JENN().fit(data)`."
+            raise InputError(explain("surrogate", "be fitted without a belief", repr(configuration), remedy))
         return cls(whole, tuple(out), torch.tensor(best.theta), precisions_of(best.learned, whole))
 
     def trained(self, out: Sequence[Entry]) -> _Fit:

@@ -10,6 +10,7 @@ import numpy as np
 from gradopt.data.dataset import Dataset
 from gradopt.data.variables import Variable
 from gradopt.networks.mlp import Network
+from gradopt.surrogates.beliefs import Belief
 from gradopt.training.solvers import Solver
 
 
@@ -59,6 +60,21 @@ class Configuration(Protocol):
     @property
     def device(self) -> str:
         """Torch device of the training."""
+        ...
+
+    @property
+    def belief(self) -> Belief | None:
+        """What is believed about the gradient beside the data."""
+        ...
+
+    @property
+    def weight(self) -> float | None:
+        """Weight of the belief, None where it is learned or there is none."""
+        ...
+
+    @property
+    def collocation(self) -> int | None:
+        """Number of collocation points beside the samples, None = a default."""
         ...
 
     def makes(self, network: Network) -> bool:

@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from gradopt.training.belief import BeliefProblem
 from gradopt.training.evidence import Evidence, EvidenceResult, Precisions, log_evidence
 from gradopt.training.levenberg_marquardt import LevenbergMarquardt
 from gradopt.training.residuals import NetworkProblem
@@ -34,7 +35,7 @@ class Start:
         theta: Initial parameters (n_parameters,).
     """
 
-    problem: NetworkProblem
+    problem: NetworkProblem | BeliefProblem
     theta: np.ndarray
 
     @property
@@ -107,7 +108,7 @@ def learned_weights(
 
     runs = _one_by_one(first, len(starts), solver.time_limit)
     try:
-        if several and starts[0].problem.of_values().n_residuals and not _ended(runs):
+        if several and starts[0].problem.has_values and not _ended(runs):
             index, second = _values_first(trial, starts[:_VALUES_FIRST], callback, left())
             seconds = runs[index].seconds + second.seconds
             better = second if second.loss < runs[index].loss else runs[index]
@@ -161,8 +162,11 @@ def _values_first(
     spent = time.perf_counter() - began
     index = int(np.argmin([found.loss for found in firsts]))
     start, found = starts[index], firsts[index].precisions
-    vague = found.noise.new_ones(len(start.problem.residual_pools) - len(found.noise))
-    precisions = Precisions(found.alpha, torch.cat([found.noise, vague]))
+    both, values = start.problem.believed, start.problem.of_values().believed
+    noise = found.noise.new_ones(len(both))
+    noise[both] = found.noise[values]
+    noise[: int((~values).sum())] = found.noise[~values]
+    precisions = Precisions(found.alpha, noise)
     rest = solver if limit is None else replace(solver, time_limit=max(limit - spent, 0.0))
     ended = _ended(firsts)
     if ended:

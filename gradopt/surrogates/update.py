@@ -19,6 +19,7 @@ from gradopt.surrogates.fitting import build_problem
 from gradopt.surrogates.polish import Polish, check_candidate
 from gradopt.surrogates.protocol import Configuration
 from gradopt.surrogates.trainable import check_held
+from gradopt.training.belief import BeliefProblem
 from gradopt.training.evidence import log_evidence
 from gradopt.training.lbfgs import LBFGS
 from gradopt.training.levenberg_marquardt import LevenbergMarquardt
@@ -222,15 +223,15 @@ def _reach(scaling: Scaling, data: Dataset) -> float:
 def _problem(
     surrogate: Surrogate, data: Dataset, rows: slice, learned: LearnedWeights | None = None
 ) -> NetworkProblem | None:
-    """What is fitted to some of the samples, without magnification; None where that is nothing."""
+    """What is fitted to some of the samples, without magnification and belief; None where that is nothing."""
     beta, gamma = surrogate.configuration.data_weights(data)
     beta, gamma = beta[rows], np.where(surrogate.scaling.constant, 0.0, gamma[rows])
     if not (beta.any() or gamma.any()):
         return None
     in_reference = replace(surrogate.configuration, dtype="float64", device="cpu")  # type: ignore[type-var]
-    return build_problem(
-        in_reference, surrogate.network, data.select(np.arange(data.n)[rows]), surrogate.scaling, (beta, gamma), learned
-    )
+    some = data.select(np.arange(data.n)[rows])
+    found = build_problem(in_reference, surrogate.network, some, surrogate.scaling, (beta, gamma), learned)
+    return found.data if isinstance(found, BeliefProblem) else found
 
 
 def _misfit(surrogate: Surrogate, data: Dataset, rows: slice) -> float:

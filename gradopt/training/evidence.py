@@ -11,6 +11,14 @@ Its stationary points satisfy alpha_g = (n_g - alpha_g tr_g H^-1) / |theta_g|^2 
 |r_k|^2 (MacKay 1992): a group of inputs that explains nothing is switched off, a noisy kind of data loses its weight.
 A partial's w_k is drawn towards the geometric mean of its output's partials, as if some more residuals had told so.
 
+Residuals that are beliefs, not data, belong to the prior, whose precision is then P = diag(alpha) + sum_b w_b J_b'J_b
+over them: 1/2 log det P takes the place of 1/2 sum_g n_g log alpha_g, no N_b log w_b is counted, and with what the data
+determine beyond P the formulas become
+
+    alpha_g = alpha_g tr_g (P^-1 - H^-1) / |theta_g|^2,    w_b = w_b tr (P^-1 - H^-1) J_b'J_b / |r_b|^2:
+
+a belief that the data contradict loses its weight.
+
 References:
     MacKay (1992), Bayesian interpolation, Neural Computation 4(3). Foresee & Hagan (1997), Gauss-Newton approximation
     to Bayesian learning, ICNN'97.
@@ -33,6 +41,7 @@ from gradopt.training.result import Callback, SolverResult, Status
 _ALPHA = (1e-6, 1e8)  # bounds of a learned alpha
 _NOISE = (1e-2, 1e8)  # bounds of a learned precision of residuals: standardized noise of 10 ... 1e-4
 _PULL, _PULL_SCALE = 2e-2, 2e-6  # a weak Gamma prior on alpha, so that an empty group does not run away
+_DOUBT = 2e-4  # the same of a belief that says nothing
 _FREEDOM = 1e-2  # part of the residuals of a group that always counts as noise: keeps w finite at interpolation
 _LEANING = 30.0  # number of residuals as which the noise of its pool counts in that of a group
 _FINER = 10.0  # how many times less noise partials may have than the values: a constant partial is not all that counts
@@ -175,7 +184,8 @@ class _Run:
             self.counts.new_zeros((len(self.counts), columns, columns)),
             self.counts.new_zeros((len(self.counts), columns)),
         )
-        self.present = self.counts > 0.0
+        self.present, self.believed = self.counts > 0.0, problem.believed
+        self.has_beliefs = bool(self.believed.any())
         self.in_pool = self._sum_over_pools(self.present.double()).clamp_min(1.0)
         self.of_values = problem.residual_parents == torch.arange(len(self.counts), device=self.counts.device)
 
@@ -184,7 +194,7 @@ class _Run:
         mu, negligible, last = _DAMPING, 0, math.inf
         for iteration in range(self.settings.max_iterations + 1):
             normal = self._normal_equations(theta)
-            objective, determined, used = self._evidence(theta, normal)
+            objective, determined, free = self._evidence(theta, normal)
             if not iteration or (objective <= self.state.loss if self.settings.keep_best else math.isfinite(objective)):
                 self.state = _State(theta, objective, Precisions(self.alpha, self.noise), determined)
             monitor.record(theta, objective)
@@ -195,7 +205,7 @@ class _Run:
             if iteration == self.settings.max_iterations:
                 break
             if iteration >= _SETTLE:
-                self._reestimate(theta, normal, determined, used)
+                self._reestimate(theta, normal, determined, free)
             theta, mu = self._step(theta, normal, mu)
         return Status.ITERATION_LIMIT
 
@@ -221,33 +231,47 @@ class _Run:
             self.orders[first] = torch.argsort(kinds, stable=True), counts
         return self.orders[first]
 
-    def _hessian(self, normal: _Normal) -> Tensor:
-        """H = sum_k w_k J_k'J_k + diag(alpha), (P, P)."""
-        matrix = torch.tensordot(self.noise, normal.grams, 1)
+    def _precision(self, normal: _Normal, weights: Tensor) -> Tensor:
+        """Sum_k w_k J_k'J_k + diag(alpha), (P, P): H with all weights, P with those of beliefs."""
+        matrix = torch.tensordot(weights, normal.grams, 1)
         matrix.diagonal().add_(self.alpha[self.of_parameter])
         return matrix
 
     def _evidence(self, theta: Tensor, normal: _Normal) -> tuple[float, Tensor, Tensor]:
-        """Negative log evidence; parameters that are determined, by group; the same, by kind of residual."""
-        factor, info = torch.linalg.cholesky_ex(self._hessian(normal))
-        if int(info):
+        """Negative log evidence; parameters that the data determine, by group; residuals left, by kind."""
+        posterior = self._inverse(normal, self.noise)
+        prior = self._prior(normal)
+        if posterior is None or prior is None:
             return math.inf, torch.zeros_like(self.sizes), torch.zeros_like(self.counts)
+        misfit = self.noise @ normal.squares + self.alpha @ self._lengths(theta)
+        scales = (self.counts * ~self.believed) @ self.noise.log() + prior.log_det
+        determined = self.alpha * (prior.spread - posterior.spread)
+        free = torch.where(self.believed, prior.used, self.counts) - posterior.used
+        return 0.5 * (float(misfit - scales) + posterior.log_det), determined.clamp_min(0.0), free
+
+    def _inverse(self, normal: _Normal, weights: Tensor) -> _Inverse | None:
+        """What is needed of the inverse of `_precision`; None where that is not positive definite."""
+        factor, info = torch.linalg.cholesky_ex(self._precision(normal, weights))
+        if int(info):
+            return None
         inverse = torch.cholesky_inverse(factor)
         spread = torch.zeros_like(self.sizes).index_add_(0, self.of_parameter, inverse.diagonal())
         used = self.noise * (normal.grams.flatten(1) @ inverse.flatten())
-        misfit = self.noise @ normal.squares + self.alpha @ self._lengths(theta)
-        scales = self.counts @ self.noise.log() + self.sizes @ self.alpha.log()
-        objective = float(0.5 * (misfit - scales) + factor.diagonal().log().sum())
-        return objective, (self.sizes - self.alpha * spread).clamp_min(0.0), used
+        return _Inverse(2.0 * float(factor.diagonal().log().sum()), spread, used)
+
+    def _prior(self, normal: _Normal) -> _Inverse | None:
+        if self.has_beliefs:
+            return self._inverse(normal, self.noise * self.believed)
+        return _Inverse(float(self.sizes @ self.alpha.log()), self.sizes / self.alpha, torch.zeros_like(self.counts))
 
     def _lengths(self, theta: Tensor) -> Tensor:
         """|theta_g|^2 (n_groups,)."""
         return torch.zeros_like(self.sizes).index_add_(0, self.of_parameter, theta.double() ** 2)
 
-    def _reestimate(self, theta: Tensor, normal: _Normal, determined: Tensor, used: Tensor) -> None:
+    def _reestimate(self, theta: Tensor, normal: _Normal, determined: Tensor, free: Tensor) -> None:
         alpha = (determined + _PULL) / (self._lengths(theta) + _PULL_SCALE)
-        free = torch.maximum(self.counts - used, _FREEDOM * self.counts)
-        squares = normal.squares.clamp_min(sys.float_info.min)
+        free = torch.maximum(free, torch.where(self.believed, _PULL, _FREEDOM * self.counts))
+        squares = (normal.squares + _DOUBT * self.believed).clamp_min(sys.float_info.min)
         common = self._pooled(free / squares)
         noise = (free + _LEANING) / (squares + _LEANING / common)
         noise = torch.minimum(noise, self._ceiling(noise))
@@ -270,7 +294,7 @@ class _Run:
     def _step(self, theta: Tensor, normal: _Normal, mu: float) -> tuple[Tensor, float]:
         """A step that lowers the loss at the present precisions, where there is one, and the next mu."""
         prior = self.alpha[self.of_parameter]
-        matrix = self._hessian(normal)
+        matrix = self._precision(normal, self.noise)
         diagonal = matrix.diagonal().clone()
         gradient = self.noise @ normal.products + prior * theta
         loss = 0.5 * float(self.noise @ normal.squares + self.alpha @ self._lengths(theta))
@@ -297,6 +321,15 @@ class _Normal:
     grams: Tensor
     products: Tensor
     squares: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Inverse:
+    """Of a precision matrix M: log det M, tr_g M^-1 by group of parameters, w_k tr M^-1 J_k'J_k by kind of residual."""
+
+    log_det: float
+    spread: Tensor
+    used: Tensor
 
 
 def _towards(present: Tensor, wanted: Tensor, bounds: tuple[float, float]) -> Tensor:

@@ -80,3 +80,8 @@ class GroupedProblem(FitProblem, Protocol):
     def residual_parents(self) -> Tensor:
         """Group of the values of the output of each group (n_groups,); a group of values is its own."""
         ...
+
+    @property
+    def believed(self) -> Tensor:
+        """Which groups of residuals are a part of the prior, not data (n_groups,), booleans."""
+        ...

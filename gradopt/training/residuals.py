@@ -102,6 +102,11 @@ class NetworkProblem:
         """Whether any partial is fitted."""
         return self.targets.shape[2] > 1
 
+    @property
+    def has_values(self) -> bool:
+        """Whether any value is fitted."""
+        return bool((self.weights[:, :, 0] > 0.0).any())
+
     @cached_property
     def parameter_groups(self) -> Tensor:
         """Group of each parameter (n_parameters,), see `Network.parameter_groups`."""
@@ -132,6 +137,11 @@ class NetworkProblem:
     def residual_parents(self) -> Tensor:
         """Group of the values of each group's output."""
         return self.residual_pools % self.targets.shape[1]
+
+    @cached_property
+    def believed(self) -> Tensor:
+        """Which groups of residuals are a part of the prior: none."""
+        return torch.zeros_like(self.residual_pools, dtype=torch.bool)
 
     @property
     def _groups_of_partials(self) -> int:

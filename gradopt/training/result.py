@@ -93,6 +93,8 @@ class LearnedWeights:
             standard deviations of the output, down to the 1e-4 below which no noise is resolved.
         gamma: The same for each partial of each output (m d,), output by output, or where that would be too many for
             all partials of each output (m,); None where no partials were fitted.
+        omega: Weight of the belief about the partials of each output (m,); 1/sqrt(omega) is how far from it they are
+            expected. None without a belief.
     """
 
     alpha: tuple[float, ...]
@@ -100,6 +102,7 @@ class LearnedWeights:
     determined: tuple[float, ...]
     beta: tuple[float, ...]
     gamma: tuple[float, ...] | None
+    omega: tuple[float, ...] | None = None
 
     @property
     def effective_parameters(self) -> float:
@@ -119,7 +122,7 @@ class FitResult:
 
     Attributes:
         status: Why the kept start stopped; its value says what to try next.
-        loss: The parts of the loss at the end: "values", "partials", "prior".
+        loss: The parts of the loss at the end: "values", "partials", "prior", and "belief" where there is one.
         iterations: Iterations of the kept start.
         seconds: Wall time of all starts.
         solver: Name of the solver that ran.

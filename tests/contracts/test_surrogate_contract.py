@@ -12,9 +12,22 @@ import numpy as np
 import pytest
 
 import gradopt
-from gradopt import JENN, LBFGS, MLP, Adam, Dataset, LevenbergMarquardt, Surrogate, Variable
+from gradopt import (
+    JENN,
+    LBFGS,
+    MLP,
+    Adam,
+    Constant,
+    Dataset,
+    GradINN,
+    LevenbergMarquardt,
+    Monotone,
+    Oscillating,
+    Surrogate,
+    Variable,
+)
 
-Configuration = JENN | MLP
+Configuration = JENN | MLP | GradINN
 LM = LevenbergMarquardt(max_iterations=30)
 
 
@@ -68,6 +81,10 @@ CASES = [
     Case(JENN((4,), solver=LM, starts=1, dtype="float32"), 2, 1),
     Case(JENN((4,), solver=LM, starts=1), 2, 2, missing=True),
     Case(MLP((), solver=LM, starts=1), 2, 2),
+    *(Case(GradINN((4,), solver=LM, starts=1, collocation=9), d, m) for d, m in ((1, 1), (3, 2))),
+    Case(GradINN((4,), solver=LM, starts=5, collocation=9, prior=Oscillating(frequency=0.3)), 2, 2, ("log", "logit")),
+    Case(GradINN((4,), solver=LM, starts=1, prior=Monotone(sign=1, inputs="a[0]"), weight=0.5), 2, 1, missing=True),
+    *(Case(GradINN((4,), solver=solver, starts=1, prior=Constant()), 2, 1) for solver in (LBFGS(30), Adam(20, 8))),
 ]
 
 

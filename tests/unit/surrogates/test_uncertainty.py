@@ -75,7 +75,7 @@ def fitted(data: Dataset, theta: np.ndarray | None = None) -> Posterior:
     scaling = Scaling.of(data)
     if theta is None:
         theta = regression(data, scaling, LEARNED, np.ones(data.n, dtype=bool))[0]
-    found = posterior_of(JENN(), LINEAR, data, scaling, theta, LEARNED)
+    found = posterior_of(JENN(), Member(LINEAR, theta, learned=LEARNED), data, scaling)
     assert found is not None
     return found
 
@@ -128,7 +128,7 @@ def test_samples_that_are_predicted_better_than_expected_do_not_deflate() -> Non
 def test_more_parameters_than_residuals_without_a_prior_have_a_posterior(n: int) -> None:
     data, network = samples(n), Network((2, 30, 2))
     theta = network.initialize(np.random.default_rng(n))
-    found = posterior_of(JENN(alpha=0.0), network, data, Scaling.of(data), theta, None)
+    found = posterior_of(JENN(alpha=0.0), Member(network, theta), data, Scaling.of(data))
     assert found is not None and np.isfinite(found.inflation).all() and np.isfinite(found.factor).all()
 
 
@@ -179,9 +179,9 @@ def test_linear_parameters_alone_give_the_same_where_all_are_linear(
     data = samples()
     scaling, theta = Scaling.of(data), np.linspace(-1.0, 1.0, 6)
     z, bend = scaling.scale_inputs(data.x), np.full((7, 2, 2), 0.4)
-    whole = posterior_of(kind(), LINEAR, data, scaling, theta, LEARNED)
+    whole = posterior_of(kind(), Member(LINEAR, theta, learned=LEARNED), data, scaling)
     monkeypatch.setattr(laplace, "_MOST_WORK", 0)
-    part = posterior_of(kind(), LINEAR, data, scaling, theta, LEARNED)
+    part = posterior_of(kind(), Member(LINEAR, theta, learned=LEARNED), data, scaling)
     assert whole is not None and part is not None
     assert whole.factor.shape == (1, 6, 6) and part.factor.shape == (2, 3, 3)
     np.testing.assert_allclose(part.noise, whole.noise)
@@ -213,7 +213,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     bend = np.random.default_rng(2).normal(size=(9, 2, 2))
 
     def answers() -> list[np.ndarray]:
-        found = posterior_of(JENN(), network, data, scaling, theta, None)
+        found = posterior_of(JENN(), Member(network, theta), data, scaling)
         assert found is not None
         return [
             found.factor,
@@ -232,7 +232,7 @@ def test_fixed_weights_get_the_noise_of_highest_likelihood() -> None:
     data = samples()
     scaling, theta = Scaling.of(data), np.linspace(-1.0, 1.0, 6)
     configuration = JENN(beta=2.0, gamma=0.5, alpha=0.3)
-    found = posterior_of(configuration, LINEAR, data, scaling, theta, None)
+    found = posterior_of(configuration, Member(LINEAR, theta), data, scaling)
     assert found is not None
     weights = np.array([2.0, 0.5, 0.5])
     errors = rows(data, scaling) @ theta - targets(data, scaling)
@@ -245,7 +245,7 @@ def test_fixed_weights_get_the_noise_of_highest_likelihood() -> None:
 
 def test_partials_that_were_not_fitted_are_as_rough_as_the_misfit_between_the_samples() -> None:
     data = samples(9)
-    found = posterior_of(MLP(), LINEAR, data, Scaling.of(data), np.ones(6), LEARNED)
+    found = posterior_of(MLP(), Member(LINEAR, np.ones(6), learned=LEARNED), data, Scaling.of(data))
     assert found is not None
     spacing = math.sqrt(12.0) / 3.0
     np.testing.assert_allclose(found.noise[:, 1], found.noise[:, 0] * (math.pi / spacing) ** 2 / 2.0)
@@ -254,11 +254,11 @@ def test_partials_that_were_not_fitted_are_as_rough_as_the_misfit_between_the_sa
 def test_nothing_comes_of_a_fit_that_is_not_finite_or_too_wide(monkeypatch: pytest.MonkeyPatch) -> None:
     data = samples()
     scaling, network = Scaling.of(data), Network((2, 3, 2))
-    assert posterior_of(JENN(), network, data, scaling, np.full(network.n_parameters, np.nan), None) is None
+    assert posterior_of(JENN(), Member(network, np.full(network.n_parameters, np.nan)), data, scaling) is None
     members = [Member(network, np.full(network.n_parameters, value), 0.5) for value in (1.0, np.nan)]
     assert posteriors_of(JENN(), members, data, scaling) == ()
     monkeypatch.setattr(laplace, "_MOST_PARAMETERS", 3)
-    assert posterior_of(JENN(), network, data, scaling, np.ones(network.n_parameters), None) is None
+    assert posterior_of(JENN(), Member(network, np.ones(network.n_parameters)), data, scaling) is None
 
 
 @pytest.mark.parametrize("transform", [None, "log", "logit"])

@@ -1,0 +1,300 @@
+"""GradINN: the belief guides where nothing is known, yields to data, and turned off leaves the plain network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import gradopt
+from gradopt import (
+    JENN,
+    MLP,
+    Bounded,
+    Constant,
+    Dataset,
+    GradINN,
+    Independent,
+    InputError,
+    LevenbergMarquardt,
+    Monotone,
+    Oscillating,
+    Polish,
+    Smooth,
+    Surrogate,
+    Variable,
+    find_outliers,
+)
+from gradopt.data.scaling import Scaling
+from gradopt.surrogates.beliefs import Belief
+from gradopt.surrogates.collocation import collocation_points
+from gradopt.surrogates.fitting import build_problem
+from gradopt.surrogates.update import update
+from gradopt.training.belief import BeliefProblem
+
+LM = LevenbergMarquardt(max_iterations=40)
+QUICK = GradINN((4,), activation="tanh", solver=LM, starts=1, collocation=12)
+
+
+def friedman(n: int, seed: int = 0) -> Dataset:
+    """Friedman's first function with its partials."""
+    x = np.random.default_rng(seed).random((n, 5))
+    phase = np.pi * x[:, 0] * x[:, 1]
+    y = 10.0 * np.sin(phase) + 20.0 * (x[:, 2] - 0.5) ** 2 + 10.0 * x[:, 3] + 5.0 * x[:, 4]
+    wave = 10.0 * np.pi * np.cos(phase)
+    slopes = [wave * x[:, 1], wave * x[:, 0], 40.0 * (x[:, 2] - 0.5), np.full(n, 10.0), np.full(n, 5.0)]
+    return Dataset(x, y[:, None], np.stack(slopes, axis=1)[:, None, :])
+
+
+def curve(n: int = 12) -> Dataset:
+    x = np.linspace(-1.0, 2.0, n)[:, None]
+    return Dataset(x, np.sin(2.0 * x), inputs=[Variable("a")])
+
+
+def values_of(data: Dataset) -> Dataset:
+    return replace(data, dydx=None)
+
+
+def error(surrogate: Surrogate, test: Dataset) -> float:
+    return float(np.sqrt(((surrogate.predict(test.x) - test.y) ** 2).mean()))
+
+
+def problem_of(surrogate: Surrogate, data: Dataset) -> BeliefProblem:
+    configuration, best = surrogate.configuration, surrogate.members[0]
+    weights = configuration.data_weights(data)
+    found = build_problem(configuration, best.network, data, surrogate.scaling, weights, best.learned)
+    assert isinstance(found, BeliefProblem)
+    return found
+
+
+def test_belief_turned_off_gives_the_plain_network_exactly() -> None:
+    data = values_of(friedman(20))
+    plain = MLP((5,), activation="tanh", alpha=1e-3, solver=LM, starts=2).fit(data)
+    off = GradINN((5,), activation="tanh", alpha=1e-3, solver=LM, starts=2, weight=0.0).fit(data)
+    assert np.array_equal(off.theta, plain.theta) and not off.members[0].auxiliary.size
+    on = GradINN((5,), activation="tanh", alpha=1e-3, solver=LM, starts=2, weight=1.0).fit(data)
+    assert not np.allclose(on.theta, plain.theta)
+
+
+def test_field_and_surrogate_agree_about_a_known_gradient() -> None:
+    data = curve()
+    fitted = GradINN((10,), activation="tanh", starts=2).fit(data)
+    at = np.linspace(-0.9, 1.9, 50)[:, None]
+    slopes = fitted.linearize(at)[1][:, 0, 0]
+    np.testing.assert_allclose(slopes, 2.0 * np.cos(2.0 * at[:, 0]), atol=0.05)
+    problem = problem_of(fitted, data)
+    phi = torch.tensor(fitted.members[0].auxiliary)
+    believed = problem.field.partials(phi, torch.tensor(fitted.scaling.scale_inputs(at))).numpy()
+    np.testing.assert_allclose(fitted.scaling.unscale_partials(at, data.y[:1], believed)[:, 0, 0], slopes, atol=0.05)
+
+
+def test_belief_guides_between_few_samples() -> None:
+    test, found = friedman(500, seed=99), []
+    for seed in (0, 1):
+        data = values_of(friedman(30, seed))
+        settings: dict[str, Any] = {"activation": "tanh", "starts": 4, "seed": seed}
+        found.append(error(GradINN(**settings).fit(data), test) / error(MLP(**settings).fit(data), test))
+    assert np.prod(found) < 0.7**2, found
+
+
+def test_wrong_belief_yields_to_the_data() -> None:
+    test, data = friedman(500, seed=99), values_of(friedman(60))
+    wrong = GradINN(activation="tanh", starts=2, prior=Monotone(sign=-1, inputs=("x[3]", "x[4]"))).fit(data)
+    right = GradINN(activation="tanh", starts=2, prior=Monotone(sign=1, inputs=("x[3]", "x[4]"))).fit(data)
+    assert wrong.fit_result.learned is not None and right.fit_result.learned is not None
+    assert wrong.fit_result.learned.omega is not None and right.fit_result.learned.omega is not None
+    assert 30.0 * wrong.fit_result.learned.omega[0] < right.fit_result.learned.omega[0]
+    plain = MLP(activation="tanh", starts=2).fit(data)
+    assert error(wrong, test) < 1.3 * error(plain, test)
+
+
+def test_known_partials_and_belief_together() -> None:
+    """Partials of two inputs of five: better than the same partials without a belief, or a belief without them."""
+    test, data = friedman(500, seed=99), friedman(20)
+    some = replace(data, dydx=np.where([True, True, False, False, False], data.partials, np.nan))
+    settings: dict[str, Any] = {"activation": "tanh", "starts": 4}
+    both = error(GradINN(**settings).fit(some), test)
+    assert both < 0.7 * error(JENN(**settings).fit(some), test)
+    assert both < 0.7 * error(GradINN(**settings).fit(values_of(data)), test)
+
+
+def test_collocation_points_cover_the_data_and_hold_the_samples() -> None:
+    data = friedman(9)
+    held = replace(data, x=np.where([True, True, False, True, True], data.x, 0.5))
+    scaling = Scaling.of(held)
+    points = collocation_points(None, 0, held, scaling)
+    assert points.shape == (20 * 4 + 9, 5)
+    z = scaling.scale_inputs(held.x)
+    assert np.array_equal(points[80:], z)
+    assert (points.min(axis=0) >= z.min(axis=0)).all() and (points.max(axis=0) <= z.max(axis=0)).all()
+    assert not points[:, 2].any()
+    assert np.array_equal(collocation_points(3, 0, held, scaling), collocation_points(3, 0, held, scaling))
+    assert not np.array_equal(collocation_points(3, 0, held, scaling), collocation_points(3, 1, held, scaling))
+    assert collocation_points(3, 0, held, scaling).shape == (12, 5)
+
+
+def test_weight_is_that_of_the_mean_over_the_points() -> None:
+    data = values_of(friedman(10))
+    losses = []
+    for count in (10, 30):
+        fitted = replace(QUICK, weight=2.0, collocation=count, solver=LevenbergMarquardt(max_iterations=0)).fit(data)
+        problem = problem_of(fitted, data)
+        assert problem.omega.tolist() == [pytest.approx(2.0 * 10 / (count + 10))]
+        losses.append(fitted.fit_result.loss["belief"])
+    assert losses[1] == pytest.approx(losses[0], rel=0.5)
+
+
+def test_fit_result_tells_of_the_belief() -> None:
+    result = QUICK.fit(friedman(12)).fit_result
+    assert set(result.loss) == {"values", "partials", "prior", "belief"}
+    assert result.learned is not None and result.learned.omega is not None and len(result.learned.omega) == 1
+    assert result.learned.gamma is not None and len(result.learned.gamma) == 5
+    names = result.learned.groups
+    assert len(names) == len(result.learned.alpha) == len(result.learned.determined) == 2 * 7
+    assert names[7] == "belief, input 0" and names[0] == "input 0"
+
+
+def test_same_seed_same_answer() -> None:
+    data = values_of(friedman(12))
+    first, second = QUICK.fit(data), QUICK.fit(data)
+    assert first.digest == second.digest != replace(QUICK, seed=1).fit(data).digest
+
+
+@pytest.mark.parametrize("before", [MLP((4,), activation="tanh", solver=LM, starts=1), QUICK], ids=["MLP", "GradINN"])
+@pytest.mark.parametrize("after", [JENN((4,), activation="tanh", solver=LM, starts=1), QUICK], ids=["JENN", "GradINN"])
+def test_a_fit_goes_on_from_one_with_or_without_a_belief(before: MLP | GradINN, after: JENN | GradINN) -> None:
+    data = friedman(12)
+    first = before.fit(data)
+    second = after.fit(data, warm_start=first)
+    assert bool(second.members[0].auxiliary.size) == isinstance(after, GradINN)
+    still = replace(after, solver=LevenbergMarquardt(max_iterations=0)).fit(data, warm_start=first)
+    assert np.array_equal(still.theta, first.theta)
+    if before is after:
+        assert np.array_equal(still.members[0].auxiliary, first.members[0].auxiliary)
+        assert second.fit_result.history[0] == pytest.approx(first.fit_result.history[-1], rel=1e-6)
+
+
+def test_polish_and_update_keep_the_belief() -> None:
+    data = friedman(14)
+    first = update(QUICK, data.select(np.arange(12)))
+    second = update(QUICK, data, first, candidate=data.x[0])
+    assert second.surrogate.members[0].auxiliary.size == first.surrogate.members[0].auxiliary.size > 0
+    polished = first.surrogate.polish(data, Polish())
+    learned = first.surrogate.members[0].learned
+    assert learned is not None and polished.members[0].learned == learned
+    assert polished.fit_result.loss["belief"] > 0.0
+
+
+def test_error_bars_know_of_the_belief(monkeypatch: pytest.MonkeyPatch) -> None:
+    test, data = friedman(200, seed=99), values_of(friedman(30))
+    configuration = GradINN(activation="tanh", starts=2)
+    fitted = configuration.fit(data)
+    assert (np.abs(fitted.predict(test.x) - test.y) < 1.645 * fitted.std(test.x)).mean() > 0.8
+
+    def of_alpha(problem: BeliefProblem, parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        theta, alpha = problem.split(parameters)[0], problem.alpha[: problem.data.n_parameters]
+        return torch.diag(alpha), alpha * theta
+
+    monkeypatch.setattr(BeliefProblem, "prior_of_theta", of_alpha)
+    without = configuration.fit(data)
+    assert np.array_equal(without.theta, fitted.theta)
+    assert (fitted.std(test.x) < without.std(test.x)).mean() > 0.9
+
+
+def test_file_keeps_the_belief(tmp_path: Path) -> None:
+    prior = Bounded(hidden_sizes=(3,), low=-1.0, high=30.0, inputs=("x[3]",))
+    fitted = replace(QUICK, prior=prior).fit(friedman(12))
+    fitted.save(tmp_path / "surrogate")
+    twin = gradopt.load(tmp_path / "surrogate")
+    assert isinstance(twin.configuration, GradINN) and twin.configuration.prior == prior
+    assert np.array_equal(twin.members[0].auxiliary, fitted.members[0].auxiliary)
+
+
+def test_outliers_are_not_looked_for_with_a_belief() -> None:
+    data = friedman(12)
+    with pytest.raises(InputError, match=r"`surrogate` must be fitted without a belief, got GradINN.*`JENN\(\)"):
+        find_outliers(QUICK.fit(data), data)
+
+
+NAMED = Dataset(
+    np.random.default_rng(0).normal(size=(6, 3)) * [1.0, 2.0, 4.0],
+    np.random.default_rng(1).normal(size=(6, 2)) * [1.0, 3.0],
+    inputs=[Variable("u"), Variable("v", (2,))],
+)
+
+
+@pytest.mark.parametrize(
+    ("belief", "low", "high"),
+    [
+        (Smooth(), [-np.inf] * 3, [np.inf] * 3),
+        (Oscillating(), [-np.inf] * 3, [np.inf] * 3),
+        (Independent(inputs="u"), [0.0, -np.inf, -np.inf], [0.0, np.inf, np.inf]),
+        (Monotone(sign=1, inputs=("u", "v[1]")), [0.0, -np.inf, 0.0], [np.inf] * 3),
+        (Monotone(sign=-1, inputs="v[0]"), [-np.inf] * 3, [np.inf, 0.0, np.inf]),
+        (Bounded(low=-1.0, high=2.0), [-1.0] * 3, [2.0] * 3),
+        (Bounded(high=2.0, inputs="v[1]"), [-np.inf] * 3, [np.inf, np.inf, 2.0]),
+    ],
+    ids=str,
+)
+def test_bounds_are_in_physical_units(belief: Belief, low: list[float], high: list[float]) -> None:
+    scaling = Scaling.of(NAMED)
+    found = belief.bounds(NAMED, scaling)
+    for bound, expected in zip(found, (low, high), strict=True):
+        physical = scaling.unscale_partials(NAMED.x[:1], NAMED.y[:1], bound[None])[0]
+        np.testing.assert_allclose(physical, np.tile(expected, (2, 1)), rtol=1e-12)
+
+
+def test_beliefs_have_their_shape() -> None:
+    smooth = Smooth((5,))
+    assert smooth.network(3, 2).layer_sizes == (3, 5, 6) and smooth.network(3, 2).activation == "tanh"
+    assert Constant().network(3, 2).layer_sizes == (3, 6) and not Constant().sees(3).any()
+    assert smooth.sees(3).tolist() == [1.0, 1.0, 1.0]
+    waves = Oscillating((7,), frequency=2.0)
+    network = waves.network(3, 2)
+    found = waves.initialize(network, np.random.default_rng(0))
+    assert network.activation == "sin" and len(found) == network.n_parameters
+    first = found[network.layers[0][0]].reshape(7, 3)
+    np.testing.assert_allclose(np.linalg.norm(first, axis=1), 2.0 * np.pi * 2.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: GradINN(prior="smooth"),  # type: ignore[arg-type]
+            r"`prior` must be a belief, got 'smooth'. Pass an object, such as Smooth",
+        ),
+        (lambda: GradINN(weight=-1.0), "`weight` must be"),
+        (lambda: GradINN(weight=1.0, weights="evidence"), "`weight` must be None with weights='evidence'"),
+        (lambda: GradINN(collocation=0), "`collocation` must be a whole number of at least 1"),
+        (lambda: GradINN(gamma=-1.0), "`gamma` must be finite and not negative"),
+        (lambda: Smooth((0,)), "`hidden_sizes` must hold whole numbers"),
+        (lambda: Oscillating(frequency=0.0), "`frequency` must be"),
+        (lambda: Monotone(sign=2, inputs="x0"), "`sign` must be 1 or -1, got 2"),
+        (lambda: Monotone(sign=1, inputs=()), "`inputs` must hold names of input columns"),
+        (
+            lambda: Independent(inputs=(1,)),  # type: ignore[arg-type]
+            "`inputs` must hold names of input columns",
+        ),
+        (lambda: Bounded(low=2.0, high=1.0), "`low` must be less than high = 1.0, got 2.0"),
+    ],
+)
+def test_bad_settings_are_refused(make: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+def test_unknown_input_is_refused() -> None:
+    with pytest.raises(InputError, match=r"`inputs` must name input columns, of .*x.0.*, got 'x9'"):
+        replace(QUICK, prior=Monotone(sign=1, inputs="x9")).fit(friedman(10))
+
+
+def test_bounds_of_transformed_variables_are_refused() -> None:
+    data = replace(friedman(10), inputs=[Variable("a", (5,), transform="log")])
+    with pytest.raises(InputError, match="`prior` must bound partials of variables without a transform.*Monotone"):
+        replace(QUICK, prior=Bounded(low=0.0, inputs="a[2]")).fit(data)
+    replace(QUICK, prior=Monotone(sign=1, inputs="a[2]")).fit(data)
