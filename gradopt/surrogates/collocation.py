@@ -71,9 +71,9 @@ def believing(
     field = GradientField(network, tensor(low), tensor(high), tensor(belief.sees(data.d)))
     if learned is not None and learned.omega is not None:
         of_groups = np.array(learned.alpha)[len(problem.network.parameter_groups[1]) :]
-        alpha, omega = of_groups[network.parameter_groups[0]], np.array(learned.omega)
+        alpha, omega = of_groups[network.parameter_groups[0]], np.array(learned.omega).reshape(data.m, data.d)
     else:
         weight = 1.0 if configuration.weight is None else configuration.weight
         alpha = np.full(network.n_parameters, float(problem.alpha.min()))
-        omega = np.full(data.m, weight * data.n / len(points))
+        omega = np.full((data.m, data.d), weight * data.n / len(points))
     return BeliefProblem(problem, field, tensor(points), tensor(omega), torch.cat([problem.alpha, tensor(alpha)]))

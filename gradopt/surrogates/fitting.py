@@ -355,7 +355,7 @@ def _in_words(run: EvidenceResult, begun: Member, configuration: Configuration, 
     groups, belief, omega = begun.network.parameter_groups[1], configuration.belief, None
     if belief is not None:
         groups += tuple(f"belief, {name}" for name in belief.network(data.d, m).parameter_groups[1])
-        noise, omega = noise[:-m], tuple(noise[-m:])
+        noise, omega = noise[: -m * data.d], tuple(noise[-m * data.d :])
     return LearnedWeights(
         alpha=tuple(run.precisions.alpha.tolist()),
         groups=groups,

@@ -1,6 +1,6 @@
 """The loss with a prior belief about the gradient: an auxiliary network F says how the response ought to change.
 
-    E(theta, phi) = E_data(theta) + 1/2 sum_k omega_k sum_c |df_k/dx(c) - F_k(c; phi)|^2 + 1/2 sum alpha phi^2
+    E(theta, phi) = E_data(theta) + 1/2 sum_kj omega_kj sum_c (df_k/dx_j(c) - F_kj(c; phi))^2 + 1/2 sum alpha phi^2
 
 over collocation points c; theta and phi are trained together. The structure, an auxiliary network that is trained with
 the first and carries the belief by its shape and its initial parameters, is that of GradINN (Aglietti et al. 2024,
@@ -74,7 +74,7 @@ class BeliefProblem:
         data: The loss of the data, of the network alone.
         field: The auxiliary network.
         points: Collocation points (k, d), standardized.
-        omega: Weights of the belief about each output (m,).
+        omega: Weights of the belief about each partial (m, d).
         alpha: Precision of the prior on each parameter (n_parameters,), of theta and of phi.
     """
 
@@ -133,27 +133,26 @@ class BeliefProblem:
 
     @cached_property
     def residual_groups(self) -> Tensor:
-        """Group of each residual (n_residuals,): those of the data, then the belief about each output."""
-        m, d = self.field.low.shape
-        of_belief = torch.arange(m, device=self.x.device)[:, None].expand(len(self.points), m, d).reshape(-1)
+        """Group of each residual (n_residuals,): those of the data, then the belief about each partial."""
+        of_belief = torch.arange(self.omega.numel(), device=self.x.device).repeat(len(self.points))
         return torch.cat([self.data.residual_groups, len(self.data.residual_pools) + of_belief])
 
     @cached_property
     def residual_pools(self) -> Tensor:
         """Pool of each group of residuals: a belief is one by itself."""
         pools = self.data.residual_pools
-        return torch.cat([pools, int(pools.max()) + 1 + torch.arange(len(self.omega), device=pools.device)])
+        return torch.cat([pools, int(pools.max()) + 1 + torch.arange(self.omega.numel(), device=pools.device)])
 
     @cached_property
     def residual_parents(self) -> Tensor:
         """Group of the values of each group's output; a belief has none, so it is its own."""
         parents = self.data.residual_parents
-        return torch.cat([parents, len(parents) + torch.arange(len(self.omega), device=parents.device)])
+        return torch.cat([parents, len(parents) + torch.arange(self.omega.numel(), device=parents.device)])
 
     @cached_property
     def believed(self) -> Tensor:
         """Which groups of residuals are a part of the prior."""
-        return torch.cat([self.data.believed, torch.ones_like(self.omega, dtype=torch.bool)])
+        return torch.cat([self.data.believed, torch.ones_like(self.omega.flatten(), dtype=torch.bool)])
 
     def of_values(self) -> BeliefProblem:
         """The same without partials."""
@@ -186,7 +185,7 @@ class BeliefProblem:
         """Root-weighted differences (k, m, d) of the network's partials and the believed ones; differentiable."""
         theta, phi = self.split(parameters)
         apart = trace(self.network, theta, self.points).partials() - self.field.partials(phi, self.points)
-        return apart * torch.sqrt(self.omega)[:, None]
+        return apart * torch.sqrt(self.omega)
 
     def residuals(self, theta: Tensor) -> Tensor:
         """Weighted residuals (n_residuals,): those of the data, then point, output, input."""
@@ -206,9 +205,9 @@ class BeliefProblem:
         for points in torch.split(self.points, size):
             responses, jacobian = parameter_jacobian(self.network, first, points, partials=True)
             believed, of_field = self.field.linearized(second, points)
-            root = torch.sqrt(self.omega)[:, None, None]
-            rows = torch.cat([jacobian[:, :, 1:], -of_field], dim=3).mul_(root)
-            yield ((responses[:, :, 1:] - believed) * root[..., 0]).reshape(-1), rows.reshape(-1, self.n_parameters)
+            root = torch.sqrt(self.omega)
+            rows = torch.cat([jacobian[:, :, 1:], -of_field], dim=3).mul_(root[..., None])
+            yield ((responses[:, :, 1:] - believed) * root).reshape(-1), rows.reshape(-1, self.n_parameters)
 
     def loss_and_gradient(self, theta: Tensor, samples: Tensor | None = None) -> tuple[float, Tensor]:
         """Loss and its gradient (n_parameters,); a mini-batch has all of the belief."""

@@ -98,6 +98,7 @@ class Evidence:
         tolerance: Gain of log evidence below which an iteration is negligible; five in a row end the run.
         memory_limit: Bytes for the residual Jacobian; a larger one is accumulated in chunks.
         alpha: Initial precision of every group of parameters.
+        belief: Initial weight of beliefs.
         noise: Initial factor on the weights of the residuals.
         keep_best: Return the state of the highest evidence instead of the last. The formulas' fixed point lies a little
             below it: on values alone the last state predicts better, and the best one where partials are too rough for
@@ -110,6 +111,7 @@ class Evidence:
     memory_limit: int = 2**30
     alpha: float = 0.1
     noise: float = 100.0
+    belief: float = 100.0
     keep_best: bool = False
 
     def __post_init__(self) -> None:
@@ -120,11 +122,15 @@ class Evidence:
         object.__setattr__(self, "memory_limit", whole("memory_limit", self.memory_limit, 1))
         object.__setattr__(self, "alpha", number("alpha", self.alpha, positive=True))
         object.__setattr__(self, "noise", number("noise", self.noise, positive=True))
+        object.__setattr__(self, "belief", number("belief", self.belief, positive=True))
 
     def at_start(self, index: int) -> Evidence:
-        """The same with the initial precisions of a start: several modes are found from several of them."""
+        """The same with the initial precisions of a start: several modes are found from several of them.
+
+        Every second start begins without its belief, so that the evidence can refuse one that the data contradict.
+        """
         alpha, noise = _STARTS[index % len(_STARTS)]
-        return replace(self, alpha=alpha, noise=noise)
+        return replace(self, alpha=alpha, noise=noise, belief=_NOISE[0] if index % 2 else self.belief)
 
     @torch.no_grad()
     def solve(
@@ -176,7 +182,8 @@ class _Run:
         self.counts = torch.bincount(self.of_residual, minlength=len(problem.residual_pools)).double()
         if precisions is None:
             alpha = torch.full_like(self.sizes, settings.alpha)
-            precisions = Precisions(alpha, torch.full_like(self.counts, settings.noise))
+            noise = torch.where(problem.believed, settings.belief, torch.full_like(self.counts, settings.noise))
+            precisions = Precisions(alpha, noise)
         self.alpha, self.noise = precisions.alpha, precisions.noise
         self.orders: dict[int, tuple[Tensor, list[int]]] = {}
         columns = problem.n_parameters

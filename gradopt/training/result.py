@@ -93,8 +93,8 @@ class LearnedWeights:
             standard deviations of the output, down to the 1e-4 below which no noise is resolved.
         gamma: The same for each partial of each output (m d,), output by output, or where that would be too many for
             all partials of each output (m,); None where no partials were fitted.
-        omega: Weight of the belief about the partials of each output (m,); 1/sqrt(omega) is how far from it they are
-            expected. None without a belief.
+        omega: Weight of the belief about each partial of each output (m d,), output by output; 1/sqrt(omega) is how far
+            from it the partial is expected. None without a belief.
     """
 
     alpha: tuple[float, ...]
