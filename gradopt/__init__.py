@@ -28,6 +28,7 @@ from gradopt.om.optimize import OptimizeResult as OptimizeResult
 from gradopt.om.optimize import optimize as optimize
 from gradopt.surrogates.beliefs import Bounded as Bounded
 from gradopt.surrogates.beliefs import Constant as Constant
+from gradopt.surrogates.beliefs import Custom as Custom
 from gradopt.surrogates.beliefs import Independent as Independent
 from gradopt.surrogates.beliefs import Monotone as Monotone
 from gradopt.surrogates.beliefs import Oscillating as Oscillating

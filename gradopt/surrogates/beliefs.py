@@ -1,31 +1,52 @@
 """Prior beliefs about the gradient, for `GradINN`: what an auxiliary network takes for likely before any data.
 
-A belief is soft for the surrogate, whose partials are only drawn towards the field, and relaxes where the data
+A belief is soft for the surrogate, whose partials are only drawn towards the field, and yields where the data
 contradict it; the bounds of `Bounded`, `Monotone` and `Independent` are hard for the field itself.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import torch
+from torch import nn
 
 from gradopt.data.dataset import Dataset
 from gradopt.data.scaling import Scaling, column_transforms
 from gradopt.data.variables import column_names
-from gradopt.errors import InputError, explain
+from gradopt.errors import InputError, ShapeError, explain
 from gradopt.networks.mlp import Network
+from gradopt.training.fields import Field, ModuleField, NetworkField
 from gradopt.training.options import number
 
 
+class Belief(ABC):
+    """What all beliefs share."""
+
+    @abstractmethod
+    def initialize(self, d: int, m: int, generator: np.random.Generator) -> np.ndarray:
+        """Draw initial parameters (n_parameters,) that carry the belief."""
+
+    @abstractmethod
+    def field(self, data: Dataset, scaling: Scaling, dtype: torch.dtype, device: torch.device) -> Field:
+        """The auxiliary network for some data."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain JSON values, with the class name under "kind"."""
+
+
 @dataclass(frozen=True)
-class Belief:
-    """What all beliefs share.
+class NetworkBelief(Belief):
+    """A belief that a multilayer perceptron carries.
 
     Attributes:
-        hidden_sizes: Widths of the hidden layers of the auxiliary network.
+        hidden_sizes: Widths of its hidden layers.
     """
 
     hidden_sizes: tuple[int, ...] = (8,)
@@ -39,9 +60,15 @@ class Belief:
         """Shape of the auxiliary network: d inputs, m d partials."""
         return Network((d, *self.hidden_sizes, m * d), self._activation)
 
-    def initialize(self, network: Network, generator: np.random.Generator) -> np.ndarray:
+    def initialize(self, d: int, m: int, generator: np.random.Generator) -> np.ndarray:
         """Draw initial parameters (n_parameters,) that carry the belief."""
-        return network.initialize(generator)
+        return self.network(d, m).initialize(generator)
+
+    def field(self, data: Dataset, scaling: Scaling, dtype: torch.dtype, device: torch.device) -> Field:
+        """The auxiliary network for some data."""
+        low, high = self.bounds(data, scaling)
+        arrays = (torch.tensor(array, dtype=dtype, device=device) for array in (low, high, self.sees(data.d)))
+        return NetworkField(self.network(data.d, data.m), *arrays)
 
     def bounds(self, data: Dataset, scaling: Scaling) -> tuple[np.ndarray, np.ndarray]:
         """Least and largest partials (m, d), standardized, of the field."""
@@ -61,12 +88,12 @@ class Belief:
 
 
 @dataclass(frozen=True)
-class Smooth(Belief):
+class Smooth(NetworkBelief):
     """Partials that change slowly: a small tanh network."""
 
 
 @dataclass(frozen=True)
-class Oscillating(Belief):
+class Oscillating(NetworkBelief):
     """Partials that go up and down: sines.
 
     Attributes:
@@ -80,10 +107,10 @@ class Oscillating(Belief):
         super().__post_init__()
         object.__setattr__(self, "frequency", number("frequency", self.frequency, positive=True))
 
-    def initialize(self, network: Network, generator: np.random.Generator) -> np.ndarray:
+    def initialize(self, d: int, m: int, generator: np.random.Generator) -> np.ndarray:
         """Draw initial parameters whose first layer has the frequency."""
-        found = network.initialize(generator)
-        weights, _, (_, d) = network.layers[0]
+        found = super().initialize(d, m, generator)
+        weights, _, _ = self.network(d, m).layers[0]
         rows = generator.standard_normal((weights.stop - weights.start) // d * d).reshape(-1, d)
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
         found[weights] = (2.0 * np.pi * self.frequency * rows / lengths).ravel()
@@ -95,7 +122,7 @@ class Oscillating(Belief):
 
 
 @dataclass(frozen=True)
-class Constant(Belief):
+class Constant(NetworkBelief):
     """Partials that do not change: a response that is linear."""
 
     hidden_sizes: tuple[int, ...] = ()
@@ -106,7 +133,7 @@ class Constant(Belief):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Independent(Belief):
+class Independent(NetworkBelief):
     """Partials that vanish: outputs that do not depend on some inputs.
 
     Attributes:
@@ -129,7 +156,7 @@ class Independent(Belief):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Monotone(Belief):
+class Monotone(NetworkBelief):
     """Partials of one sign: outputs that grow, or fall, with some inputs.
 
     Attributes:
@@ -155,7 +182,7 @@ class Monotone(Belief):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bounded(Belief):
+class Bounded(NetworkBelief):
     """Partials between two numbers.
 
     Attributes:
@@ -190,8 +217,59 @@ class Bounded(Belief):
         return np.where(factor > 0.0, least, 0.0), np.where(factor > 0.0, largest, 0.0)
 
 
+@dataclass(frozen=True)
+class Custom(Belief):
+    """Whatever a torch module says: from inputs (n, d) to partials (n, m, d) or (n, m d), both in physical units.
+
+    The parameters that it comes with are the most likely ones, from which those that require a gradient are moved by
+    the data; the others stay as they are. `GradINN(prior=module)` makes one. A file keeps its name alone, so that a
+    surrogate that was loaded predicts, and is fitted again with `GradINN(prior=module).fit(data, warm_start=loaded)`.
+
+    Attributes:
+        module: The module; a copy of it is trained.
+    """
+
+    module: nn.Module | None = None
+
+    def initialize(self, d: int, m: int, generator: np.random.Generator) -> np.ndarray:
+        """As far from the module's parameters as those are likely: not at all."""
+        return np.zeros(sum(p.numel() for p in self._present.parameters() if p.requires_grad))
+
+    def field(self, data: Dataset, scaling: Scaling, dtype: torch.dtype, device: torch.device) -> Field:
+        """The module between standardized inputs and partials."""
+        if any(column_transforms(data.input_variables)) or any(column_transforms(data.output_variables)):
+            remedy = "Take the transforms away, or use a named belief."
+            raise InputError(
+                explain("prior", "be a named belief with variables that have a transform", "a module", remedy)
+            )
+        arrays = scaling.input_mean, scaling.input_scale, scaling.input_scale / scaling.output_scale[:, None]
+        mean, scale, factor = (torch.tensor(array, dtype=dtype, device=device) for array in arrays)
+        module = deepcopy(self._present).to(dtype=dtype, device=device)
+        x = torch.tensor(data.x[:2], dtype=dtype, device=device)
+        with torch.no_grad():
+            found = module(x)
+        expected = f"return partials of shape (n, m, d) = (2, {data.m}, {data.d}) for 2 samples"
+        if not isinstance(found, torch.Tensor) or found.numel() != 2 * data.m * data.d or len(found) != 2:
+            got = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+            raise ShapeError(explain("prior", expected, got, "One row for each sample: of each output, by each input."))
+        if not bool(found.isfinite().all()):
+            raise InputError(explain("prior", "return finite partials", found.tolist(), "Check it at `data.x`."))
+        return ModuleField(module, mean, scale, factor)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the name of the module's class."""
+        return {"kind": type(self).__name__, "name": type(self._present).__name__}
+
+    @property
+    def _present(self) -> nn.Module:
+        if self.module is None:
+            remedy = "A file does not keep it: use `dataclasses.replace(configuration, prior=module)`."
+            raise InputError(explain("prior", "have its module", "a belief that was read from a file", remedy))
+        return self.module
+
+
 BELIEFS: dict[str, type[Belief]] = {
-    kind.__name__: kind for kind in (Smooth, Oscillating, Constant, Independent, Monotone, Bounded)
+    kind.__name__: kind for kind in (Smooth, Oscillating, Constant, Independent, Monotone, Bounded, Custom)
 }
 
 
@@ -200,7 +278,8 @@ def belief_from_dict(settings: dict[str, Any]) -> Belief:
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()
     }
-    return BELIEFS[values.pop("kind")](**values)
+    kind = BELIEFS[values.pop("kind")]
+    return Custom() if kind is Custom else kind(**values)
 
 
 def _names(inputs: Sequence[str] | str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from gradopt.data.dataset import Dataset
 from gradopt.data.scaling import Scaling
 from gradopt.surrogates.beliefs import Belief
 from gradopt.surrogates.protocol import Configuration
-from gradopt.training.belief import BeliefProblem, GradientField
+from gradopt.training.belief import BeliefProblem
 from gradopt.training.residuals import NetworkProblem
 from gradopt.training.result import LearnedWeights
 
@@ -66,14 +66,13 @@ def believing(
         return torch.tensor(array, dtype=dtype, device=device)
 
     points = collocation_points(configuration.collocation, configuration.seed, data, scaling)
-    network = belief.network(data.d, data.m)
-    low, high = belief.bounds(data, scaling)
-    field = GradientField(network, tensor(low), tensor(high), tensor(belief.sees(data.d)))
+    field = belief.field(data, scaling, dtype, device)
+    share = data.n / len(points)  # the belief counts as its mean over the points, times the number of samples
     if learned is not None and learned.omega is not None:
         of_groups = np.array(learned.alpha)[len(problem.network.parameter_groups[1]) :]
-        alpha, omega = of_groups[network.parameter_groups[0]], np.array(learned.omega).reshape(data.m, data.d)
+        alpha, omega = of_groups[field.parameter_groups[0]], share * np.array(learned.omega)
     else:
         weight = 1.0 if configuration.weight is None else configuration.weight
-        alpha = np.full(network.n_parameters, float(problem.alpha.min()))
-        omega = np.full((data.m, data.d), weight * data.n / len(points))
+        alpha = np.full(field.n_parameters, float(problem.alpha.min()))
+        omega = np.full(data.m, share * weight)
     return BeliefProblem(problem, field, tensor(points), tensor(omega), torch.cat([problem.alpha, tensor(alpha)]))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gradopt.data.scaling import Scaling, column_transforms
 from gradopt.data.variables import Variable
 from gradopt.errors import FileFormatError
@@ -60,7 +58,7 @@ def load(path: str | Path) -> Surrogate:
                 arrays[f"theta.{index}"],
                 shape["share"],
                 shape["learned"] and LearnedWeights.from_dict(shape["learned"]),
-                arrays.get(f"auxiliary.{index}", np.empty(0)),
+                arrays.get(f"auxiliary.{index}"),
             )
             for index, shape in enumerate(header["networks"])
         )

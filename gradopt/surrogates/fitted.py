@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +32,8 @@ from gradopt.surrogates.trainable import check_held, check_trainable
 from gradopt.surrogates.uncertainty import Posterior, std_of, std_partials_of
 from gradopt.training.result import Callback, FitResult, Status
 from gradopt.versions import versions
+
+logger = logging.getLogger("gradopt")
 
 _FAR = 10.0  # domain widths beyond which an input is rather in other units or in another order than meant
 
@@ -288,7 +292,7 @@ class Surrogate:
             data_digest=data.digest,
             posteriors=posteriors_of(self.configuration, members, data, self.scaling),
         )
-        return finished(surrogate)
+        return finished(surrogate, result.notes)
 
     def save(self, path: str | Path) -> None:
         """Write the surrogate to a file (safetensors with a JSON header), atomically; read it with `gradopt.load`.
@@ -307,7 +311,7 @@ class Surrogate:
             "data_digest": self.data_digest,
             "versions": versions(),
         }
-        arrays |= {f"auxiliary.{i}": m.auxiliary for i, m in enumerate(self.members) if m.auxiliary.size}
+        arrays |= {f"auxiliary.{i}": m.auxiliary for i, m in enumerate(self.members) if m.auxiliary is not None}
         for index, posterior in enumerate(self.posteriors):
             arrays |= {f"posterior.{index}.{name}": array for name, array in posterior.to_arrays().items()}
         container.write(path, header, {**self._arrays(), **arrays})
@@ -384,8 +388,10 @@ def domain(data: Dataset, scaling: Scaling) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def finished(surrogate: Surrogate) -> Surrogate:
-    """Return the surrogate of a fit that ended, or raise `FitInterrupted` with it."""
+def finished(surrogate: Surrogate, notes: Sequence[str]) -> Surrogate:
+    """Return the surrogate of a fit that ended, or raise `FitInterrupted` with it; warn of what is to be noted."""
+    for note in notes:
+        logger.warning(note)
     if surrogate.fit_result.status is Status.INTERRUPTED:
         raise FitInterrupted(surrogate)
     return surrogate

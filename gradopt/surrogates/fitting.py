@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from gradopt.data.dataset import Dataset
 from gradopt.data.scaling import Scaling
 from gradopt.errors import InputError, explain
 from gradopt.networks.mlp import Network
+from gradopt.surrogates.beliefs import Belief
 from gradopt.surrogates.collocation import believing
 from gradopt.surrogates.protocol import Configuration
 from gradopt.surrogates.starts import ENDS_ALL, Start, fixed_weights, learned_weights, numbered
@@ -46,26 +47,27 @@ class Member:
         theta: Its parameters (n_parameters,).
         share: Its weight in the average.
         learned: The weights it was fitted with, where they were learned.
-        auxiliary: Parameters of the network that carries a belief about its gradient, empty without one.
+        auxiliary: Parameters of the network that carries a belief about its gradient, None without one.
     """
 
     network: Network
     theta: np.ndarray
     share: float = 1.0
     learned: LearnedWeights | None = None
-    auxiliary: np.ndarray = field(default_factory=lambda: np.empty(0))
+    auxiliary: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Freeze the parameters."""
         for name in ("theta", "auxiliary"):
-            array = np.array(getattr(self, name))
-            array.flags.writeable = False
-            object.__setattr__(self, name, array)
+            if getattr(self, name) is not None:
+                array = np.array(getattr(self, name))
+                array.flags.writeable = False
+                object.__setattr__(self, name, array)
 
     @property
     def parameters(self) -> np.ndarray:
         """All that is trained: theta, then the auxiliary parameters."""
-        return np.concatenate([self.theta, self.auxiliary])
+        return self.theta if self.auxiliary is None else np.concatenate([self.theta, self.auxiliary])
 
 
 def fit_networks(
@@ -75,6 +77,7 @@ def fit_networks(
     scaling: Scaling,
     weights: tuple[np.ndarray, np.ndarray],
     callback: Callback | None,
+    belief: Belief | None,
 ) -> tuple[tuple[Member, ...], FitResult]:
     """Train from fresh initializations.
 
@@ -85,6 +88,7 @@ def fit_networks(
         scaling: Standardization to train in.
         weights: beta (n, m) and gamma (n, m, d), gamma 0 where the partial is not known.
         callback: See `gradopt.training.result.Callback`.
+        belief: That of the configuration, or None to do without.
 
     Returns:
         The networks to average, the best first, and how its fit went. Where the weights are learned, those are
@@ -92,30 +96,22 @@ def fit_networks(
         (Levenberg-Marquardt, alpha > 0) or the lowest loss.
     """
     generators = np.random.default_rng(configuration.seed).spawn(len(networks))
-    begun = [_begun(configuration, shape, data, rng) for shape, rng in zip(networks, generators, strict=True)]
-    members, result = _train(configuration, begun, data, scaling, weights, callback, keep=False)
-    _warn(result)
-    return members, result
+    begun = [
+        Member(network, network.initialize(generator), auxiliary=_auxiliary(belief, data, generator))
+        for network, generator in zip(networks, generators, strict=True)
+    ]
+    return _train(configuration, begun, data, scaling, weights, callback, keep=False)
 
 
-def _begun(configuration: Configuration, network: Network, data: Dataset, generator: np.random.Generator) -> Member:
-    """A fresh initialization."""
-    theta = network.initialize(generator)
-    return Member(network, theta, auxiliary=_auxiliary(configuration, data, generator))
+def _auxiliary(belief: Belief | None, data: Dataset, generator: np.random.Generator) -> np.ndarray | None:
+    return None if belief is None else belief.initialize(data.d, data.m, generator)
 
 
-def _auxiliary(configuration: Configuration, data: Dataset, generator: np.random.Generator) -> np.ndarray:
-    """Fresh parameters of the network that carries the belief, none without one."""
-    belief = configuration.belief
-    return np.empty(0) if belief is None else belief.initialize(belief.network(data.d, data.m), generator)
-
-
-def _continuing(configuration: Configuration, member: Member, data: Dataset) -> Member:
-    """The member, with a fresh belief and no learned weights where it was fitted with another or none."""
-    auxiliary = _auxiliary(configuration, data, np.random.default_rng(configuration.seed))
-    if len(auxiliary) == len(member.auxiliary):
-        return member
-    return replace(member, auxiliary=auxiliary, learned=None)
+def with_fresh_belief(configuration: Configuration, members: Sequence[Member], data: Dataset) -> tuple[Member, ...]:
+    """Members that were fitted with another belief, or none, ready to go on with that of the configuration."""
+    generator = np.random.default_rng(configuration.seed)
+    fresh = _auxiliary(configuration.belief, data, generator)
+    return tuple(replace(member, auxiliary=fresh, learned=None) for member in members)
 
 
 def continue_networks(
@@ -144,7 +140,7 @@ def continue_networks(
     """
     continued, results = list(members), list[FitResult]()
     limit, started = getattr(configuration.solver, "time_limit", None), time.perf_counter()
-    for index, member in enumerate(_continuing(configuration, member, data) for member in members):
+    for index, member in enumerate(members):
         left = None if limit is None else max(limit - (time.perf_counter() - started), 0.0)
         told = numbered(callback, index)
         try:
@@ -158,7 +154,6 @@ def continue_networks(
         results.append(result)
         if result.status in ENDS_ALL:
             break
-    _warn(results[0])
     seconds = sum(result.seconds for result in results)
     status = results[-1].status if results[-1].status in ENDS_ALL else results[0].status
     return tuple(continued), replace(results[0], seconds=seconds, status=status)
@@ -175,7 +170,7 @@ def _train(
     time_limit: float | None = None,
 ) -> tuple[tuple[Member, ...], FitResult]:
     def problem_of(member: Member) -> NetworkProblem | BeliefProblem:
-        return build_problem(configuration, member.network, data, scaling, weights, member.learned)
+        return build_problem(configuration, member, data, scaling, weights)
 
     keep = keep and begun[0].learned is not None
     starts = [
@@ -202,13 +197,15 @@ def _train(
     judge = len(evidence) == len(runs) and bool(np.isfinite(evidence).all())
     order = np.argsort([-value for value in evidence] if judge else [_order(run.loss) for run in runs], kind="stable")
     order = order[_to_the_end(runs)[order]]
-    ended = [_member(runs[index], begun[index], keep, configuration, data) for index in order]
+    ended = [_member(runs[index], begun[index], keep, starts[index].problem) for index in order]
     members = _averaged(ended, [runs[index] for index in order])
     kept = int(order[0])
     best = runs[kept]
+    whole = problem_of(members[0])
+    belief = whole.judged(best.theta) if isinstance(whole, BeliefProblem) else None
     result = FitResult(
         status=next((run.status for run in runs if run.status in ENDS_ALL), best.status),
-        loss=problem_of(members[0]).terms(best.theta),
+        loss=whole.terms(best.theta),
         iterations=best.iterations,
         seconds=sum(run.seconds for run in runs),
         solver=type(solver).__name__,
@@ -219,16 +216,12 @@ def _train(
         n_residuals=problem.n_residuals,
         n_parameters=starts[kept].problem.n_parameters,
         history=best.history,
-        notes=notes_on(data, scaling),
+        notes=notes_on(data, scaling) + (belief.notes(members[0].learned is not None) if belief else ()),
         learned=members[0].learned,
+        belief=belief,
     )
     logger.debug("fit: %s after %d iterations, loss %.3e", result.status.name, best.iterations, result.total_loss)
     return members, result
-
-
-def _warn(result: FitResult) -> None:
-    for note in result.notes:
-        logger.warning(note)
 
 
 def _to_the_end(runs: Sequence[SolverResult]) -> np.ndarray:
@@ -241,12 +234,13 @@ def _order(loss: float) -> float:
     return loss if np.isfinite(loss) else np.inf
 
 
-def _member(run: SolverResult, begun: Member, keep: bool, configuration: Configuration, data: Dataset) -> Member:
+def _member(run: SolverResult, begun: Member, keep: bool, problem: NetworkProblem | BeliefProblem) -> Member:
     learned = begun.learned if keep else None
     if isinstance(run, EvidenceResult):
-        learned = _in_words(run, begun, configuration, data)
-    theta, auxiliary = np.split(run.theta.detach().to("cpu", torch.float64).numpy(), [len(begun.theta)])
-    return Member(begun.network, theta, learned=learned, auxiliary=auxiliary)
+        learned = _in_words(run, problem)
+    parameters = run.theta.detach().to("cpu", torch.float64).numpy()
+    theta, auxiliary = np.split(parameters, [len(begun.theta)])
+    return Member(begun.network, theta, learned=learned, auxiliary=None if begun.auxiliary is None else auxiliary)
 
 
 def _averaged(members: list[Member], runs: list[SolverResult]) -> tuple[Member, ...]:
@@ -262,13 +256,13 @@ def _averaged(members: list[Member], runs: list[SolverResult]) -> tuple[Member, 
 
 def build_problem(
     configuration: Configuration,
-    network: Network,
+    member: Member,
     data: Dataset,
     scaling: Scaling,
     weights: tuple[np.ndarray, np.ndarray],
-    learned: LearnedWeights | None,
 ) -> NetworkProblem | BeliefProblem:
-    """The loss of a network on some data; see `fit_networks`."""
+    """The loss of a network on some data, with its learned weights and, where it carries one, its belief."""
+    network, learned, belief = member.network, member.learned, configuration.belief
     beta, gamma = weights
     gamma = np.where(scaling.constant, 0.0, gamma)  # a column held fixed has no partial to fit
     alpha: float | np.ndarray = _FIXED_ALPHA if configuration.alpha is None else configuration.alpha
@@ -287,8 +281,9 @@ def build_problem(
         getattr(torch, configuration.dtype),
         configuration.device,
     )
-    belief = configuration.belief
-    return problem if belief is None else believing(configuration, belief, problem, data, scaling, learned)
+    if belief is None or member.auxiliary is None:
+        return problem
+    return believing(configuration, belief, problem, data, scaling, learned)
 
 
 def usual_starts(configuration: Configuration, network: Network, data: Dataset) -> tuple[bool, int]:
@@ -303,7 +298,9 @@ def usual_starts(configuration: Configuration, network: Network, data: Dataset) 
         Whether the solver is Levenberg-Marquardt; where it learns the weights 16 starts with partials and 8 without,
         1 with Adam, otherwise 4.
     """
-    problem = build_problem(configuration, network, data, Scaling.of(data), configuration.data_weights(data), None)
+    auxiliary = _auxiliary(configuration.belief, data, np.random.default_rng(configuration.seed))
+    member = Member(network, np.empty(0), auxiliary=auxiliary)
+    problem = build_problem(configuration, member, data, Scaling.of(data), configuration.data_weights(data))
     solver = get_solver(configuration.solver, problem)
     if isinstance(solver, LevenbergMarquardt):
         return True, (16 if problem.has_partials else 8) if learns(configuration, solver, problem) else 4
@@ -350,12 +347,12 @@ def precisions_of(learned: LearnedWeights, problem: NetworkProblem | BeliefProbl
     return Precisions(alpha, torch.tensor(noise, dtype=torch.float64, device=device))
 
 
-def _in_words(run: EvidenceResult, begun: Member, configuration: Configuration, data: Dataset) -> LearnedWeights:
-    noise, m = run.precisions.noise.tolist(), data.m
-    groups, belief, omega = begun.network.parameter_groups[1], configuration.belief, None
-    if belief is not None:
-        groups += tuple(f"belief, {name}" for name in belief.network(data.d, m).parameter_groups[1])
-        noise, omega = noise[: -m * data.d], tuple(noise[-m * data.d :])
+def _in_words(run: EvidenceResult, problem: NetworkProblem | BeliefProblem) -> LearnedWeights:
+    noise, groups, omega = run.precisions.noise.tolist(), problem.network.parameter_groups[1], None
+    m = problem.network.layer_sizes[-1]
+    if isinstance(problem, BeliefProblem):
+        groups += tuple(f"belief, {name}" for name in problem.field.parameter_groups[1])
+        noise, omega = noise[:-m], tuple(noise[-m:])
     return LearnedWeights(
         alpha=tuple(run.precisions.alpha.tolist()),
         groups=groups,

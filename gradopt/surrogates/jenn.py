@@ -23,6 +23,7 @@ from gradopt.surrogates.fitting import (
     continue_networks,
     fit_networks,
     usual_starts,
+    with_fresh_belief,
 )
 from gradopt.surrogates.laplace import posteriors_of
 from gradopt.surrogates.trainable import check_held, check_trainable
@@ -30,7 +31,7 @@ from gradopt.training.adam import Adam
 from gradopt.training.lbfgs import LBFGS
 from gradopt.training.levenberg_marquardt import LevenbergMarquardt
 from gradopt.training.options import number, whole
-from gradopt.training.result import Callback
+from gradopt.training.result import Callback, FitResult
 from gradopt.training.solvers import Solver, check_solver
 
 # Activation and trend of successive starts; the data choose by their evidence. Of the sets tried on the problems of
@@ -131,11 +132,12 @@ class NetworkConfiguration(ABC):
         weights = self.data_weights(data)
         scaling = Scaling.of(data) if warm_start is None else self._scaling_of(warm_start, data)
         low, high = domain(data, scaling)
-        members: tuple[Member, ...]
         if warm_start is None:
-            members, result = fit_networks(self, self._networks(data), data, scaling, weights, callback)
+            members, result = self._fresh(data, scaling, weights, callback)
         else:
             begun = warm_start.members
+            if warm_start.configuration.belief != self.belief:
+                begun = with_fresh_belief(self, begun, data)
             members, result = continue_networks(self, begun, data, scaling, weights, callback, keep=False)
         surrogate = Surrogate(
             self,
@@ -149,7 +151,13 @@ class NetworkConfiguration(ABC):
             data.digest,
             posteriors_of(self, members, data, scaling),
         )
-        return finished(surrogate)
+        return finished(surrogate, result.notes)
+
+    def _fresh(
+        self, data: Dataset, scaling: Scaling, weights: tuple[np.ndarray, np.ndarray], callback: Callback | None
+    ) -> tuple[tuple[Member, ...], FitResult]:
+        """Train from fresh initializations, see `fit_networks`."""
+        return fit_networks(self, self._networks(data), data, scaling, weights, callback, self.belief)
 
     def makes(self, network: Network) -> bool:
         """Whether a fit with these settings may make such a network."""

@@ -65,8 +65,29 @@ def posterior_of(configuration: Configuration, member: Member, data: Dataset, sc
     Returns:
         The posterior; None where the fit is not finite, or even the last layer is too wide.
     """
+    fitted = _fitted(configuration, member, data, scaling)
+    return fitted.posterior(int((~scaling.constant).sum()))
+
+
+@torch.no_grad()
+def left_out_density(configuration: Configuration, member: Member, data: Dataset, scaling: Scaling) -> float:
+    """Log density of the samples, in standardized units, each predicted from all others in the linear model of a fit.
+
+    Args:
+        configuration: Settings of the fit.
+        member: The network with its parameters and learned weights.
+        data: The training data.
+        scaling: Their standardization.
+
+    Returns:
+        The sum over samples, each with all its outputs and partials; -inf where the fit is not finite.
+    """
+    return _fitted(configuration, member, data, scaling).left_out_density()
+
+
+def _fitted(configuration: Configuration, member: Member, data: Dataset, scaling: Scaling) -> _Fitted:
     weights, network = configuration.data_weights(data), member.network
-    problem = build_problem(configuration, network, data, scaling, weights, member.learned)
+    problem = build_problem(configuration, member, data, scaling, weights)
     of_belief = None
     if isinstance(problem, BeliefProblem):
         dtype, device = problem.tensor_options
@@ -83,7 +104,7 @@ def posterior_of(configuration: Configuration, member: Member, data: Dataset, sc
         precision = 1.0 / max(variance, _LEAST_NOISE**2)
         problem = NetworkProblem(network, x, targets, of_data * precision, prior * precision)
         of_belief = of_belief and (of_belief[0] * precision, of_belief[1] * precision)
-    return _Fitted(problem, parameters, of_belief).posterior(int((~scaling.constant).sum()))
+    return _Fitted(problem, parameters, of_belief)
 
 
 class _Fitted:
@@ -98,6 +119,27 @@ class _Fitted:
 
     def posterior(self, d: int) -> Posterior | None:
         """The posterior, of a network with d inputs that vary."""
+        found = self._factor()
+        if found is None:
+            return None
+        factor, step = found
+        left_out, optimism = self._left_out(factor, step)
+        inflation = left_out.clamp_min(1.0).sqrt() * float(stdtrit(self.problem.n_samples - 1, 0.95)) / _HALF_WIDTH
+        return Posterior(factor.numpy(), self._noise(d).numpy(), inflation.numpy(), np.array([optimism]))
+
+    def left_out_density(self) -> float:
+        """Log density of each sample in the light of all others: that of M r, of covariance M, in whitened units."""
+        found = self._factor()
+        if found is None:
+            return -math.inf
+        fitted, density = self.problem.weights[self.problem.weights > 0.0], 0.0
+        for residuals, free, vectors in self._leverages(*found):
+            along = (vectors.mT @ residuals[..., None])[..., 0]
+            density += 0.5 * float((free.log() - along**2 / free).sum())
+        return density + 0.5 * float(fitted.log().sum())
+
+    def _factor(self) -> tuple[Tensor, Tensor] | None:
+        """Lower Cholesky factor of H (blocks, Q, Q), and one more Newton step (blocks, Q)."""
         blocks, size = self.alpha.shape
         if size > _MOST_PARAMETERS:
             return None
@@ -109,11 +151,7 @@ class _Fitted:
             matrix += flat.mT @ flat
             gradient += (flat.mT @ residuals.transpose(0, 1).reshape(blocks, -1, 1))[..., 0]
         factor = _cholesky(matrix)
-        if factor is None:
-            return None
-        left_out, optimism = self._left_out(factor, -torch.cholesky_solve(gradient[..., None], factor)[..., 0])
-        inflation = left_out.clamp_min(1.0).sqrt() * float(stdtrit(self.problem.n_samples - 1, 0.95)) / _HALF_WIDTH
-        return Posterior(factor.numpy(), self._noise(d).numpy(), inflation.numpy(), np.array([optimism]))
+        return None if factor is None else (factor, -torch.cholesky_solve(gradient[..., None], factor)[..., 0])
 
     def _whitened(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Weighted residuals (n, blocks, k) and their derivatives (n, blocks, k, Q), in chunks; 0 where not fitted."""
@@ -141,17 +179,20 @@ class _Fitted:
             noise[:, 1] = noise[:, 0] * (math.pi / spacing) ** 2 / max(d, 1)
         return noise
 
+    def _leverages(self, factor: Tensor, step: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Residuals (n, blocks, k) after the step, eigenvalues (n, blocks, k) and eigenvectors of I - S, in chunks."""
+        for residuals, rows in self._whitened():
+            whitened = whiten(factor, rows)
+            values, vectors = torch.linalg.eigh(whitened @ whitened.mT)
+            yield residuals + (rows @ step[..., None])[..., 0], (1.0 - values).clamp_min(_ROUNDING), vectors
+
     def _left_out(self, factor: Tensor, step: Tensor) -> tuple[Tensor, float]:
         """Mean squares z^2 of each output's values and partials (m, 2), 0 without any; the part gamma/N."""
         n, m, width = self.problem.weights.shape
         used, errors = 0.0, []
-        for residuals, rows in self._whitened():
-            residuals = residuals + (rows @ step[..., None])[..., 0]
-            whitened = whiten(factor, rows)
-            leverage = whitened @ whitened.mT
-            used += float(leverage.diagonal(dim1=-2, dim2=-1).sum())
-            values, vectors = torch.linalg.eigh(leverage)
-            covariance = (vectors / (1.0 - values).clamp_min(_ROUNDING)[..., None, :]) @ vectors.mT
+        for residuals, free, vectors in self._leverages(factor, step):
+            used += float((1.0 - free).sum())
+            covariance = (vectors / free[..., None, :]) @ vectors.mT
             variances = covariance.diagonal(dim1=-2, dim2=-1)
             errors.append(((covariance @ residuals[..., None])[..., 0] / variances.sqrt()).reshape(-1, m, width))
         squares, fitted = torch.cat(errors) ** 2, self.problem.weights > 0.0

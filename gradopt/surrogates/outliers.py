@@ -168,7 +168,7 @@ class _Fit:
             raise InputError(explain("surrogate", "have learned its weights", "fixed weights", remedy))
         in_reference = replace(configuration, dtype="float64", device="cpu")  # type: ignore[type-var]
         weights = configuration.data_weights(data)
-        whole = build_problem(in_reference, best.network, data, surrogate.scaling, weights, None)
+        whole = build_problem(in_reference, replace(best, learned=None), data, surrogate.scaling, weights)
         if isinstance(whole, BeliefProblem):
             remedy = "Look for outliers with `JENN().fit(data)`."
             raise InputError(explain("surrogate", "be fitted without a belief", repr(configuration), remedy))

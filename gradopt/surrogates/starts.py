@@ -92,7 +92,9 @@ def learned_weights(
     Returns:
         The runs, up to one that ended them all.
     """
-    several = len(starts) > _ROUNDS[-1][1] and starts[0].problem.has_partials
+    several = len(starts) > _ROUNDS[-1][1] and (
+        starts[0].problem.has_partials or isinstance(starts[0].problem, BeliefProblem)
+    )
     limits = [min(until, solver.max_iterations) for until, _ in _ROUNDS] if several else []
     limits.append(solver.max_iterations)
     trial = replace(solver, max_iterations=limits[0])
@@ -108,7 +110,7 @@ def learned_weights(
 
     runs = _one_by_one(first, len(starts), solver.time_limit)
     try:
-        if several and starts[0].problem.has_values and not _ended(runs):
+        if several and starts[0].problem.has_partials and starts[0].problem.has_values and not _ended(runs):
             index, second = _values_first(trial, starts[:_VALUES_FIRST], callback, left())
             seconds = runs[index].seconds + second.seconds
             better = second if second.loss < runs[index].loss else runs[index]

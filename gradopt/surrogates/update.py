@@ -15,11 +15,10 @@ from gradopt.data.dataset import Dataset, check_dataset
 from gradopt.data.scaling import Scaling
 from gradopt.errors import InputError, explain
 from gradopt.surrogates.fitted import FitInterrupted, Surrogate
-from gradopt.surrogates.fitting import build_problem
+from gradopt.surrogates.fitting import Member, build_problem
 from gradopt.surrogates.polish import Polish, check_candidate
 from gradopt.surrogates.protocol import Configuration
 from gradopt.surrogates.trainable import check_held
-from gradopt.training.belief import BeliefProblem
 from gradopt.training.evidence import log_evidence
 from gradopt.training.lbfgs import LBFGS
 from gradopt.training.levenberg_marquardt import LevenbergMarquardt
@@ -230,8 +229,10 @@ def _problem(
         return None
     in_reference = replace(surrogate.configuration, dtype="float64", device="cpu")  # type: ignore[type-var]
     some = data.select(np.arange(data.n)[rows])
-    found = build_problem(in_reference, surrogate.network, some, surrogate.scaling, (beta, gamma), learned)
-    return found.data if isinstance(found, BeliefProblem) else found
+    member = Member(surrogate.network, surrogate.theta, learned=learned)
+    found = build_problem(in_reference, member, some, surrogate.scaling, (beta, gamma))
+    assert isinstance(found, NetworkProblem), "the member carries no belief"
+    return found
 
 
 def _misfit(surrogate: Surrogate, data: Dataset, rows: slice) -> float:

@@ -1,6 +1,6 @@
 """The loss with a prior belief about the gradient: an auxiliary network F says how the response ought to change.
 
-    E(theta, phi) = E_data(theta) + 1/2 sum_kj omega_kj sum_c (df_k/dx_j(c) - F_kj(c; phi))^2 + 1/2 sum alpha phi^2
+    E(theta, phi) = E_data(theta) + 1/2 sum_k omega_k sum_cj (df_k/dx_j(c) - F_kj(c; phi))^2 + 1/2 sum alpha phi^2
 
 over collocation points c; theta and phi are trained together. The structure, an auxiliary network that is trained with
 the first and carries the belief by its shape and its initial parameters, is that of GradINN (Aglietti et al. 2024,
@@ -10,60 +10,22 @@ a Gaussian prior, whose weights the evidence learns (`gradopt.training.evidence`
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from gradopt.networks.jacobian import parameter_jacobian, trace
 from gradopt.networks.mlp import Network
+from gradopt.training.fields import Field
 from gradopt.training.residuals import NetworkProblem
+from gradopt.training.result import BeliefResult
 
+_JUDGED = 200  # samples, and points, that tell how the terms share the training
 _CHUNK = 2**24  # bytes of a chunk of the Jacobian with all that makes it
-
-
-@dataclass(frozen=True, eq=False)
-class GradientField:
-    """F: partials as a network, within bounds.
-
-    Attributes:
-        network: d inputs, m d outputs: the partials of each output in turn, before the bounds.
-        low: Least partials (m, d), -inf where there is no bound.
-        high: Largest partials (m, d); where it equals `low` the partial is known.
-        sees: Which inputs the partials depend on (d,), 1 or 0.
-    """
-
-    network: Network
-    low: Tensor
-    high: Tensor
-    sees: Tensor
-
-    def bounded(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """Partials (n, m, d) within the bounds, and their derivatives by the raw outputs (n, m d) of the network."""
-        raw = raw.reshape(len(raw), *self.low.shape)
-        rate = torch.sigmoid(raw)
-        low, high = torch.nan_to_num(self.low, neginf=0.0), torch.nan_to_num(self.high, posinf=0.0)
-        above, below = torch.isfinite(self.low), torch.isfinite(self.high)
-        partials = torch.where(above, low + softplus(raw), raw)
-        slopes = torch.where(above, rate, torch.ones_like(raw))
-        partials = torch.where(below & ~above, high - softplus(-raw), partials)
-        slopes = torch.where(below & ~above, 1.0 - rate, slopes)
-        partials = torch.where(below & above, low + (high - low) * rate, partials)
-        slopes = torch.where(below & above, (high - low) * rate * (1.0 - rate), slopes)
-        return partials, slopes
-
-    def partials(self, phi: Tensor, x: Tensor) -> Tensor:
-        """Believed partials (n, m, d) at standardized inputs x (n, d)."""
-        return self.bounded(trace(self.network, phi, x * self.sees).values)[0]
-
-    def linearized(self, phi: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Believed partials (n, m, d) and their derivatives (n, m, d, n_parameters) with respect to phi."""
-        raw, jacobian = parameter_jacobian(self.network, phi, x * self.sees, partials=False)
-        partials, slopes = self.bounded(raw[:, :, 0])
-        return partials, slopes[..., None] * jacobian[:, :, 0].reshape(*partials.shape, self.network.n_parameters)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,12 +36,12 @@ class BeliefProblem:
         data: The loss of the data, of the network alone.
         field: The auxiliary network.
         points: Collocation points (k, d), standardized.
-        omega: Weights of the belief about each partial (m, d).
+        omega: Weight of the belief about each output (m,).
         alpha: Precision of the prior on each parameter (n_parameters,), of theta and of phi.
     """
 
     data: NetworkProblem
-    field: GradientField
+    field: Field
     points: Tensor
     omega: Tensor
     alpha: Tensor
@@ -97,7 +59,7 @@ class BeliefProblem:
     @property
     def n_parameters(self) -> int:
         """Length of theta and phi together."""
-        return self.data.n_parameters + self.field.network.n_parameters
+        return self.data.n_parameters + self.field.n_parameters
 
     @property
     def n_samples(self) -> int:
@@ -107,7 +69,7 @@ class BeliefProblem:
     @property
     def n_residuals(self) -> int:
         """Residuals of data and belief."""
-        return self.data.n_residuals + len(self.points) * self.field.low.numel()
+        return self.data.n_residuals + self.points.numel() * len(self.omega)
 
     @property
     def has_partials(self) -> bool:
@@ -128,31 +90,32 @@ class BeliefProblem:
     def parameter_groups(self) -> Tensor:
         """Group of each parameter (n_parameters,): those of the network, then those of the auxiliary one."""
         first = self.data.parameter_groups
-        second = torch.as_tensor(self.field.network.parameter_groups[0], device=first.device)
+        second = torch.as_tensor(self.field.parameter_groups[0], device=first.device)
         return torch.cat([first, second + len(self.network.parameter_groups[1])])
 
     @cached_property
     def residual_groups(self) -> Tensor:
-        """Group of each residual (n_residuals,): those of the data, then the belief about each partial."""
-        of_belief = torch.arange(self.omega.numel(), device=self.x.device).repeat(len(self.points))
+        """Group of each residual (n_residuals,): those of the data, then the belief about each output."""
+        d = self.x.shape[1]
+        of_belief = torch.arange(len(self.omega), device=self.x.device).repeat_interleave(d).repeat(len(self.points))
         return torch.cat([self.data.residual_groups, len(self.data.residual_pools) + of_belief])
 
     @cached_property
     def residual_pools(self) -> Tensor:
         """Pool of each group of residuals: a belief is one by itself."""
         pools = self.data.residual_pools
-        return torch.cat([pools, int(pools.max()) + 1 + torch.arange(self.omega.numel(), device=pools.device)])
+        return torch.cat([pools, int(pools.max()) + 1 + torch.arange(len(self.omega), device=pools.device)])
 
     @cached_property
     def residual_parents(self) -> Tensor:
         """Group of the values of each group's output; a belief has none, so it is its own."""
         parents = self.data.residual_parents
-        return torch.cat([parents, len(parents) + torch.arange(self.omega.numel(), device=parents.device)])
+        return torch.cat([parents, len(parents) + torch.arange(len(self.omega), device=parents.device)])
 
     @cached_property
     def believed(self) -> Tensor:
         """Which groups of residuals are a part of the prior."""
-        return torch.cat([self.data.believed, torch.ones_like(self.omega.flatten(), dtype=torch.bool)])
+        return torch.cat([self.data.believed, torch.ones_like(self.omega, dtype=torch.bool)])
 
     def of_values(self) -> BeliefProblem:
         """The same without partials."""
@@ -185,7 +148,7 @@ class BeliefProblem:
         """Root-weighted differences (k, m, d) of the network's partials and the believed ones; differentiable."""
         theta, phi = self.split(parameters)
         apart = trace(self.network, theta, self.points).partials() - self.field.partials(phi, self.points)
-        return apart * torch.sqrt(self.omega)
+        return apart * torch.sqrt(self.omega)[:, None]
 
     def residuals(self, theta: Tensor) -> Tensor:
         """Weighted residuals (n_residuals,): those of the data, then point, output, input."""
@@ -200,12 +163,12 @@ class BeliefProblem:
 
     def _belief_linearized(self, theta: Tensor, memory_limit: int) -> Iterator[tuple[Tensor, Tensor]]:
         first, second = self.split(theta)
-        per_point = self.field.low.numel() * self.n_parameters * self.x.element_size()
+        per_point = len(self.omega) * self.points.shape[1] * self.n_parameters * self.x.element_size()
         size = max(1, int(min(memory_limit, _CHUNK) / (4 * per_point)))
         for points in torch.split(self.points, size):
             responses, jacobian = parameter_jacobian(self.network, first, points, partials=True)
             believed, of_field = self.field.linearized(second, points)
-            root = torch.sqrt(self.omega)
+            root = torch.sqrt(self.omega)[:, None]
             rows = torch.cat([jacobian[:, :, 1:], -of_field], dim=3).mul_(root[..., None])
             yield ((responses[:, :, 1:] - believed) * root).reshape(-1), rows.reshape(-1, self.n_parameters)
 
@@ -219,6 +182,32 @@ class BeliefProblem:
         part = 0.5 * (self._disbelief(variable) ** 2).sum()
         gradient = torch.cat([slope, of_prior]) + torch.autograd.grad(part, variable)[0]
         return of_data + 0.5 * float(of_prior @ second) + float(part.detach()), gradient
+
+    @torch.no_grad()
+    def judged(self, parameters: Tensor) -> BeliefResult:
+        """How belief and network stand to each other at some parameters, from some hundred samples and points."""
+        theta, phi = self.split(parameters)
+        learned, believed = trace(self.network, theta, self.points).partials(), self.field.partials(phi, self.points)
+        traces = dict.fromkeys(("values", "partials", "belief"), 0.0)
+        samples = slice(None, None, -(-len(self.x) // _JUDGED))
+        points = self.points[:: -(-len(self.points) // _JUDGED)]
+        weights = self.data.weights[samples]
+        for x, weight in zip(self.x[samples], weights, strict=True):
+            jacobian = parameter_jacobian(self.network, theta, x[None], self.has_partials)[1][0]
+            squares = (jacobian**2).sum(dim=2) * weight
+            traces["values"] += float(squares[:, 0].sum()) * len(self.x) / len(weights)
+            traces["partials"] += float(squares[:, 1:].sum()) * len(self.x) / len(weights)
+        for point in points:
+            jacobian = parameter_jacobian(self.network, theta, point[None], partials=True)[1][0, :, 1:]
+            squares = (jacobian**2).sum(dim=(1, 2)) * self.omega
+            traces["belief"] += float(squares.sum()) * len(self.points) / len(points)
+        sizes = [float((each**2).sum(dim=2).mean().sqrt()) for each in (believed, learned, learned - believed)]
+        return BeliefResult(
+            believed=sizes[0],
+            learned=sizes[1],
+            apart=sizes[2],
+            shares={name: part / max(sum(traces.values()), sys.float_info.min) for name, part in traces.items()},
+        )
 
     @torch.no_grad()
     def terms(self, theta: Tensor) -> dict[str, float]:

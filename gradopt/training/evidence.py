@@ -125,12 +125,9 @@ class Evidence:
         object.__setattr__(self, "belief", number("belief", self.belief, positive=True))
 
     def at_start(self, index: int) -> Evidence:
-        """The same with the initial precisions of a start: several modes are found from several of them.
-
-        Every second start begins without its belief, so that the evidence can refuse one that the data contradict.
-        """
+        """The same with the initial precisions of a start: several modes are found from several of them."""
         alpha, noise = _STARTS[index % len(_STARTS)]
-        return replace(self, alpha=alpha, noise=noise, belief=_NOISE[0] if index % 2 else self.belief)
+        return replace(self, alpha=alpha, noise=noise)
 
     @torch.no_grad()
     def solve(

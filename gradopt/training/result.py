@@ -10,6 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
+_COLLAPSED = 0.02  # size of a believed gradient, that of a linear response being 1, which believes in nothing
+_DOMINANT = 0.9999  # share of a term in the training beside which the others hardly count
+
 
 class Status(Enum):
     """Why a fit stopped; the value says it in words, with the remedy."""
@@ -93,8 +96,8 @@ class LearnedWeights:
             standard deviations of the output, down to the 1e-4 below which no noise is resolved.
         gamma: The same for each partial of each output (m d,), output by output, or where that would be too many for
             all partials of each output (m,); None where no partials were fitted.
-        omega: Weight of the belief about each partial of each output (m d,), output by output; 1/sqrt(omega) is how far
-            from it the partial is expected. None without a belief.
+        omega: Weight of the belief about the partials of each output (m,), beside weights of 1 of the data; None
+            without a belief.
     """
 
     alpha: tuple[float, ...]
@@ -117,6 +120,64 @@ class LearnedWeights:
 
 
 @dataclass(frozen=True)
+class BeliefResult:
+    """How a belief about the gradient and what was learned stand to each other, in standardized units.
+
+    Attributes:
+        believed: Root mean square, over collocation points and outputs, of the length of the believed gradient.
+        learned: The same of the network's gradient; that of a linear response is near 1.
+        apart: The same of their difference.
+        shares: Part of "values", "partials" and "belief" in the trace of the neural tangent kernel, the sum of all
+            squared weighted derivatives of residuals by the network's parameters: the pace at which each is learned.
+        gain: Nats by which the samples, left out one at a time, are more likely with the belief than without; None
+            where that was not compared.
+        kept: Whether the belief is a part of the surrogate; it is dropped where the gain is negative.
+
+    References:
+        Wang, Yu & Perdikaris (2022), When and why PINNs fail to train, J. Comput. Phys. 449, 110768.
+    """
+
+    believed: float
+    learned: float
+    apart: float
+    shares: dict[str, float]
+    gain: float | None = None
+    kept: bool = True
+
+    @property
+    def dominant(self) -> str | None:
+        """Name of the term beside which the others hardly count, if there is one."""
+        name, share = max(self.shares.items(), key=lambda item: item[1])
+        return name if share > _DOMINANT else None
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the belief is that nothing changes."""
+        return self.believed < _COLLAPSED
+
+    def notes(self, learned: bool) -> tuple[str, ...]:
+        """What the user ought to know; where the weight is learned, it is meant to say when the data count alone."""
+        if not self.kept:
+            return (
+                "The data contradict the belief: left out one at a time, they are more likely without it, by "
+                f"{-(self.gain or 0.0):.1f} nats. It was dropped.",
+            )
+        found = []
+        if self.collapsed:
+            found.append(
+                f"The belief collapsed: the gradient that it expects has {self.believed:.1e} of the size of a linear "
+                "response's. Try another `prior` or `seed`, or a smaller `weight`."
+            )
+        if self.dominant and not learned:
+            share = 100.0 * self.shares[self.dominant]
+            found.append(
+                f"One term dominates the training: the {self.dominant} set {share:.4f} % of its pace. Choose another "
+                "`weight`, or None to learn it."
+            )
+        return tuple(found)
+
+
+@dataclass(frozen=True)
 class FitResult:
     """Outcome of a fit.
 
@@ -135,6 +196,7 @@ class FitResult:
         history: Loss after each iteration of the kept start, the initial loss first; where weights were learned, the
             negative log evidence, of which with partials the least is that of the kept state.
         notes: What the user ought to know, such as inputs held fixed.
+        belief: How a belief about the gradient fared; None without one.
         learned: The weights that the evidence learned, now or in an earlier fit that this one continues; None where
             they are fixed by the configuration.
     """
@@ -153,6 +215,7 @@ class FitResult:
     history: tuple[float, ...]
     notes: tuple[str, ...] = ()
     learned: LearnedWeights | None = None
+    belief: BeliefResult | None = None
 
     @property
     def total_loss(self) -> float:
@@ -173,7 +236,8 @@ class FitResult:
         loss = {name: math.nan if value is None else value for name, value in fields["loss"].items()}
         learned = fields.get("learned") and LearnedWeights.from_dict(fields["learned"])
         notes, status = tuple(fields["notes"]), Status[fields["status"]]
-        changed = {**numbers, "learned": learned, "loss": loss, "notes": notes, "status": status}
+        belief = fields.get("belief") and BeliefResult(**fields["belief"])
+        changed = {**numbers, "learned": learned, "belief": belief, "loss": loss, "notes": notes, "status": status}
         return cls(**{**fields, **changed})
 
 

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from gradopt.networks.mlp import Network
-from gradopt.training.belief import BeliefProblem, GradientField
+from gradopt.training.belief import BeliefProblem
 from gradopt.training.evidence import Evidence, Precisions
+from gradopt.training.fields import NetworkField
 from gradopt.training.levenberg_marquardt import LevenbergMarquardt
 from gradopt.training.residuals import NetworkProblem
 
@@ -25,13 +26,11 @@ HIGH = torch.tensor([[INF, 0.25, 3.0], [INF, 0.0, 1.75]], dtype=torch.float64)
 def believed(data: NetworkProblem, sees: tuple[float, ...] = (1.0, 0.0, 1.0), seed: int = 1) -> BeliefProblem:
     """A belief with every kind of bounds about 3 inputs and 2 outputs."""
     rng = np.random.default_rng(seed)
-    field = GradientField(Network((3, 4, 6)), LOW, HIGH, torch.tensor(sees, dtype=torch.float64))
+    field = NetworkField(Network((3, 4, 6)), LOW, HIGH, torch.tensor(sees, dtype=torch.float64))
     alpha = torch.tensor(rng.uniform(0.1, 1.0, data.n_parameters + field.network.n_parameters))
     points = torch.tensor(rng.normal(size=(7, 3)))
     data = replace(data, alpha=alpha[: data.n_parameters])
-    return BeliefProblem(
-        data, field, points, torch.tensor([[0.3, 1.0, 4.0], [2.0, 0.1, 7.0]], dtype=torch.float64), alpha
-    )
+    return BeliefProblem(data, field, points, torch.tensor([0.3, 2.0], dtype=torch.float64), alpha)
 
 
 @pytest.fixture
@@ -143,7 +142,7 @@ def linear(n: int = 6, slope: float = 2.0, noise: float = 0.1) -> BeliefProblem:
     data = NetworkProblem(network, x, y[:, :, None], ones, alpha[: network.n_parameters])
     points = torch.tensor(rng.normal(size=(5, 2)))
     return BeliefProblem(
-        data, GradientField(field, -free, free, torch.ones(2).double()), points, torch.ones((1, 2)).double(), alpha
+        data, NetworkField(field, -free, free, torch.ones(2).double()), points, torch.ones((1, 2)).double(), alpha
     )
 
 
