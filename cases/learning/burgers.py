@@ -8,7 +8,7 @@ from cases.learning.problem import LearningProblem
 from gradopt import Variable
 
 VISCOSITY = 0.1 / np.pi  # ten times that of the source, whose front takes thousands of points
-NODES = 100  # of Gauss-Hermite quadrature: 1e-12 in the values
+NODES = 100  # of Gauss-Hermite quadrature: 1e-12 in the partials
 
 
 def front(tx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

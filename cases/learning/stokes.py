@@ -30,6 +30,6 @@ STOKES = LearningProblem(
     inputs=(Variable("x", lower=-1.0, upper=1.0), Variable("y", lower=-1.0, upper=1.0)),
     outputs=(Variable("u"), Variable("v"), Variable("p")),
     evaluate=colliding_flow,
-    sizes=(15, 30, 60),
+    sizes=(20, 40, 80),
     source="Elman, Silvester and Wathen (2014), Finite Elements and Fast Iterative Solvers, 2nd ed.: colliding flow",
 )
