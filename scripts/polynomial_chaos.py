@@ -61,10 +61,7 @@ def fit_chaos(data: Dataset, seed: int, candidates: int = 3) -> Predictor:
 
 def _at(polynomials: Any, x: np.ndarray) -> np.ndarray:
     """Evaluate polynomials (...) at points (n, d), as (n, ...)."""
-    found = np.asarray(polynomials(*x.T))
-    if found.ndim == polynomials.ndim:  # chaospy gives constants without the points
-        found = np.repeat(found[..., None], len(x), axis=-1)
-    return np.moveaxis(found, -1, 0)
+    return np.moveaxis(polynomials(*x.T), -1, 0)
 
 
 def _choices(columns: np.ndarray, sizes: list[int], y: np.ndarray) -> Iterator[np.ndarray]:
