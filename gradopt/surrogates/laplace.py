@@ -136,7 +136,8 @@ class _Fitted:
         for residuals, free, vectors in self._leverages(*found):
             along = (vectors.mT @ residuals[..., None])[..., 0]
             density += 0.5 * float((free.log() - along**2 / free).sum())
-        return density + 0.5 * float(fitted.log().sum())
+        density += 0.5 * float(fitted.log().sum())
+        return density if math.isfinite(density) else -math.inf
 
     def _factor(self) -> tuple[Tensor, Tensor] | None:
         """Lower Cholesky factor of H (blocks, Q, Q), and one more Newton step (blocks, Q)."""

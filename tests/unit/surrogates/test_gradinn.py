@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from gradopt import (
     Bounded,
     Constant,
     Dataset,
+    FitInterrupted,
     GradINN,
     Independent,
     InputError,
@@ -25,19 +27,27 @@ from gradopt import (
     Oscillating,
     Polish,
     Smooth,
+    Status,
     Surrogate,
     Variable,
     find_outliers,
 )
 from gradopt.data.scaling import Scaling
-from gradopt.surrogates.beliefs import Belief
+from gradopt.surrogates.beliefs import NetworkBelief
 from gradopt.surrogates.collocation import collocation_points
 from gradopt.surrogates.fitting import build_problem
 from gradopt.surrogates.update import update
 from gradopt.training.belief import BeliefProblem
+from gradopt.training.result import Progress
 
 LM = LevenbergMarquardt(max_iterations=40)
 QUICK = GradINN((4,), activation="tanh", solver=LM, starts=1, collocation=12)
+
+
+@pytest.fixture
+def believer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep every belief."""
+    monkeypatch.setattr("gradopt.surrogates.gradinn.left_out_density", lambda *_: 0.0)
 
 
 def friedman(n: int, seed: int = 0) -> Dataset:
@@ -64,9 +74,9 @@ def error(surrogate: Surrogate, test: Dataset) -> float:
 
 
 def problem_of(surrogate: Surrogate, data: Dataset) -> BeliefProblem:
-    configuration, best = surrogate.configuration, surrogate.members[0]
+    configuration = surrogate.configuration
     weights = configuration.data_weights(data)
-    found = build_problem(configuration, best.network, data, surrogate.scaling, weights, best.learned)
+    found = build_problem(configuration, surrogate.members[0], data, surrogate.scaling, weights)
     assert isinstance(found, BeliefProblem)
     return found
 
@@ -75,48 +85,111 @@ def test_belief_turned_off_gives_the_plain_network_exactly() -> None:
     data = values_of(friedman(20))
     plain = MLP((5,), activation="tanh", alpha=1e-3, solver=LM, starts=2).fit(data)
     off = GradINN((5,), activation="tanh", alpha=1e-3, solver=LM, starts=2, weight=0.0).fit(data)
-    assert np.array_equal(off.theta, plain.theta) and not off.members[0].auxiliary.size
+    assert np.array_equal(off.theta, plain.theta) and off.members[0].auxiliary is None
     on = GradINN((5,), activation="tanh", alpha=1e-3, solver=LM, starts=2, weight=1.0).fit(data)
     assert not np.allclose(on.theta, plain.theta)
 
 
 def test_field_and_surrogate_agree_about_a_known_gradient() -> None:
     data = curve()
-    fitted = GradINN((10,), activation="tanh", starts=2).fit(data)
+    fitted = GradINN((10,), activation="tanh", starts=4).fit(data)
     at = np.linspace(-0.9, 1.9, 50)[:, None]
     slopes = fitted.linearize(at)[1][:, 0, 0]
     np.testing.assert_allclose(slopes, 2.0 * np.cos(2.0 * at[:, 0]), atol=0.1)
     problem = problem_of(fitted, data)
+    assert fitted.members[0].auxiliary is not None
     phi = torch.tensor(fitted.members[0].auxiliary)
     believed = problem.field.partials(phi, torch.tensor(fitted.scaling.scale_inputs(at))).numpy()
     np.testing.assert_allclose(fitted.scaling.unscale_partials(at, data.y[:1], believed)[:, 0, 0], slopes, atol=0.1)
 
 
 def test_belief_guides_between_few_samples() -> None:
-    test, found = friedman(500, seed=99), []
-    for seed in (0, 1):
-        data = values_of(friedman(30, seed))
-        settings: dict[str, Any] = {"activation": "tanh", "starts": 4, "seed": seed}
-        found.append(error(GradINN(**settings).fit(data), test) / error(MLP(**settings).fit(data), test))
-    assert np.prod(found) < 0.7**2, found
+    test, data = friedman(500, seed=99), values_of(friedman(30))
+    settings: dict[str, Any] = {"activation": "tanh", "starts": 3}
+    assert error(GradINN(**settings).fit(data), test) < 0.7 * error(MLP(**settings).fit(data), test)
 
 
-def test_wrong_belief_yields_to_the_data() -> None:
-    test, data = friedman(500, seed=99), values_of(friedman(60))
-    wrong = GradINN(activation="tanh", starts=2, prior=Monotone(sign=-1, inputs=("x[3]", "x[4]"))).fit(data)
-    right = GradINN(activation="tanh", starts=2, prior=Monotone(sign=1, inputs=("x[3]", "x[4]"))).fit(data)
-    assert wrong.fit_result.learned is not None and right.fit_result.learned is not None
-    assert wrong.fit_result.learned.omega is not None and right.fit_result.learned.omega is not None
-    assert max(wrong.fit_result.learned.omega[3:]) < 1.0 < 100.0 < max(right.fit_result.learned.omega[3:])
-    plain = MLP(activation="tanh", starts=2).fit(data)
-    assert error(wrong, test) < 1.3 * error(plain, test)
+def test_a_belief_that_the_data_contradict_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
+    """What is left is the plain network, to the last bit, also when it is fitted further."""
+    data, settings = values_of(friedman(40)), dict[str, Any](activation="tanh", starts=2)
+    with caplog.at_level(logging.WARNING, "gradopt"):
+        wrong = GradINN(prior=Monotone(sign=-1, inputs=("x[3]", "x[4]")), **settings).fit(data)
+    plain = MLP(**settings).fit(data)
+    assert np.array_equal(wrong.theta, plain.theta) and len(wrong.members) == len(plain.members)
+    assert all(member.auxiliary is None for member in wrong.members)
+    result = wrong.fit_result
+    assert result.belief is not None and not result.belief.kept and (result.belief.gain or 0.0) < -10.0
+    assert result.learned is not None and result.learned.omega is None
+    assert result.log_evidence == plain.fit_result.log_evidence and result.seconds > plain.fit_result.seconds
+    assert len(caplog.messages) == 1 and caplog.messages[0] == result.notes[0]
+    assert "more likely without it" in result.notes[0] and "dropped" in result.notes[0]
+    one, other = (each.polish(data, Polish(about="candidate"), candidate=data.x[0]) for each in (wrong, plain))
+    assert np.array_equal(one.theta, other.theta)
+    np.testing.assert_array_equal(wrong.std(data.x), plain.std(data.x))
+
+
+def test_a_belief_that_helps_is_kept() -> None:
+    data, settings = values_of(friedman(30)), dict[str, Any](activation="tanh", starts=3)
+    fitted = GradINN(**settings).fit(data)
+    found = fitted.fit_result.belief
+    assert found is not None and found.kept and (found.gain or 0.0) > 1.0
+    assert not fitted.fit_result.notes and fitted.members[0].auxiliary is not None
+    assert found.apart < 0.1 * found.believed and found.believed == pytest.approx(found.learned, rel=0.1)
+    assert sum(found.shares.values()) == pytest.approx(1.0) and found.shares["partials"] == 0.0
+
+
+def test_no_comparison_without_learned_weights_or_in_a_warm_start() -> None:
+    data = values_of(friedman(12))
+    fixed = replace(QUICK, weight=1.0).fit(data)
+    first = QUICK.fit(data)
+    for fitted in (fixed, QUICK.fit(data, warm_start=fixed), QUICK.fit(data, warm_start=first)):
+        found = fitted.fit_result.belief
+        if fitted.members[0].auxiliary is not None:
+            assert found is not None and found.gain is None and found.kept
+    assert fixed.members[0].auxiliary is not None
+
+
+@pytest.mark.parametrize("when", [0, 1])
+def test_interrupt_keeps_what_was_fitted(when: int) -> None:
+    """In the first start, with the belief, or in the second, which is the one without."""
+
+    def press(progress: Progress) -> bool:
+        if progress.start == when and progress.iteration == 3:
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(FitInterrupted) as stopped:
+        QUICK.fit(values_of(friedman(12)), callback=press)
+    fitted = stopped.value.surrogate
+    assert fitted.fit_result.status is Status.INTERRUPTED and fitted.members[0].auxiliary is not None
+    assert np.isfinite(fitted.predict(friedman(5).x)).all()
+
+
+def test_starts_without_the_belief_are_numbered_on() -> None:
+    told: list[Progress] = []
+    replace(QUICK, starts=2).fit(values_of(friedman(12)), callback=told.append)
+    assert {progress.start for progress in told} == {0, 1, 2, 3}
+
+
+def test_collapse_is_noticed() -> None:
+    nothing = Independent(inputs=tuple(f"x[{index}]" for index in range(5)))
+    result = replace(QUICK, prior=nothing, weight=1.0).fit(values_of(friedman(20))).fit_result
+    assert result.belief is not None and result.belief.collapsed and result.belief.believed == 0.0
+    assert any("collapsed" in note and "`prior`" in note for note in result.notes)
+
+
+@pytest.mark.parametrize(("weight", "dominant"), [(1e-7, "values"), (1.0, None), (1e7, "belief")])
+def test_one_dominating_term_is_noticed(weight: float, dominant: str | None) -> None:
+    result = replace(QUICK, weight=weight).fit(values_of(friedman(20))).fit_result
+    assert result.belief is not None and result.belief.dominant == dominant
+    assert any(f"the {dominant} set" in note for note in result.notes) == bool(dominant)
 
 
 def test_known_partials_and_belief_together() -> None:
     """Partials of two inputs of five: better than the same partials without a belief, or a belief without them."""
     test, data = friedman(500, seed=99), friedman(20)
     some = replace(data, dydx=np.where([True, True, False, False, False], data.partials, np.nan))
-    settings: dict[str, Any] = {"activation": "tanh", "starts": 4}
+    settings: dict[str, Any] = {"activation": "tanh", "starts": 2}
     both = error(GradINN(**settings).fit(some), test)
     assert both < 0.7 * error(JENN(**settings).fit(some), test)
     assert both < 0.7 * error(GradINN(**settings).fit(values_of(data)), test)
@@ -143,15 +216,16 @@ def test_weight_is_that_of_the_mean_over_the_points() -> None:
     for count in (10, 30):
         fitted = replace(QUICK, weight=2.0, collocation=count, solver=LevenbergMarquardt(max_iterations=0)).fit(data)
         problem = problem_of(fitted, data)
-        assert problem.omega.flatten().tolist() == pytest.approx([2.0 * 10 / (count + 10)] * 5)
+        assert problem.omega.tolist() == pytest.approx([2.0 * 10 / (count + 10)])
         losses.append(fitted.fit_result.loss["belief"])
     assert losses[1] == pytest.approx(losses[0], rel=0.5)
 
 
+@pytest.mark.usefixtures("believer")
 def test_fit_result_tells_of_the_belief() -> None:
     result = QUICK.fit(friedman(12)).fit_result
     assert set(result.loss) == {"values", "partials", "prior", "belief"}
-    assert result.learned is not None and result.learned.omega is not None and len(result.learned.omega) == 5
+    assert result.learned is not None and result.learned.omega is not None and len(result.learned.omega) == 1
     assert result.learned.gamma is not None and len(result.learned.gamma) == 5
     names = result.learned.groups
     assert len(names) == len(result.learned.alpha) == len(result.learned.determined) == 2 * 7
@@ -164,31 +238,35 @@ def test_same_seed_same_answer() -> None:
     assert first.digest == second.digest != replace(QUICK, seed=1).fit(data).digest
 
 
+@pytest.mark.usefixtures("believer")
 @pytest.mark.parametrize("before", [MLP((4,), activation="tanh", solver=LM, starts=1), QUICK], ids=["MLP", "GradINN"])
 @pytest.mark.parametrize("after", [JENN((4,), activation="tanh", solver=LM, starts=1), QUICK], ids=["JENN", "GradINN"])
 def test_a_fit_goes_on_from_one_with_or_without_a_belief(before: MLP | GradINN, after: JENN | GradINN) -> None:
     data = friedman(12)
     first = before.fit(data)
     second = after.fit(data, warm_start=first)
-    assert bool(second.members[0].auxiliary.size) == isinstance(after, GradINN)
+    assert (second.members[0].auxiliary is not None) == isinstance(after, GradINN)
     still = replace(after, solver=LevenbergMarquardt(max_iterations=0)).fit(data, warm_start=first)
     assert np.array_equal(still.theta, first.theta)
     if before is after:
-        assert np.array_equal(still.members[0].auxiliary, first.members[0].auxiliary)
+        assert np.array_equal(still.members[0].parameters, first.members[0].parameters)
         assert second.fit_result.history[0] == pytest.approx(first.fit_result.history[-1], rel=1e-6)
 
 
+@pytest.mark.usefixtures("believer")
 def test_polish_and_update_keep_the_belief() -> None:
     data = friedman(14)
     first = update(QUICK, data.select(np.arange(12)))
     second = update(QUICK, data, first, candidate=data.x[0])
-    assert second.surrogate.members[0].auxiliary.size == first.surrogate.members[0].auxiliary.size > 0
+    before, after = (each.surrogate.members[0].auxiliary for each in (first, second))
+    assert before is not None and after is not None and not np.array_equal(before, after)
     polished = first.surrogate.polish(data, Polish())
     learned = first.surrogate.members[0].learned
     assert learned is not None and polished.members[0].learned == learned
     assert polished.fit_result.loss["belief"] > 0.0
 
 
+@pytest.mark.usefixtures("believer")
 def test_error_bars_know_of_the_belief(monkeypatch: pytest.MonkeyPatch) -> None:
     test, data = friedman(200, seed=99), values_of(friedman(30))
     configuration = GradINN(activation="tanh", starts=2)
@@ -205,13 +283,16 @@ def test_error_bars_know_of_the_belief(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (fitted.std(test.x) < without.std(test.x)).mean() > 0.9
 
 
+@pytest.mark.usefixtures("believer")
 def test_file_keeps_the_belief(tmp_path: Path) -> None:
     prior = Bounded(hidden_sizes=(3,), low=-1.0, high=30.0, inputs=("x[3]",))
     fitted = replace(QUICK, prior=prior).fit(friedman(12))
     fitted.save(tmp_path / "surrogate")
     twin = gradopt.load(tmp_path / "surrogate")
     assert isinstance(twin.configuration, GradINN) and twin.configuration.prior == prior
-    assert np.array_equal(twin.members[0].auxiliary, fitted.members[0].auxiliary)
+    assert twin.fit_result.belief == fitted.fit_result.belief is not None
+    for member, other in zip(twin.members, fitted.members, strict=True):
+        assert member.auxiliary is not None and np.array_equal(member.parameters, other.parameters)
 
 
 def test_outliers_are_not_looked_for_with_a_belief() -> None:
@@ -240,7 +321,7 @@ NAMED = Dataset(
     ],
     ids=str,
 )
-def test_bounds_are_in_physical_units(belief: Belief, low: list[float], high: list[float]) -> None:
+def test_bounds_are_in_physical_units(belief: NetworkBelief, low: list[float], high: list[float]) -> None:
     scaling = Scaling.of(NAMED)
     found = belief.bounds(NAMED, scaling)
     for bound, expected in zip(found, (low, high), strict=True):
@@ -255,7 +336,7 @@ def test_beliefs_have_their_shape() -> None:
     assert smooth.sees(3).tolist() == [1.0, 1.0, 1.0]
     waves = Oscillating((7,), frequency=2.0)
     network = waves.network(3, 2)
-    found = waves.initialize(network, np.random.default_rng(0))
+    found = waves.initialize(3, 2, np.random.default_rng(0))
     assert network.activation == "sin" and len(found) == network.n_parameters
     first = found[network.layers[0][0]].reshape(7, 3)
     np.testing.assert_allclose(np.linalg.norm(first, axis=1), 2.0 * np.pi * 2.0)
@@ -266,7 +347,7 @@ def test_beliefs_have_their_shape() -> None:
     [
         (
             lambda: GradINN(prior="smooth"),  # type: ignore[arg-type]
-            r"`prior` must be a belief, got 'smooth'. Pass an object, such as Smooth",
+            r"`prior` must be a belief or a torch module, got 'smooth'. Pass an object, such as Smooth",
         ),
         (lambda: GradINN(weight=-1.0), "`weight` must be"),
         (lambda: GradINN(weight=1.0, weights="evidence"), "`weight` must be None with weights='evidence'"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.stats import multivariate_normal as normal
 from scipy.stats import t as student
 
 import gradopt
@@ -18,7 +19,7 @@ from gradopt.networks.jacobian import parameter_jacobian, trace
 from gradopt.networks.mlp import TRENDS, Network
 from gradopt.surrogates import container, laplace, uncertainty
 from gradopt.surrogates.fitting import Member
-from gradopt.surrogates.laplace import posterior_of, posteriors_of
+from gradopt.surrogates.laplace import left_out_density, posterior_of, posteriors_of
 from gradopt.surrogates.uncertainty import Posterior, derivatives, linear_parameters, std_of, std_partials_of
 from gradopt.training.result import LearnedWeights
 
@@ -86,6 +87,27 @@ def test_factor_is_that_of_the_weighted_normal_equations_and_noise_is_one_over_t
     matrix = regression(data, Scaling.of(data), LEARNED, np.ones(data.n, dtype=bool))[1]
     np.testing.assert_allclose(found.factor[0] @ found.factor[0].T, matrix, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(found.noise, [[1 / 4, 1 / 2], [1 / 9, 1 / 3]])
+
+
+def test_density_left_out_is_that_of_refits_without_each_sample() -> None:
+    data = samples()
+    partials = data.partials.copy()
+    partials[1, 0, 1] = partials[4, 1] = np.nan
+    data = Dataset(data.x, data.y, partials, data.input_variables, data.output_variables)
+    scaling, weights = Scaling.of(data), np.array([LEARNED.beta, LEARNED.gamma]).T[:, [0, 1, 1]]
+    jacobian, wanted, expected = rows(data, scaling), targets(data, scaling), 0.0
+    for i in range(data.n):
+        theta, matrix = regression(data, scaling, LEARNED, np.arange(data.n) != i)
+        known = np.isfinite(wanted[i])
+        design, noise = jacobian[i][known], np.diag(1.0 / weights[known])
+        covariance = design @ np.linalg.inv(matrix) @ design.T + noise
+        expected += float(normal(np.zeros(known.sum()), covariance).logpdf(wanted[i][known] - design @ theta))
+        expected += 0.5 * known.sum() * np.log(2.0 * np.pi)
+    theta = regression(data, scaling, LEARNED, np.ones(data.n, dtype=bool))[0]
+    found = left_out_density(JENN(), Member(LINEAR, theta, learned=LEARNED), data, scaling)
+    assert found == pytest.approx(expected, rel=1e-9)
+    nowhere = Member(LINEAR, np.full_like(theta, np.nan), learned=LEARNED)
+    assert left_out_density(JENN(), nowhere, data, scaling) == -np.inf
 
 
 @pytest.mark.parametrize("missing", [False, True])
