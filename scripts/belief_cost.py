@@ -1,0 +1,130 @@
+"""What a belief costs: CPU time of an iteration and memory of a fit, over those of the plain network.
+
+A part of scripts/gradinn_study.py. Run by itself, it measures the memory of one fit in its own process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.table import Table
+
+from gradopt import Dataset, LevenbergMarquardt
+from gradopt.data.scaling import Scaling
+from gradopt.report.plots import new_figure
+from gradopt.surrogates.fitting import Member, build_problem
+from gradopt.surrogates.gradinn import GradINN
+from gradopt.training.evidence import Evidence
+from scripts.cost_growth import slope, status
+
+INPUTS, POINTS_EACH = (1, 2, 4, 8, 16), 20  # points for each input, the default
+COUNTS, INPUTS_THERE = (25, 50, 100, 200, 400), 5
+SAMPLES, WIDTH, ITERATIONS = 10, 20, 6  # samples for each input
+
+
+def seconds(d: int, points: int, believes: bool, iterations: int = ITERATIONS) -> float:
+    """CPU seconds of an iteration that learns the weights, from random parameters.
+
+    Args:
+        d: Number of inputs.
+        points: Number of collocation points beside the samples.
+        believes: Whether there is a belief.
+        iterations: How many are timed together.
+    """
+    rng = np.random.default_rng(0)
+    data = Dataset(rng.random((SAMPLES * d, d)), rng.random((SAMPLES * d, 1)))
+    configuration = GradINN((WIDTH,), activation="tanh", starts=1, collocation=points, solver=LevenbergMarquardt())
+    (network,) = configuration._networks(data)
+    belief = configuration.belief
+    assert belief is not None, "its weight is not 0"
+    auxiliary = belief.initialize(d, 1, rng) if believes else None
+    member = Member(network, network.initialize(rng), auxiliary=auxiliary)
+    weights = configuration.data_weights(data)
+    problem = build_problem(configuration, member, data, Scaling.of(data), weights)
+    start = torch.tensor(member.parameters)
+    Evidence(1).solve(problem, start)
+    begun = time.process_time()
+    Evidence(iterations, tolerance=0.0).solve(problem, start)
+    return (time.process_time() - begun) / iterations
+
+
+def peak(d: int, points: int, believes: bool) -> float:
+    """Bytes by which the memory of a process grows in two iterations; nan where /proc is not Linux's."""
+    if not Path("/proc/self/status").exists():
+        return np.nan
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+    command = [sys.executable, str(Path(__file__)), str(d), str(points), str(int(believes))]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return float(json.loads(done.stdout))
+
+
+def compare(d: int, points: int) -> dict[str, float]:
+    """Milliseconds and bytes of both, and their ratios."""
+    both = {name: believes for name, believes in (("plain", False), ("belief", True))}
+    times = {name: 1e3 * float(np.median([seconds(d, points, b) for _ in range(3)])) for name, b in both.items()}
+    memory = {name: peak(d, points, believes) for name, believes in both.items()}
+    return {
+        "d": d,
+        "points": points,
+        **{f"ms_{name}": value for name, value in times.items()},
+        **{f"bytes_{name}": value for name, value in memory.items()},
+        "time_ratio": times["belief"] / times["plain"],
+    }
+
+
+def cost(quick: bool) -> dict[str, Any]:
+    """Measure over the number of inputs, with the default number of points, and over the number of points."""
+    inputs, counts = (INPUTS[:2], COUNTS[:2]) if quick else (INPUTS, COUNTS)
+    over_inputs = [compare(d, POINTS_EACH * d) for d in inputs]
+    over_points = [compare(INPUTS_THERE, count) for count in counts]
+    return {
+        "samples for each input": SAMPLES,
+        "width": WIDTH,
+        "inputs": {"rows": over_inputs, "slope": slope(inputs, [row["ms_belief"] for row in over_inputs])},
+        "points": {"rows": over_points, "slope": slope(counts, [row["ms_belief"] for row in over_points])},
+    }
+
+
+def cost_tables(found: dict[str, Any]) -> list[Table]:
+    """A table over inputs and one over points."""
+    tables = []
+    for kind in ("inputs", "points"):
+        columns = ("inputs", "points", "plain, ms", "belief, ms", "ratio", "plain, MiB", "belief, MiB")
+        table = Table(*columns, title=f"An iteration over {kind}; slope of the upper half {found[kind]['slope']:.2f}")
+        for row in found[kind]["rows"]:
+            numbers = [row["ms_plain"], row["ms_belief"], row["time_ratio"]]
+            numbers += [row["bytes_plain"] / 2**20, row["bytes_belief"] / 2**20]
+            table.add_row(str(row["d"]), str(row["points"]), *(f"{number:.3g}" for number in numbers))
+        tables.append(table)
+    return tables
+
+
+def draw_cost(path: Path, found: dict[str, Any]) -> None:
+    """Draw both, log-log."""
+    figure = new_figure(9.0, 3.8)
+    for axes, kind, name in zip(figure.subplots(1, 2), ("inputs", "points"), ("d", "points"), strict=True):
+        rows = found[kind]["rows"]
+        for of, label in (("belief", "with a belief"), ("plain", "plain network")):
+            axes.loglog([row[name] for row in rows], [row[f"ms_{of}"] for row in rows], "o-", label=label)
+        axes.set(xlabel={"inputs": "inputs, 20 points and 10 samples each", "points": "points, 5 inputs"}[kind])
+        axes.grid(alpha=0.3, which="both")
+    figure.axes[0].set_ylabel("an iteration, CPU ms")
+    figure.axes[0].legend()
+    figure.savefig(path, dpi=130)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    arguments = [int(argument) for argument in sys.argv[1:]]
+    seconds(1, 5, True, 1)  # libraries are loaded by their first call
+    before = status("VmRSS")
+    seconds(arguments[0], arguments[1], bool(arguments[2]), 1)
+    print(json.dumps(max(status("VmHWM") - before, 0.0)))

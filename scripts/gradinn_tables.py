@@ -1,0 +1,211 @@
+"""Rows of the study of GradINN to figures: means with standard errors, ratios to controls, tables and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from gradopt.report.plots import LIMIT, MODEL, TRUTH, new_figure
+from scripts.gradinn_methods import BELIEFS, CONTROL, DEFAULTS, HYBRID, METHODS
+from scripts.gradinn_rows import HYBRID_PROBLEMS, Row
+
+Runs = dict[tuple[str, int, float, str], dict[int, Row]]  # problem, n, noise, method -> seed -> row
+SOME, ALL = "GradINN, some partials", "JENN, all partials"
+SHOWN = {  # methods of the picture: color, line
+    CONTROL: (TRUTH, "-"),
+    "MLP, weight decay": (TRUTH, ":"),
+    "GradINN": (MODEL, "-"),
+    "GP": (LIMIT, "-"),
+    "polynomial chaos": (LIMIT, ":"),
+}
+
+
+def grouped(rows: Iterable[Row]) -> Runs:
+    """Rows by what was fitted."""
+    found: Runs = {}
+    for row in rows:
+        found.setdefault((row["problem"], row["n"], row["noise"], row["method"]), {})[row["seed"]] = row
+    return found
+
+
+def figures(numbers: Sequence[float]) -> dict[str, float]:
+    """Mean, its standard error, median and worst."""
+    error = float(np.std(numbers, ddof=1) / np.sqrt(len(numbers))) if len(numbers) > 1 else 0.0
+    middle = {"mean": float(np.mean(numbers)), "standard_error": error, "median": float(np.median(numbers))}
+    return {**middle, "worst": float(max(numbers))}
+
+
+def ratios(runs: Mapping[int, Row], control: Mapping[int, Row], figure: str = "values") -> dict[str, float]:
+    """Errors over those of a control with the same seeds: median, geometric mean, worst, and how many seeds."""
+    seeds = sorted(runs.keys() & control.keys())
+    of = np.array([runs[seed][figure] / control[seed][figure] for seed in seeds])
+    middle = {"median": float(np.median(of)), "geometric_mean": float(np.exp(np.log(of).mean()))}
+    return {**middle, "worst": float(of.max()), "seeds": len(seeds)}
+
+
+def summarize(runs: Runs) -> list[dict[str, Any]]:
+    """One entry for each problem, size, noise and method, against the plain network where there is one."""
+    found = []
+    for (problem, n, noise, method), of in sorted(runs.items()):
+        rows = list(of.values())
+        entry: dict[str, Any] = {"problem": problem, "n": n, "noise": noise, "method": method, "seeds": len(rows)}
+        entry |= {name: figures([row[name] for row in rows]) for name in ("values", "partials")}
+        entry["seconds"] = float(np.median([row["seconds"] for row in rows]))
+        control = runs.get((problem, n, noise, "MLP, defaults" if method in DEFAULTS else CONTROL))
+        if control and control.keys() & of.keys():
+            entry["ratio"] = ratios(of, control)
+            entry["ratio_of_partials"] = ratios(of, control, "partials")
+        if "kept" in rows[0]:
+            entry["kept"] = float(np.mean([row["kept"] for row in rows]))
+        found.append(entry)
+    return found
+
+
+def both_at_once(runs: Runs) -> dict[str, Any]:
+    """The hybrid against the better of its two parts at each problem and size, and in the geometric mean."""
+    cells: list[dict[str, Any]] = []
+    for (problem, n, noise, method), of in sorted(runs.items()):
+        parts = [runs.get((problem, n, noise, name)) for name in ("JENN, some partials", "GradINN")]
+        if method != SOME or not all(parts):
+            continue
+        seeds = sorted(of.keys() & parts[0].keys() & parts[1].keys())  # type: ignore[union-attr]
+        best = {seed: {"values": min(p[seed]["values"] for p in parts if p)} for seed in seeds}
+        cells.append({"problem": problem, "n": n, **ratios({s: of[s] for s in seeds}, best)})
+        against = {"JENN": parts[0], "GradINN": parts[1]}
+        cells[-1] |= {f"to_{name}": ratios(of, part)["median"] for name, part in against.items() if part}
+    mean = float(np.exp(np.mean([np.log(cell["geometric_mean"]) for cell in cells]))) if cells else np.nan
+    return {"cells": cells, "geometric_mean": mean}
+
+
+def show(console: Console, summary: Sequence[Mapping[str, Any]], hybrid: Mapping[str, Any]) -> None:
+    """Print a table for each problem and size, and that of the hybrid."""
+    kinds = {(entry["problem"], entry["n"]): None for entry in summary}
+    for problem, n in kinds:
+        of = {
+            (entry["noise"], entry["method"]): entry
+            for entry in summary
+            if (entry["problem"], entry["n"]) == (problem, n)
+        }
+        noises = sorted({noise for noise, _ in of})
+        methods = [
+            name for name in (*METHODS, *BELIEFS, *HYBRID, *DEFAULTS) if any((noise, name) in of for noise in noises)
+        ]
+        table = Table("method", *(f"noise {noise:g}" for noise in noises), title=f"{problem}, {n} samples")
+        for name in methods:
+            table.add_row(name, *(_cell(of.get((noise, name))) for noise in noises))
+        table.caption = (
+            "Errors of values, partials: mean over seeds ± standard error, in standard deviations; "
+            f"(median ratio of values to {CONTROL}, worst); K: part of the seeds that kept the belief"
+        )
+        console.print(table)
+    if hybrid["cells"]:
+        titles = ("to the better", "worst", "to JENN", "to GradINN")
+        table = Table("problem", "samples", *titles, title="Some partials and a belief: errors of values, medians")
+        for cell in hybrid["cells"]:
+            numbers = (cell[name] for name in ("median", "worst", "to_JENN", "to_GradINN"))
+            table.add_row(cell["problem"], str(cell["n"]), *(f"{number:.3g}" for number in numbers))
+        table.caption = f"Geometric mean of the ratios to the better: {hybrid['geometric_mean']:.3g}"
+        console.print(table)
+
+
+def _cell(entry: Mapping[str, Any] | None) -> str:
+    if entry is None:
+        return ""
+    parts = [f"{entry[name]['mean']:.2g}±{entry[name]['standard_error']:.1g}" for name in ("values", "partials")]
+    text = ", ".join(parts)
+    if "ratio" in entry and entry["method"] != CONTROL:
+        text += f" ({entry['ratio']['median']:.2f}, {entry['ratio']['worst']:.1f})"
+    return text + (f" K{entry['kept']:.1f}" if "kept" in entry else "")
+
+
+def draw_noise(path: Path, summary: Sequence[Mapping[str, Any]]) -> None:
+    """Draw errors over noise: a row for each problem, a column for each size."""
+    problems = list(dict.fromkeys(entry["problem"] for entry in summary if entry["method"] == CONTROL))
+    columns = max(len({e["n"] for e in summary if e["problem"] == name}) for name in problems)
+    figure = new_figure(4.0 * columns, 2.6 * len(problems))
+    panels = figure.subplots(len(problems), columns, squeeze=False)
+    for row, name in zip(panels, problems, strict=True):
+        for axes, n in zip(row, sorted({e["n"] for e in summary if e["problem"] == name}), strict=False):
+            for method, (color, line) in SHOWN.items():
+                of = [e for e in summary if (e["problem"], e["n"], e["method"]) == (name, n, method)]
+                noise, median = [e["noise"] for e in of], [e["values"]["median"] for e in of]
+                axes.plot(noise, median, line, color=color, marker=".", label=method)
+            axes.axline((0.0, 0.0), slope=1.0, color="gray", linewidth=0.6)
+            axes.set(yscale="log", title=f"{name}, {n} samples")
+            axes.set_ylim(1e-4, 2.0)
+            axes.grid(alpha=0.3)
+    for axes in panels[-1]:
+        axes.set_xlabel("noise of the values / their spread")
+    for row in panels:
+        row[0].set_ylabel("error / spread")
+    panels[0, -1].legend(fontsize=8)
+    figure.suptitle("Median error at noise-free test points; gray: error = noise")
+    figure.savefig(path, dpi=130)
+
+
+def draw_beliefs(path: Path, runs: Runs) -> None:
+    """Draw for each seed how a right, a vague and a wrong belief change the error."""
+    cells = sorted({(problem, n) for problem, n, noise, method in runs if method in BELIEFS})
+    figure = new_figure(1.5 + 1.1 * len(cells), 4.2)
+    axes = figure.subplots()
+    styles = {
+        "GradINN": (MODEL, "smooth (default)"),
+        "GradINN, oscillating": (LIMIT, "oscillating"),
+        "GradINN, falling": (TRUTH, "falling"),
+    }
+    for shift, (method, (color, label)) in zip((-0.25, 0.0, 0.25), styles.items(), strict=True):
+        for place, (problem, n) in enumerate(cells):
+            of, control = (runs.get((problem, n, 0.0, name), {}) for name in (method, CONTROL))
+            found = [of[s]["values"] / control[s]["values"] for s in sorted(of.keys() & control.keys())]
+            if found:
+                axes.plot(
+                    np.full(len(found), place + shift),
+                    found,
+                    "o",
+                    color=color,
+                    alpha=0.5,
+                    markersize=4,
+                    label=None if place else label,
+                )
+                axes.hlines(float(np.median(found)), place + shift - 0.1, place + shift + 0.1, color=color)
+    axes.axhline(1.0, color="gray", linewidth=0.8)
+    axes.axhline(1.3, color="gray", linewidth=0.8, linestyle=":")
+    axes.set_xticks(range(len(cells)), [f"{problem}\n{n}" for problem, n in cells], fontsize=7)
+    axes.set(
+        yscale="log", ylabel=f"error / error of {CONTROL}", title="Beliefs, right and wrong; dotted: the limit of 1.3"
+    )
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=130)
+
+
+def draw_hybrid(path: Path, runs: Runs) -> None:
+    """Draw the errors of JENN, GradINN and both at once."""
+    names = {"GradINN": LIMIT, "JENN, some partials": TRUTH, SOME: MODEL, ALL: "gray"}
+    cells = sorted({(problem, n) for problem, n, _, method in runs if method == SOME and problem in HYBRID_PROBLEMS})
+    figure = new_figure(1.5 + 1.8 * len(cells), 4.2)
+    axes = figure.subplots()
+    for shift, (method, color) in zip((-0.3, -0.1, 0.1, 0.3), names.items(), strict=True):
+        for place, (problem, n) in enumerate(cells):
+            found = [row["values"] for row in runs.get((problem, n, 0.0, method), {}).values()]
+            if found:
+                label = {"GradINN": "GradINN, values alone"}.get(method, method)
+                axes.plot(
+                    np.full(len(found), place + shift),
+                    found,
+                    "o",
+                    color=color,
+                    alpha=0.5,
+                    label=None if place else label,
+                )
+                axes.hlines(float(np.median(found)), place + shift - 0.08, place + shift + 0.08, color=color)
+    axes.set_xticks(range(len(cells)), [f"{problem}, {n}" for problem, n in cells], fontsize=8)
+    axes.set(yscale="log", ylabel="error of the values / spread", title="Half of the partials known")
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=130)
