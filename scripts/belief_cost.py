@@ -66,16 +66,16 @@ def peak(d: int, points: int, believes: bool) -> float:
     return float(json.loads(done.stdout))
 
 
-def compare(d: int, points: int) -> dict[str, float]:
-    """Milliseconds and bytes of both, and their ratios."""
+def compare(d: int, points: int, memory: bool) -> dict[str, float]:
+    """Milliseconds of both, their ratio and, where asked for, bytes."""
     both = {name: believes for name, believes in (("plain", False), ("belief", True))}
     times = {name: 1e3 * float(np.median([seconds(d, points, b) for _ in range(3)])) for name, b in both.items()}
-    memory = {name: peak(d, points, believes) for name, believes in both.items()}
+    growth = {name: peak(d, points, believes) if memory else np.nan for name, believes in both.items()}
     return {
         "d": d,
         "points": points,
         **{f"ms_{name}": value for name, value in times.items()},
-        **{f"bytes_{name}": value for name, value in memory.items()},
+        **{f"bytes_{name}": value for name, value in growth.items()},
         "time_ratio": times["belief"] / times["plain"],
     }
 
@@ -83,8 +83,8 @@ def compare(d: int, points: int) -> dict[str, float]:
 def cost(quick: bool) -> dict[str, Any]:
     """Measure over the number of inputs, with the default number of points, and over the number of points."""
     inputs, counts = (INPUTS[:2], COUNTS[:2]) if quick else (INPUTS, COUNTS)
-    over_inputs = [compare(d, POINTS_EACH * d) for d in inputs]
-    over_points = [compare(INPUTS_THERE, count) for count in counts]
+    over_inputs = [compare(d, POINTS_EACH * d, memory=not quick or d == inputs[0]) for d in inputs]
+    over_points = [compare(INPUTS_THERE, count, memory=not quick) for count in counts]
     return {
         "samples for each input": SAMPLES,
         "width": WIDTH,

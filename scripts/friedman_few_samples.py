@@ -20,7 +20,6 @@ import argparse
 import os
 import platform
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,18 +30,15 @@ import sklearn
 import torch
 from rich.console import Console
 from rich.table import Table
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
 from cases.records import write_result
 from gradopt import JENN, MLP, Dataset, LevenbergMarquardt
 from gradopt.report.plots import LIMIT, MODEL, TRUTH, new_figure
 from scripts.benchmark_problems import PROBLEMS
+from scripts.gaussian_process import GP_RESTARTS, LEAST_NOISE, gaussian_process
 
 PROBLEM = PROBLEMS["friedman_1"]
 TEST_SEED, TEST_POINTS, DRAWS = 20_260_101, 2000, 10
-GP_RESTARTS, LEAST_NOISE = 4, 1e-10  # the latter in variances of the values
 
 Prediction = Callable[[np.ndarray], np.ndarray]
 
@@ -88,20 +84,6 @@ CASES = (
 )
 
 
-def fit_gp(data: Dataset, seed: int) -> Prediction:
-    """Train the Gaussian process on standardized inputs."""
-    mean, scale = data.x.mean(axis=0), data.x.std(axis=0)
-    smooth = ConstantKernel(1.0, (1e-3, 1e5)) * RBF(np.ones(data.d), (1e-2, 1e3))
-    kernel = smooth + WhiteKernel(1e-2, (LEAST_NOISE, 1e1))
-    model = GaussianProcessRegressor(
-        kernel, alpha=LEAST_NOISE, normalize_y=True, n_restarts_optimizer=GP_RESTARTS, random_state=seed
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # of bounds that are reached, as without noise
-        model.fit((data.x - mean) / scale, data.y[:, 0])
-    return lambda at: model.predict((at - mean) / scale)[:, None]
-
-
 def summary(errors: Sequence[float], seconds: Sequence[float]) -> dict[str, Any]:
     """Median, mean, worst and all of the errors; median and worst of the seconds."""
     figures = {"median": float(np.median(errors)), "mean": float(np.mean(errors)), "worst": max(errors)}
@@ -116,7 +98,11 @@ def run(case: Case, draws: Sequence[int], settings: dict[str, Any]) -> dict[str,
     def fit_ours(data: Dataset, seed: int) -> Prediction:
         return (JENN if case.partials else MLP)(seed=seed, **settings).fit(data).predict
 
-    methods = {"gradopt": fit_ours} if case.partials else {"gradopt": fit_ours, "GP": fit_gp}
+    methods = (
+        {"gradopt": fit_ours}
+        if case.partials
+        else {"gradopt": fit_ours, "GP": lambda data, seed: gaussian_process(data, seed)[0]}
+    )
     errors: dict[str, list[float]] = {name: [] for name in methods}
     seconds: dict[str, list[float]] = {name: [] for name in methods}
     for seed in draws:

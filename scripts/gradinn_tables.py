@@ -176,9 +176,7 @@ def draw_beliefs(path: Path, runs: Runs) -> None:
     axes.axhline(1.0, color="gray", linewidth=0.8)
     axes.axhline(1.3, color="gray", linewidth=0.8, linestyle=":")
     axes.set_xticks(range(len(cells)), [f"{problem}\n{n}" for problem, n in cells], fontsize=7)
-    axes.set(
-        yscale="log", ylabel=f"error / error of {CONTROL}", title="Beliefs, right and wrong; dotted: the limit of 1.3"
-    )
+    axes.set(yscale="log", ylabel=f"error / error of {CONTROL}", title="Right and wrong beliefs; dotted: 1.3")
     axes.grid(axis="y", alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=130)

@@ -45,7 +45,7 @@ def parameters(problem: BeliefProblem) -> Tensor:
 
 def test_partials_of_the_field_keep_their_bounds(problem: BeliefProblem) -> None:
     field = problem.field
-    phi = 20.0 * torch.randn(field.network.n_parameters, generator=torch.Generator().manual_seed(0)).double()
+    phi = 20.0 * torch.randn(field.n_parameters, generator=torch.Generator().manual_seed(0)).double()
     x = torch.randn((200, 3), generator=torch.Generator().manual_seed(1)).double()
     found = field.partials(phi, x)
     assert found.shape == (200, 2, 3)
