@@ -30,15 +30,17 @@ class GradINN(NetworkConfiguration):
     An auxiliary network F carries a belief about the gradient. Both are trained together: on the data, and to agree
     about the gradient at collocation points. Known partials are fitted as by `JENN`, so that F carries them on between
     the samples; where nothing is known the belief speaks. By default the belief is a Gaussian prior whose weight omega
-    the evidence learns. The same is then fitted without the belief, and of the two that is kept which makes the samples
-    more likely when they are left out one at a time: `fit_result.belief` and its notes tell which and by how much.
+    the evidence learns. Unless a weight is given, the same is then fitted without the belief, and of the two that one is
+    kept which makes the samples more likely when they are left out one at a time: `fit_result.belief` and its notes
+    tell which and by how much.
 
     Its attributes are those of `JENN` and:
 
     Attributes:
         gamma: Weights of the known partials, a number or an array broadcastable to (n, m, d).
         prior: The belief; a torch module becomes a `Custom` one.
-        weight: Weight of the belief beside the data, a mean over the collocation points; giving it fixes all weights.
+        weight: Weight of the belief beside the data, a mean over the collocation points; giving it fixes all weights,
+            and 0 leaves the plain network.
             None = learned, or 1 where weights are fixed.
         collocation: Number of collocation points beside the samples; None = 20 for each input.
 
@@ -74,13 +76,13 @@ class GradINN(NetworkConfiguration):
     def _fresh(
         self, data: Dataset, scaling: Scaling, weights: tuple[np.ndarray, np.ndarray], callback: Callback | None
     ) -> tuple[tuple[Member, ...], FitResult]:
-        """Train with the belief and, where the weights are learned, without: a sample left out tells which is better.
+        """Train with the belief and, unless its weight is given, without: samples left out tell which is better.
 
         The evidence is no judge of the two: on few samples it likes a belief that explains them as noise.
         """
         started = time.perf_counter()
         members, result = super()._fresh(data, scaling, weights, callback)
-        if self.belief is None or result.learned is None or result.status in ENDS_ALL:
+        if self.weight is not None or result.status in ENDS_ALL:
             return members, result
         assert result.belief is not None, "it was fitted with one"
         networks, plain, limit = self._networks(data), self, getattr(self.solver, "time_limit", None)
@@ -102,7 +104,7 @@ class GradINN(NetworkConfiguration):
         belief = replace(result.belief, gain=with_it - without, kept=with_it >= without)
         if not belief.kept:
             members, result = others, other
-        notes = notes_on(data, scaling) + belief.notes(learned=True)
+        notes = notes_on(data, scaling) + belief.notes(result.learned is not None)
         return members, replace(result, seconds=seconds, belief=belief, notes=notes)
 
     @property

@@ -143,3 +143,17 @@ def test_model_truth_in_centimeters() -> None:
     problem.set_val("x", [125.0, -175.0], units="cm")
     assert problem.run_driver().success
     assert problem.get_val("x", units="cm") == pytest.approx([100.0, 100.0], abs=0.1)
+
+
+def test_loop_runs_on_a_belief_beside_the_partials() -> None:
+    problem = om.Problem(reports=None)
+    problem.model.add_subsystem("valley", go.SurrogateComp(truth=VALLEY), promotes=["*"])
+    problem.model.add_design_var("x", lower=-2.0, upper=2.0)
+    problem.model.add_objective("f")
+    network = go.GradINN((10,), activation="tanh", starts=1, weight=1.0, alpha=1e-6)
+    problem.driver = go.AdaptiveDriver(max_evaluations=40, configuration=network)
+    problem.setup()
+    problem.set_val("x", [1.25, -1.75])
+    assert problem.run_driver().success and problem.driver.certificate.certified
+    surrogate = problem.driver.surrogates["valley"]
+    assert isinstance(surrogate.configuration, go.GradINN) and surrogate.fit_result.belief is not None

@@ -379,3 +379,14 @@ def test_bounds_of_transformed_variables_are_refused() -> None:
     with pytest.raises(InputError, match="`prior` must bound partials of variables without a transform.*Monotone"):
         replace(QUICK, prior=Bounded(low=0.0, inputs="a[2]")).fit(data)
     replace(QUICK, prior=Monotone(sign=1, inputs="a[2]")).fit(data)
+
+
+def test_fixed_weights_are_compared_too_unless_that_of_the_belief_is_given() -> None:
+    data = values_of(friedman(80))
+    falling = Monotone(sign=-1, inputs=("x[3]", "x[4]"))
+    settings: dict[str, Any] = {"activation": "tanh", "starts": 1, "alpha": 1e-4, "solver": LM}
+    wrong = GradINN((6,), prior=falling, **settings).fit(data)
+    assert wrong.fit_result.belief is not None and not wrong.fit_result.belief.kept
+    assert np.array_equal(wrong.theta, MLP((6,), **settings).fit(data).theta)
+    insisted = GradINN((6,), prior=falling, weight=1.0, **settings).fit(data)
+    assert insisted.fit_result.belief is not None and insisted.fit_result.belief.gain is None
