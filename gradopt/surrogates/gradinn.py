@@ -30,9 +30,9 @@ class GradINN(NetworkConfiguration):
     An auxiliary network F carries a belief about the gradient. Both are trained together: on the data, and to agree
     about the gradient at collocation points. Known partials are fitted as by `JENN`, so that F carries them on between
     the samples; where nothing is known the belief speaks. By default the belief is a Gaussian prior whose weight omega
-    the evidence learns. Unless a weight is given, the same is then fitted without the belief, and of the two that one is
-    kept which makes the samples more likely when they are left out one at a time: `fit_result.belief` and its notes
-    tell which and by how much.
+    the evidence learns. Unless a weight is given, the same is then fitted without the belief, and the one is kept that
+    makes the samples more likely when they are left out one at a time: `fit_result.belief` and its notes tell which
+    and by how much.
 
     Its attributes are those of `JENN` and:
 
