@@ -16,7 +16,7 @@ from gradopt.errors import InputError, explain
 from gradopt.surrogates.beliefs import Belief, Custom, Smooth
 from gradopt.surrogates.fitting import Member, fit_networks
 from gradopt.surrogates.jenn import NetworkConfiguration, broadcast, checked_weight
-from gradopt.surrogates.laplace import left_out_density
+from gradopt.surrogates.laplace import left_out_densities
 from gradopt.surrogates.starts import ENDS_ALL
 from gradopt.surrogates.trainable import notes_on
 from gradopt.training.options import number, whole
@@ -100,8 +100,8 @@ class GradINN(NetworkConfiguration):
         seconds = result.seconds + other.seconds
         if other.status in ENDS_ALL:
             return members, replace(result, seconds=seconds, status=other.status)
-        with_it, without = (left_out_density(self, each[0], data, scaling) for each in (members, others))
-        belief = replace(result.belief, gain=with_it - without, kept=with_it >= without)
+        with_it, without = (left_out_densities(self, each, data, scaling) for each in (members, others))
+        belief = result.belief.compared(with_it, without)
         if not belief.kept:
             members, result = others, other
         notes = notes_on(data, scaling) + belief.notes(result.learned is not None)

@@ -70,19 +70,27 @@ def posterior_of(configuration: Configuration, member: Member, data: Dataset, sc
 
 
 @torch.no_grad()
-def left_out_density(configuration: Configuration, member: Member, data: Dataset, scaling: Scaling) -> float:
-    """Log density of the samples, in standardized units, each predicted from all others in the linear model of a fit.
+def left_out_densities(
+    configuration: Configuration, members: Sequence[Member], data: Dataset, scaling: Scaling
+) -> np.ndarray:
+    """Log density of each sample as the average of some networks predicts it from all others.
+
+    Each sample comes with all its outputs and partials, in standardized units, and is left out in the linear model
+    about each fit.
 
     Args:
         configuration: Settings of the fit.
-        member: The network with its parameters and learned weights.
+        members: The networks with their parameters, shares and learned weights.
         data: The training data.
         scaling: Their standardization.
 
     Returns:
-        The sum over samples, each with all its outputs and partials; -inf where the fit is not finite.
+        (n,), up to one constant of the data; -inf where a fit is not finite.
     """
-    return _fitted(configuration, member, data, scaling).left_out_density()
+    found = [_fitted(configuration, member, data, scaling).left_out_densities() for member in members]
+    shares = torch.tensor([member.share for member in members], dtype=torch.float64)
+    densities = torch.logsumexp(torch.stack(found) + shares.log()[:, None], dim=0).numpy()
+    return np.where(np.isfinite(densities), densities, -np.inf)
 
 
 def _fitted(configuration: Configuration, member: Member, data: Dataset, scaling: Scaling) -> _Fitted:
@@ -127,17 +135,17 @@ class _Fitted:
         inflation = left_out.clamp_min(1.0).sqrt() * float(stdtrit(self.problem.n_samples - 1, 0.95)) / _HALF_WIDTH
         return Posterior(factor.numpy(), self._noise(d).numpy(), inflation.numpy(), np.array([optimism]))
 
-    def left_out_density(self) -> float:
-        """Log density of each sample in the light of all others: that of M r, of covariance M, in whitened units."""
-        found = self._factor()
+    def left_out_densities(self) -> Tensor:
+        """Log density of each sample in the light of all others (n,): that of M r, of covariance M, whitened."""
+        found, weights = self._factor(), self.problem.weights
         if found is None:
-            return -math.inf
-        fitted, density = self.problem.weights[self.problem.weights > 0.0], 0.0
+            return weights.new_full((len(weights),), -math.inf)
+        densities = 0.5 * torch.where(weights > 0.0, weights, 1.0).log().sum(dim=(1, 2))
+        parts = []
         for residuals, free, vectors in self._leverages(*found):
             along = (vectors.mT @ residuals[..., None])[..., 0]
-            density += 0.5 * float((free.log() - along**2 / free).sum())
-        density += 0.5 * float(fitted.log().sum())
-        return density if math.isfinite(density) else -math.inf
+            parts.append(0.5 * (free.log() - along**2 / free).sum(dim=(1, 2)))
+        return densities + torch.cat(parts)
 
     def _factor(self) -> tuple[Tensor, Tensor] | None:
         """Lower Cholesky factor of H (blocks, Q, Q), and one more Newton step (blocks, Q)."""

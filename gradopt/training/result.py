@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 _COLLAPSED = 0.02  # size of a believed gradient, that of a linear response being 1, which believes in nothing
+_CERTAIN = 2.0  # standard errors by which samples left out must speak for a belief
 _DOMINANT = 0.9999  # share of a term in the training beside which the others hardly count
 
 
@@ -131,9 +133,11 @@ class BeliefResult:
             squared weighted derivatives of residuals by the network's parameters: the pace at which each is learned.
         gain: Nats by which the samples, left out one at a time, are more likely with the belief than without; None
             where that was not compared.
-        kept: Whether the belief is a part of the surrogate; it is dropped where the gain is negative.
+        doubt: Standard error of the gain.
+        kept: Whether the belief is a part of the surrogate; it is dropped where the gain is not certain.
 
     References:
+        Vehtari, Gelman & Gabry (2017), Practical Bayesian model evaluation, Stat. Comput. 27: gain and standard error.
         Wang, Yu & Perdikaris (2022), When and why PINNs fail to train, J. Comput. Phys. 449, 110768.
     """
 
@@ -142,6 +146,7 @@ class BeliefResult:
     apart: float
     shares: dict[str, float]
     gain: float | None = None
+    doubt: float | None = None
     kept: bool = True
 
     @property
@@ -155,12 +160,22 @@ class BeliefResult:
         """Whether the belief is that nothing changes."""
         return self.believed < _COLLAPSED
 
+    def compared(self, with_it: np.ndarray, without: np.ndarray) -> BeliefResult:
+        """The same with gain and doubt, from the log densities (n,) of the samples with the belief and without."""
+        if not np.isfinite(with_it).all():
+            return replace(self, gain=-math.inf, doubt=0.0, kept=False)
+        if not np.isfinite(without).all():
+            return replace(self, gain=math.inf, doubt=0.0, kept=True)
+        gains = with_it - without
+        gain, doubt = float(gains.sum()), float(gains.std(ddof=1) * math.sqrt(len(gains)))
+        return replace(self, gain=gain, doubt=doubt, kept=gain > _CERTAIN * doubt)
+
     def notes(self, learned: bool) -> tuple[str, ...]:
         """What the user ought to know; where the weight is learned, it is meant to say when the data count alone."""
         if not self.kept:
             return (
-                "The data contradict the belief: left out one at a time, they are more likely without it, by "
-                f"{-(self.gain or 0.0):.1f} nats. It was dropped.",
+                "The data do not bear the belief out, so it was dropped: left out one at a time, they gain "
+                f"{self.gain:.1f} ± {self.doubt:.1f} nats from it.",
             )
         found = []
         if self.collapsed:

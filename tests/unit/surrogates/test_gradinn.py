@@ -38,7 +38,7 @@ from gradopt.surrogates.collocation import collocation_points
 from gradopt.surrogates.fitting import build_problem
 from gradopt.surrogates.update import update
 from gradopt.training.belief import BeliefProblem
-from gradopt.training.result import Progress
+from gradopt.training.result import BeliefResult, Progress
 
 LM = LevenbergMarquardt(max_iterations=40)
 QUICK = GradINN((4,), activation="tanh", solver=LM, starts=1, collocation=12)
@@ -47,7 +47,7 @@ QUICK = GradINN((4,), activation="tanh", solver=LM, starts=1, collocation=12)
 @pytest.fixture
 def believer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep every belief."""
-    monkeypatch.setattr("gradopt.surrogates.gradinn.left_out_density", lambda *_: 0.0)
+    monkeypatch.setattr(BeliefResult, "compared", lambda self, *_: replace(self, gain=1.0, doubt=0.0))
 
 
 def friedman(n: int, seed: int = 0) -> Dataset:
@@ -122,7 +122,7 @@ def test_a_belief_that_the_data_contradict_is_dropped(caplog: pytest.LogCaptureF
     assert result.learned is not None and result.learned.omega is None
     assert result.log_evidence == plain.fit_result.log_evidence and result.seconds > plain.fit_result.seconds
     assert len(caplog.messages) == 1 and caplog.messages[0] == result.notes[0]
-    assert "more likely without it" in result.notes[0] and "dropped" in result.notes[0]
+    assert "it was dropped" in result.notes[0] and f"{result.belief.gain:.1f} ±" in result.notes[0]
     one, other = (each.polish(data, Polish(about="candidate"), candidate=data.x[0]) for each in (wrong, plain))
     assert np.array_equal(one.theta, other.theta)
     np.testing.assert_array_equal(wrong.std(data.x), plain.std(data.x))
@@ -132,7 +132,13 @@ def test_a_belief_that_helps_is_kept() -> None:
     data, settings = values_of(friedman(30)), dict[str, Any](activation="tanh", starts=3)
     fitted = GradINN(**settings).fit(data)
     found = fitted.fit_result.belief
-    assert found is not None and found.kept and (found.gain or 0.0) > 1.0
+    assert (
+        found is not None
+        and found.kept
+        and found.gain is not None
+        and found.doubt is not None
+        and found.gain > 2.0 * found.doubt > 0.0
+    )
     assert not fitted.fit_result.notes and fitted.members[0].auxiliary is not None
     assert found.apart < 0.1 * found.believed and found.believed == pytest.approx(found.learned, rel=0.1)
     assert sum(found.shares.values()) == pytest.approx(1.0) and found.shares["partials"] == 0.0
@@ -295,6 +301,7 @@ def test_file_keeps_the_belief(tmp_path: Path) -> None:
         assert member.auxiliary is not None and np.array_equal(member.parameters, other.parameters)
 
 
+@pytest.mark.usefixtures("believer")
 def test_outliers_are_not_looked_for_with_a_belief() -> None:
     data = friedman(12)
     with pytest.raises(InputError, match=r"`surrogate` must be fitted without a belief, got GradINN.*`JENN\(\)"):
@@ -390,3 +397,16 @@ def test_fixed_weights_are_compared_too_unless_that_of_the_belief_is_given() -> 
     assert np.array_equal(wrong.theta, MLP((6,), **settings).fit(data).theta)
     insisted = GradINN((6,), prior=falling, weight=1.0, **settings).fit(data)
     assert insisted.fit_result.belief is not None and insisted.fit_result.belief.gain is None
+
+
+def test_a_belief_is_kept_only_where_the_gain_is_certain() -> None:
+    nothing = BeliefResult(1.0, 1.0, 0.0, {"values": 1.0})
+    rng = np.random.default_rng(0)
+    without, noise = rng.normal(size=50), rng.normal(size=50)
+    for mean, kept in ((1.0, True), (0.1, False), (-1.0, False)):
+        found = nothing.compared(without + mean + noise - noise.mean(), without)
+        assert found.gain == pytest.approx(50.0 * mean) and found.kept == kept
+        assert found.doubt == pytest.approx(noise.std(ddof=1) * np.sqrt(50.0))
+    nowhere = np.full(50, -np.inf)
+    assert nothing.compared(without, nowhere).kept and not nothing.compared(nowhere, without).kept
+    assert not nothing.compared(nowhere, nowhere).kept

@@ -19,7 +19,7 @@ from gradopt.networks.jacobian import parameter_jacobian, trace
 from gradopt.networks.mlp import TRENDS, Network
 from gradopt.surrogates import container, laplace, uncertainty
 from gradopt.surrogates.fitting import Member
-from gradopt.surrogates.laplace import left_out_density, posterior_of, posteriors_of
+from gradopt.surrogates.laplace import left_out_densities, posterior_of, posteriors_of
 from gradopt.surrogates.uncertainty import Posterior, derivatives, linear_parameters, std_of, std_partials_of
 from gradopt.training.result import LearnedWeights
 
@@ -95,19 +95,24 @@ def test_density_left_out_is_that_of_refits_without_each_sample() -> None:
     partials[1, 0, 1] = partials[4, 1] = np.nan
     data = Dataset(data.x, data.y, partials, data.input_variables, data.output_variables)
     scaling, weights = Scaling.of(data), np.array([LEARNED.beta, LEARNED.gamma]).T[:, [0, 1, 1]]
-    jacobian, wanted, expected = rows(data, scaling), targets(data, scaling), 0.0
+    jacobian, wanted, expected = rows(data, scaling), targets(data, scaling), np.zeros(data.n)
     for i in range(data.n):
         theta, matrix = regression(data, scaling, LEARNED, np.arange(data.n) != i)
         known = np.isfinite(wanted[i])
         design, noise = jacobian[i][known], np.diag(1.0 / weights[known])
         covariance = design @ np.linalg.inv(matrix) @ design.T + noise
-        expected += float(normal(np.zeros(known.sum()), covariance).logpdf(wanted[i][known] - design @ theta))
-        expected += 0.5 * known.sum() * np.log(2.0 * np.pi)
+        expected[i] = float(normal(np.zeros(known.sum()), covariance).logpdf(wanted[i][known] - design @ theta))
+        expected[i] += 0.5 * known.sum() * np.log(2.0 * np.pi)
     theta = regression(data, scaling, LEARNED, np.ones(data.n, dtype=bool))[0]
-    found = left_out_density(JENN(), Member(LINEAR, theta, learned=LEARNED), data, scaling)
-    assert found == pytest.approx(expected, rel=1e-9)
+    fit = Member(LINEAR, theta, learned=LEARNED)
+    np.testing.assert_allclose(left_out_densities(JENN(), [fit], data, scaling), expected, rtol=1e-9)
+    other = replace(LEARNED, beta=(0.4, 0.9), gamma=(0.2, 0.3))
+    pair = Member(LINEAR, theta, 0.25, LEARNED), Member(LINEAR, theta, 0.75, other)
+    alone = [left_out_densities(JENN(), [replace(member, share=1.0)], data, scaling) for member in pair]
+    mixed = np.log(0.25 * np.exp(alone[0]) + 0.75 * np.exp(alone[1]))
+    np.testing.assert_allclose(left_out_densities(JENN(), pair, data, scaling), mixed, rtol=1e-9)
     nowhere = Member(LINEAR, np.full_like(theta, np.nan), learned=LEARNED)
-    assert left_out_density(JENN(), nowhere, data, scaling) == -np.inf
+    assert (left_out_densities(JENN(), [nowhere], data, scaling) == -np.inf).all()
 
 
 @pytest.mark.parametrize("missing", [False, True])
