@@ -1,0 +1,131 @@
+"""Part of the JENN study on optimization: SLSQP on surrogates fitted once, with partials and without."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from cases.case import Case, Stage
+from cases.one_shot import run_one_shot
+from gradopt import JENN, MLP, Polish
+from gradopt.report.plots import LIMIT, MODEL, TRUTH, new_figure
+from scripts.one_shot_problems import airfoil, best, branin, disk, excess, valley, violation
+from scripts.study_parts import cell, fit_settings, over_seeds
+
+COLORS = {"JENN": MODEL, "JENN, polished": "#56b4e9", "MLP": LIMIT, "MLP, twice the samples": "#e69f00"}
+FLOOR = 1e-10  # of what is drawn on a log scale
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One problem.
+
+    Attributes:
+        case: Makes it for a number of samples.
+        samples: Their number.
+        seeds: How many designs of experiments.
+        jenn: What learns values and partials; None = the configuration of the case.
+    """
+
+    case: Callable[[int], Case]
+    samples: int
+    seeds: int
+    jenn: JENN | None
+
+
+def plans(quick: bool) -> dict[str, Plan]:
+    """The problems."""
+    jenn = JENN(**fit_settings(quick))
+    if quick:
+        return {"rosenbrock_disk": Plan(disk, 10, 1, jenn)}
+    return {
+        "rosenbrock_2": Plan(lambda n: valley(2, n), 20, 10, jenn),
+        "rosenbrock_disk": Plan(disk, 20, 10, jenn),
+        "branin": Plan(branin, 20, 10, jenn),
+        "rosenbrock_5": Plan(lambda n: valley(5, n), 100, 10, jenn),
+        # The defaults take minutes to learn the weights of 17 inputs and their partials; the case fixes them.
+        "airfoil": Plan(lambda n: replace(airfoil(quick=False), samples=n), 128, 3, None),
+    }
+
+
+def optimizations(folder: Path, quick: bool) -> dict[str, Any]:
+    """Optimize each problem by each method; draws `optimizations.png`.
+
+    Args:
+        folder: Where the picture goes.
+        quick: One problem, one seed, few iterations.
+
+    Returns:
+        For each problem and method, over the seeds: excess of the true objective at the optimum found over the least,
+        its absolute value, and the largest violation of a constraint there.
+    """
+    found: dict[str, Any] = {}
+    for name, plan in plans(quick).items():
+        case, mlp = plan.case(plan.samples), MLP(**fit_settings(quick))
+        jenn = plan.jenn or case.stages[0].configuration
+        assert isinstance(jenn, JENN)
+        least = best(case)
+        rows: dict[str, list[tuple[float, float]]] = {method: [] for method in COLORS}
+        for seed in range(plan.seeds):
+            own = (Stage("JENN", replace(jenn, seed=seed)), Stage("JENN, polished", polish=Polish()))
+            same = (Stage("MLP", replace(mlp, seed=seed)),)
+            twice = (replace(same[0], label="MLP, twice the samples"),)
+            for samples, stages in ((plan.samples, own), (plan.samples, same), (2 * plan.samples, twice)):
+                posed = replace(plan.case(samples), stages=stages)
+                with tempfile.TemporaryDirectory() as recordings:
+                    outcome = run_one_shot(posed, seed, Path(recordings), lambda line: None)
+                for stage in outcome.stages:
+                    rows[stage.stage.label].append((excess(posed, least, stage), violation(posed, stage)))
+        methods = {}
+        for method, runs in rows.items():
+            over, broken = zip(*runs, strict=True)
+            error = over_seeds(np.abs(over).tolist())
+            methods[method] = {"excess": over_seeds(over), "error": error, "violation": over_seeds(broken)}
+        unit = case.responses[0].shown_unit
+        sizes = {"d": len(case.start), "samples": plan.samples, "seeds": plan.seeds}
+        found[name] = {**sizes, "least": least * case.responses[0].shown_per_unit, "unit": unit, "methods": methods}
+    draw(folder / "optimizations.png", found)
+    return found
+
+
+def draw(path: Path, found: dict[str, Any]) -> None:
+    """Draw errors of the objective above, violations of the constraints below."""
+    figure = new_figure(2.9 * len(found) + 1.2, 6.0)
+    panels = figure.subplots(2, len(found), squeeze=False)
+    for (above, below), (name, of) in zip(panels.T, found.items(), strict=True):
+        for place, (method, color) in enumerate(COLORS.items()):
+            for axes, quantity in ((above, "error"), (below, "violation")):
+                run = of["methods"][method][quantity]
+                values = np.maximum(run["all"], FLOOR)
+                axes.plot(np.full(len(values), place), values, "o", color=color, alpha=0.5)
+                axes.hlines(max(run["median"], FLOOR), place - 0.35, place + 0.35, color=color, linewidth=2.5)
+        unit = f", {of['unit']}" if of["unit"] else ""
+        above.set(yscale="log", ylabel=f"|true objective - least|{unit}")
+        above.set_title(f"{name}\n{of['d']} inputs, {of['samples']} samples")
+        constrained = any(run["violation"]["largest"] > 0.0 for run in of["methods"].values())
+        if constrained:
+            below.set(yscale="log", ylabel="largest true violation")
+            below.axhline(FLOOR, color=TRUTH, linewidth=0.7, linestyle=":")
+        else:
+            below.set_visible(False)
+        for axes in (above, below):
+            axes.set_xticks(range(len(COLORS)), [label.replace(", ", ",\n") for label in COLORS], rotation=60)
+            axes.grid(axis="y", alpha=0.3)
+    figure.savefig(path, dpi=130)
+
+
+def show(console: Console, found: dict[str, Any]) -> None:
+    """Print the table."""
+    heads = ("problem", "method", "excess of the true objective", "|excess|", "true violation")
+    table = Table(*heads, title="One-shot optimizations: median (least to largest)")
+    for name, of in found.items():
+        for method, run in of["methods"].items():
+            table.add_row(f"{name} {of['unit']}", method, *(cell(run[f]) for f in ("excess", "error", "violation")))
+    console.print(table)
