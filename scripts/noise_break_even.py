@@ -18,7 +18,11 @@ from scripts.study_parts import first_reach, fit_settings, over_seeds, r2
 
 LEVELS = (0.0, 0.02, 0.04, 0.06, 0.07, 0.08, 0.10, 0.12, 0.15, 0.25, 0.5)  # of the rms of each partial
 SAMPLES, SEEDS = {"rastrigin_2": 100, "rosenbrock_2": 20}, 5
-WEIGHTS = {"fixed": LIMIT, "learned": MODEL}
+WEIGHTS: dict[str, tuple[str, dict[str, Any]]] = {  # color, fields of the configuration
+    "fixed": (LIMIT, {"weights": "fixed"}),
+    "fixed, alpha = 0.01": ("#e69f00", {"alpha": 0.01}),
+    "learned": (MODEL, {}),
+}
 
 
 def break_even(levels: Sequence[float], r2s: Sequence[float], plain: float) -> float | None:
@@ -37,6 +41,9 @@ def break_even(levels: Sequence[float], r2s: Sequence[float], plain: float) -> f
 
 def noise(folder: Path, quick: bool) -> dict[str, Any]:
     """Fit noisy partials with weights that are fixed, as in the paper, and learned; draws `noise.png`.
+
+    What the partials are worth nothing against depends on how good the values alone are, so on alpha (lambda in the
+    paper): fixed weights are tried with the default of 1e-8 and with 0.01.
 
     Args:
         folder: Where the picture goes.
@@ -58,8 +65,8 @@ def noise(folder: Path, quick: bool) -> dict[str, Any]:
             return r2(test.y, configuration.fit(data).predict(test.x))
 
         kinds: dict[str, Any] = {}
-        for kind in WEIGHTS:
-            common = {"activation": "tanh", "weights": "fixed" if kind == "fixed" else "auto", **fit_settings(quick)}
+        for kind, (_, own) in WEIGHTS.items():
+            common = {"activation": "tanh", **own, **fit_settings(quick)}
             plain = over_seeds([score(MLP(seed=seed, **common), 0.0) for seed in seeds])
             curve = {level: over_seeds([score(JENN(seed=seed, **common), level) for seed in seeds]) for level in levels}
             kinds[kind] = {"MLP": plain, "JENN": curve}
@@ -80,7 +87,7 @@ def draw(path: Path, found: dict[str, Any]) -> None:
     figure = new_figure(5.5 * len(found), 4.4)
     panels = figure.subplots(1, len(found), squeeze=False)[0]
     for axes, (name, of) in zip(panels, found.items(), strict=True):
-        for kind, color in WEIGHTS.items():
+        for kind, (color, _) in WEIGHTS.items():
             run = of["weights"][kind]
             percent = [100.0 * float(level) for level in run["JENN"]]
             middle, low, high = (
@@ -90,15 +97,17 @@ def draw(path: Path, found: dict[str, Any]) -> None:
             even_text = "no break-even" if even is None else f"break-even {100.0 * even:.1f} %"
             axes.plot(percent, middle, "o-", color=color, label=f"JENN, weights {kind}: {even_text}")
             axes.fill_between(percent, low, high, color=color, alpha=0.12)
-            plain, style = 1.0 - run["MLP"]["median"], "-" if kind == "learned" else ":"
-            axes.axhline(plain, color=TRUTH, linestyle=style, linewidth=1.2, label=f"MLP, weights {kind}")
+            plain = 1.0 - run["MLP"]["median"]
+            axes.axhline(plain, color=color, linestyle="--", linewidth=1.2)  # of the same weights without partials
             if even is not None:
                 axes.plot(100.0 * even, plain, "X", color=color, markersize=11, markeredgecolor="white", zorder=5)
-        axes.set_xscale("symlog", linthresh=2.0)
+        axes.set_xscale("symlog", linthresh=2.0, linscale=0.5)
+        axes.set_xlim(-0.2, 55.0)
         ticks = [0, 2, 4, 7, 10, 15, 25, 50]
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
         axes.minorticks_off()
         axes.set(yscale="log", xlabel="noise in the partials, % of their rms", ylabel="1 - R2 of the values")
+        axes.plot([], [], "--", color=TRUTH, label="dashed: MLP with those weights")
         axes.set_title(f"{name}, {of['n']} samples, tanh")
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)

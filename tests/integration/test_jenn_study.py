@@ -42,7 +42,7 @@ def test_script_writes_its_figures_and_pictures(results_of: Results, tmp_path: P
         assert of["made"]["seconds"] > 0.0 and of["made"]["versions"]["torch"]
     curve = parts["noise"]["rosenbrock_2"]["weights"]
     assert set(curve["fixed"]["JENN"]) == set(curve["learned"]["JENN"]) == {"0.0", "0.08", "0.5"}
-    assert set(parts["adflow"]["methods"]["JENN"]) == {"50", "100", "200"}
+    assert set(parts["adflow"]["methods"]["JENN"]) == {"100", "200", "500"}
     assert len(parts["polishing"]["problems"]["rosenbrock_2"]["settings"]) == 5, "a grid of 4, and the paper's"
     methods = parts["optimizations"]["rosenbrock_disk"]["methods"]
     assert set(methods) == {"JENN", "JENN, polished", "MLP", "MLP, twice the samples"}
