@@ -90,17 +90,16 @@ def draw(path: Path, found: dict[str, Any]) -> None:
         label = {"JENN": "JENN, values and 16 partials", "MLP": "MLP, values alone"}[name]
         axes.plot(n, middle, "o-", color=color, label=label)
         axes.fill_between(n, low, high, color=color, alpha=0.15)
-    for target, of in found["targets"].items():
-        level, pair = 1.0 - float(target), of["of_medians"]
-        axes.axhline(level, color=TRUTH, linewidth=0.7, linestyle=":")
+    for (target, of), style in zip(found["targets"].items(), (":", "--"), strict=True):
+        level, pair, text = 1.0 - float(target), of["of_medians"], f"R2 = {target}"
         if pair["ratio"]:
             axes.annotate("", (pair["MLP"], level), (pair["JENN"], level), arrowprops={"arrowstyle": "<->"})
-            text = f"R2 = {target}: {pair['JENN']:.0f} against {pair['MLP']:.0f} samples, {pair['ratio']:.1f} times"
-            axes.text(0.02, 0.93 * level, text, va="top", fontsize=8, transform=axes.get_yaxis_transform())
+            text += f": {pair['JENN']:.0f} against {pair['MLP']:.0f}, {pair['ratio']:.1f} times"
+        axes.axhline(level, color=TRUTH, linewidth=0.8, linestyle=style, label=text)
     axes.set(xscale="log", yscale="log", xlabel="training samples", ylabel="1 - R2 of the drag")
     axes.set_title("Drag of airfoils by RANS (ADflow)")
     axes.grid(alpha=0.3, which="both")
-    axes.legend()
+    axes.legend(fontsize=8)
     figure.savefig(path, dpi=150)
 
 
