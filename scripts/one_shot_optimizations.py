@@ -16,6 +16,7 @@ from cases.case import Case, Stage
 from cases.one_shot import run_one_shot
 from gradopt import JENN, MLP, Polish
 from gradopt.report.plots import LIMIT, MODEL, TRUTH, new_figure
+from scripts.airfoil_drag_data import values_alone
 from scripts.one_shot_problems import airfoil, best, branin, disk, excess, valley, violation
 from scripts.study_parts import cell, fit_settings, over_seeds
 
@@ -31,27 +32,36 @@ class Plan:
         case: Makes it for a number of samples.
         samples: Their number.
         seeds: How many designs of experiments.
-        jenn: What learns values and partials; None = the configuration of the case.
+        jenn: What learns values and partials.
+        mlp: What learns the values alone.
     """
 
     case: Callable[[int], Case]
     samples: int
     seeds: int
-    jenn: JENN | None
+    jenn: JENN
+    mlp: MLP
 
 
 def plans(quick: bool) -> dict[str, Plan]:
     """The problems."""
-    jenn = JENN(**fit_settings(quick))
+    jenn, mlp = JENN(**fit_settings(quick)), MLP(**fit_settings(quick))
     if quick:
-        return {"rosenbrock_disk": Plan(disk, 10, 1, jenn)}
+        return {"rosenbrock_disk": Plan(disk, 10, 1, jenn, mlp)}
+
+    def section(samples: int) -> Case:
+        return replace(airfoil(quick=False), samples=samples)
+
+    # The defaults take minutes to learn the weights of 17 inputs with their partials; the case fixes them.
+    fixed = section(128).stages[0].configuration
+    assert isinstance(fixed, JENN)
     return {
-        "rosenbrock_2": Plan(lambda n: valley(2, n), 20, 10, jenn),
-        "rosenbrock_disk": Plan(disk, 20, 10, jenn),
-        "branin": Plan(branin, 20, 10, jenn),
-        "rosenbrock_5": Plan(lambda n: valley(5, n), 100, 10, jenn),
-        # The defaults take minutes to learn the weights of 17 inputs and their partials; the case fixes them.
-        "airfoil": Plan(lambda n: replace(airfoil(quick=False), samples=n), 128, 3, None),
+        "rosenbrock_2": Plan(lambda n: valley(2, n), 20, 10, jenn, mlp),
+        "rosenbrock_disk": Plan(disk, 20, 10, jenn, mlp),
+        "branin": Plan(branin, 20, 10, jenn, mlp),
+        "rosenbrock_5": Plan(lambda n: valley(5, n), 100, 10, jenn, mlp),
+        "airfoil, fixed weights": Plan(section, 128, 3, fixed, values_alone(fixed)),
+        "airfoil, MLP learned": Plan(section, 128, 3, fixed, mlp),
     }
 
 
@@ -68,14 +78,12 @@ def optimizations(folder: Path, quick: bool) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for name, plan in plans(quick).items():
-        case, mlp = plan.case(plan.samples), MLP(**fit_settings(quick))
-        jenn = plan.jenn or case.stages[0].configuration
-        assert isinstance(jenn, JENN)
+        case = plan.case(plan.samples)
         least = best(case)
         rows: dict[str, list[tuple[float, float]]] = {method: [] for method in COLORS}
         for seed in range(plan.seeds):
-            own = (Stage("JENN", replace(jenn, seed=seed)), Stage("JENN, polished", polish=Polish()))
-            same = (Stage("MLP", replace(mlp, seed=seed)),)
+            own = (Stage("JENN", replace(plan.jenn, seed=seed)), Stage("JENN, polished", polish=Polish()))
+            same = (Stage("MLP", replace(plan.mlp, seed=seed)),)
             twice = (replace(same[0], label="MLP, twice the samples"),)
             for samples, stages in ((plan.samples, own), (plan.samples, same), (2 * plan.samples, twice)):
                 posed = replace(plan.case(samples), stages=stages)
