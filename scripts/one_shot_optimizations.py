@@ -21,7 +21,7 @@ from scripts.one_shot_problems import airfoil, best, branin, disk, excess, valle
 from scripts.study_parts import cell, fit_settings, over_seeds
 
 COLORS = {"JENN": MODEL, "JENN, polished": "#56b4e9", "MLP": LIMIT, "MLP, twice the samples": "#e69f00"}
-FLOOR = 1e-10  # of what is drawn on a log scale
+FLOOR = 1e-8  # of what is drawn on a log scale
 
 
 @dataclass(frozen=True)
@@ -104,28 +104,31 @@ def optimizations(folder: Path, quick: bool) -> dict[str, Any]:
 
 
 def draw(path: Path, found: dict[str, Any]) -> None:
-    """Draw errors of the objective above, violations of the constraints below."""
-    figure = new_figure(2.9 * len(found) + 1.2, 6.0)
-    panels = figure.subplots(2, len(found), squeeze=False)
-    for (above, below), (name, of) in zip(panels.T, found.items(), strict=True):
+    """Draw the errors of each problem's objective, and the violations where it has constraints; bars are medians."""
+    panels = []
+    for name, of in found.items():
+        title = f"{name}: {of['d']} inputs, {of['samples']} samples"
+        panels.append((title, f"|true objective - least|{', ' * bool(of['unit'])}{of['unit']}", of["methods"], "error"))
+        if any(run["violation"]["largest"] > 0.0 for run in of["methods"].values()):
+            panels.append((name, "largest true violation", of["methods"], "violation"))
+    columns = min(len(panels), 3)
+    rows = -(-len(panels) // columns)
+    figure = new_figure(3.9 * columns, 2.7 * rows + 0.4)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, (title, label, methods, quantity) in zip(grid, panels, strict=False):
         for place, (method, color) in enumerate(COLORS.items()):
-            for axes, quantity in ((above, "error"), (below, "violation")):
-                run = of["methods"][method][quantity]
-                values = np.maximum(run["all"], FLOOR)
-                axes.plot(np.full(len(values), place), values, "o", color=color, alpha=0.5)
-                axes.hlines(max(run["median"], FLOOR), place - 0.35, place + 0.35, color=color, linewidth=2.5)
-        unit = f", {of['unit']}" if of["unit"] else ""
-        above.set(yscale="log", ylabel=f"|true objective - least|{unit}")
-        above.set_title(f"{name}\n{of['d']} inputs, {of['samples']} samples")
-        constrained = any(run["violation"]["largest"] > 0.0 for run in of["methods"].values())
-        if constrained:
-            below.set(yscale="log", ylabel="largest true violation")
-            below.axhline(FLOOR, color=TRUTH, linewidth=0.7, linestyle=":")
-        else:
-            below.set_visible(False)
-        for axes in (above, below):
-            axes.set_xticks(range(len(COLORS)), [label.replace(", ", ",\n") for label in COLORS], rotation=60)
-            axes.grid(axis="y", alpha=0.3)
+            run = methods[method][quantity]
+            values = np.maximum(run["all"], FLOOR)
+            axes.plot(np.full(len(values), place), values, "o", color=color, alpha=0.5, markersize=5)
+            axes.hlines(max(run["median"], FLOOR), place - 0.35, place + 0.35, color=color, linewidth=3.0, label=method)
+        axes.set(yscale="log", ylabel=label, xticks=[])
+        axes.set_title(title, fontsize=9)
+        axes.grid(axis="y", alpha=0.3)
+        if quantity == "violation":
+            axes.axhline(FLOOR, color=TRUTH, linewidth=0.7, linestyle=":")  # none
+    for axes in grid[len(panels) :]:
+        axes.set_visible(False)
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(COLORS))
     figure.savefig(path, dpi=130)
 
 
