@@ -124,8 +124,8 @@ def draw(path: Path, found: dict[str, Any]) -> None:
         axes.set(yscale="log", ylabel=label, xticks=[])
         axes.set_title(title, fontsize=9)
         axes.grid(axis="y", alpha=0.3)
-        if quantity == "violation":
-            axes.axhline(FLOOR, color=TRUTH, linewidth=0.7, linestyle=":")  # none
+        if min(run[quantity]["least"] for run in methods.values()) <= FLOOR:
+            axes.axhline(FLOOR, color=TRUTH, linewidth=0.7, linestyle=":")  # stands for none
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(COLORS))
