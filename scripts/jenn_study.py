@@ -10,9 +10,10 @@ its numbers, of all seeds, in OUT/result.json with the set-up, versions and comm
   weights that are fixed, as in the paper, and learned; tanh.
 - `adflow`: samples for R2 = 0.99 and 0.999 on the drag of airfoils by RANS, with partials and without.
 - `polishing`: `Polish` with a grid of magnitudes and widths (eta and 1/epsilon of the paper) between fit and SLSQP on
-  the surrogate: error of the true objective at the optimum found, over that without polish.
+  the surrogate: error of the true objective at the optimum found, over that without polish. Magnitude 1 is little but
+  further training, width 3 little but more weight on all partials. The best settings are tried again on fresh seeds.
 - `optimizations`: one-shot optimizations by SLSQP on JENN, on MLP, and on MLP of twice the samples, as many as the
-  adjoints of the partials would buy.
+  adjoints of the partials would buy (of one output: the airfoil has four, the disk two).
 
 A part that is run again replaces its earlier numbers in OUT/result.json; the others stay. All settings are the defaults
 where nothing else is said. Everything is on one thread:

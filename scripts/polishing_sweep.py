@@ -25,6 +25,7 @@ MAGNITUDES, WIDTHS = (1.0, 10.0, 100.0, 1000.0, 10_000.0), (0.01, 0.03, 0.1, 0.3
 COARSE = (10.0, 1000.0), (0.03, 0.1, 0.3, 1.0)
 PAPER = Polish(1000.0, 10.0, units="raw")
 FLOOR = 1e-12  # of errors in ratios
+FRESH = range(100, 110)  # seeds that did not choose the setting
 
 
 @dataclass(frozen=True)
@@ -72,27 +73,31 @@ def polishing(folder: Path, quick: bool) -> dict[str, Any]:
         For each problem: error of the true objective and violation of the constraints, both at the optimum on the
         surrogate, without polish and with each setting, and the decimal logarithms of their ratios, over the seeds. For
         the settings of the full grid the mean and the largest of these logarithms' medians over the problems that have
-        it; the setting of the least mean; and that of the default.
+        it; the setting of the least mean; that of the least largest; the default; and these three again on the same
+        problems with fresh seeds, which did not choose them.
     """
-    found = {name: _sweep(plan) for name, plan in sweeps(quick).items()}
-    overall = _overall([of["settings"] for of in found.values() if len(of["settings"]) == _most(found)])
-    result = {"problems": found, "overall": overall, "default": asdict(Polish())}
+    plans = sweeps(quick)
+    found = {name: _sweep(plan, range(plan.seeds)) for name, plan in plans.items()}
+    full = [
+        name for name, of in found.items() if len(of["settings"]) == max(len(f["settings"]) for f in found.values())
+    ]
+    overall = _overall([found[name]["settings"] for name in full])
+    again = [Polish(overall[kind]["magnitude"], overall[kind]["width"]) for kind in ("default", "best", "safest")]
+    fresh = {name: _sweep(plans[name], FRESH[: 1 if quick else None], again) for name in full}
+    result = {"problems": found, "overall": overall, "fresh": fresh, "default": asdict(Polish())}
     draw(folder / "polishing.png", result)
     return result
 
 
-def _most(found: dict[str, Any]) -> int:
-    return max(len(of["settings"]) for of in found.values())
-
-
-def _sweep(plan: Sweep) -> dict[str, Any]:
+def _sweep(plan: Sweep, seeds: Sequence[int], given: Sequence[Polish] | None = None) -> dict[str, Any]:
+    """Try the settings given, or the grid and the paper's."""
     case = plan.case()
     least = best(case)
-    tried = [*(Polish(m, w) for m, w in itertools.product(*plan.grid)), PAPER]
+    tried = given or [*(Polish(m, w) for m, w in itertools.product(*plan.grid)), PAPER]
     plain: list[StageResult] = []
     polished: list[list[StageResult]] = [[] for _ in tried]
     with tempfile.TemporaryDirectory() as recordings:
-        for seed in range(plan.seeds):
+        for seed in seeds:
             data, _ = training_data(case, seed, lambda line: None)
 
             def solve(stage: Stage, before: list[StageResult], data: Any = data) -> StageResult:
@@ -116,7 +121,7 @@ def _sweep(plan: Sweep) -> dict[str, Any]:
         figures = {key: over_seeds(of.tolist()) for key, of in {**now, **ratios}.items()}
         settings.append({"magnitude": polish.magnitude, "width": polish.width, "units": polish.units, **figures})
     return {
-        "seeds": plan.seeds,
+        "seeds": list(seeds),
         "samples": case.samples,
         "unit": case.responses[0].shown_unit,
         "without": {key: over_seeds(of.tolist()) for key, of in without.items()},
@@ -147,14 +152,14 @@ def draw(path: Path, result: dict[str, Any]) -> None:
     maps = []
     for name, of in result["problems"].items():
         before = of["without"]["error"]["median"]
-        title = f"{name}: error {before:.1g} {of['unit']} without polish"
+        title = f"{name}: error {before:.1g}{' ' * bool(of['unit'])}{of['unit']} without polish"
         maps.append((title, [(one, one["log_error"]["median"]) for one in of["settings"]]))
         if of["without"]["violation"]["largest"] > 0.0:
             before = of["without"]["violation"]["median"]
             title = f"{name}: violation {before:.1g} without polish"
             maps.append((title, [(one, one["log_violation"]["median"]) for one in of["settings"]]))
     maps.append(("mean of the full grids", [(one, one["mean"]) for one in result["overall"]["settings"]]))
-    columns = min(len(maps), 3)
+    columns = min(len(maps), 4)
     rows = -(-len(maps) // columns)
     figure = new_figure(4.9 * columns + 0.6, 3.6 * rows)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -208,3 +213,16 @@ def show(console: Console, result: dict[str, Any]) -> None:
         console.print(
             f"over the full grids, {label}: magnitude {one['magnitude']:g}, width {one['width']:g}: {figures}"
         )
+    heads = (
+        "fresh seeds: problem",
+        "magnitude, width",
+        "|true objective - least|",
+        "without polish",
+        "log10 of the ratio",
+    )
+    table = Table(*heads, title="Settings chosen on other seeds: median (least to largest)")
+    for name, of in result["fresh"].items():
+        for one in of["settings"]:
+            cells = (cell(figure) for figure in (one["error"], of["without"]["error"], one["log_error"]))
+            table.add_row(name, f"{one['magnitude']:g}, {one['width']:g}", *cells)
+    console.print(table)

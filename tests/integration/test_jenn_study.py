@@ -13,7 +13,7 @@ PARTS = {
     "rastrigin": {"50", "100"},
     "noise": {"rosenbrock_2"},
     "adflow": {"test", "selection", "methods", "targets"},
-    "polishing": {"problems", "overall", "default"},
+    "polishing": {"problems", "overall", "fresh", "default"},
     "optimizations": {"rosenbrock_disk"},
 }
 
