@@ -70,12 +70,13 @@ def main() -> None:
     before = json.loads(path.read_text()) if path.exists() else {}
     found = before["parts"] if before.get("quick") == options.quick else {}
     machine = {"platform": platform.platform(), "cpus": os.cpu_count(), "threads": 1, "load_before": os.getloadavg()}
+    origin = provenance()  # of the code that was loaded, not of what lies there hours later
     for name in options.parts:
         run, show = PARTS[name]
         start, cpu = time.perf_counter(), time.process_time()
         figures = run(options.out, options.quick)
         seconds = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu}
-        found[name] = {**figures, "made": {**seconds, "machine": machine, **provenance()}}
+        found[name] = {**figures, "made": {**seconds, "machine": machine, **origin}}
         write_result(path, {"quick": options.quick, "parts": found})
         show(console, figures)
         console.print(f"{name}: {seconds['seconds']:.0f} s, of the processor {seconds['cpu_seconds']:.0f} s")
