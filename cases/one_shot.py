@@ -118,8 +118,7 @@ def run_one_shot(case: Case, seed: int, folder: Path, report: Report) -> OneShot
         GradoptError: If every evaluation of the truth failed.
     """
     started = time.perf_counter()
-    points = np.concatenate([case.start[None], case.design(case.samples - 1, seed)])
-    data, failures = _evaluate(case, points, "training", report)
+    data, failures = training_data(case, seed, report)
     held_out, _ = _evaluate(case, case.design(case.held_out, seed + 1_000_003), "held-out", report)
     known = (data.x[0], data.y[0], data.partials[0])  # the start, unless the truth failed there
     start = _true_responses(case, case.start, known)
@@ -127,10 +126,10 @@ def run_one_shot(case: Case, seed: int, folder: Path, report: Report) -> OneShot
     for stage in case.stages:
         clock = time.perf_counter()
         report(f"{stage.label}: training")
-        surrogates = _train(case, stage, data, stages)
+        surrogates = train(case, stage, data, stages)
         fit_seconds = time.perf_counter() - clock
         report(f"{stage.label}: SLSQP on the surrogate")
-        stages.append(_optimize(case, stage, surrogates, folder, fit_seconds))
+        stages.append(optimize(case, stage, surrogates, folder, fit_seconds))
     seconds = time.perf_counter() - started
     return OneShot(case, seed, data, held_out, start, tuple(stages), failures, seconds)
 
@@ -141,6 +140,12 @@ def run_reference(case: Case) -> Reference:
     problem = build_problem(case, [truth], case.limits)
     outcome = problem.run_driver()
     return Reference(get_design(problem, case), get_responses(problem, case), truth.evaluations, bool(outcome.success))
+
+
+def training_data(case: Case, seed: int, report: Report) -> tuple[Dataset, int]:
+    """Evaluate the start and the design of experiments; also the number of evaluations that failed."""
+    points = np.concatenate([case.start[None], case.design(case.samples - 1, seed)])
+    return _evaluate(case, points, "training", report)
 
 
 def _evaluate(case: Case, points: np.ndarray, what: str, report: Report) -> tuple[Dataset, int]:
@@ -161,7 +166,8 @@ def _evaluate(case: Case, points: np.ndarray, what: str, report: Report) -> tupl
     return Dataset(np.array(x), np.array(y), np.array(dydx), case.inputs, case.outputs), len(failed)
 
 
-def _train(case: Case, stage: Stage, data: Dataset, before: list[StageResult]) -> tuple[Surrogate, ...]:
+def train(case: Case, stage: Stage, data: Dataset, before: list[StageResult]) -> tuple[Surrogate, ...]:
+    """Fit the surrogates of a stage, or polish those of the last stage before."""
     parts = [data]
     if case.separate:
         parts = [data.select_outputs([variable.name]) for variable in case.outputs]
@@ -171,9 +177,10 @@ def _train(case: Case, stage: Stage, data: Dataset, before: list[StageResult]) -
     return tuple(one.polish(part, stage.polish) for one, part in zip(surrogates, parts, strict=True))
 
 
-def _optimize(
+def optimize(
     case: Case, stage: Stage, surrogates: tuple[Surrogate, ...], folder: Path, fit_seconds: float
 ) -> StageResult:
+    """Run SLSQP on surrogates, its recording in a folder, and evaluate the truth at their optimum."""
     clock = time.perf_counter()
     recording = folder / f"{stage.label.replace(' ', '_')}.sql"
     components = [SurrogateComp(surrogate) for surrogate in surrogates]
