@@ -58,18 +58,20 @@ class Task:
 
 
 def tasks(parts: Iterable[str], problems: Iterable[str], seeds: int) -> Iterator[Task]:
-    """All fits of some parts, one seed after the other, so that a run that is stopped leaves whole tables."""
-    for seed, part, name in product(range(seeds), parts, problems):
+    """All fits of some parts; those without noise first, then by seed: a run that is stopped leaves whole tables."""
+    for noisy, seed, part, name in product((False, True), range(seeds), parts, problems):
         sizes = PROBLEMS[name].sizes
         if part == "problems":
-            for n, noise, method in product(sizes, NOISES, METHODS):
+            for n, noise, method in product(sizes, NOISES[1:] if noisy else NOISES[:1], METHODS):
                 yield Task(part, name, n, noise, seed, method)
+        elif noisy:
+            continue
         elif part == "beliefs":
-            for n, method in product(sizes, BELIEFS):
+            for n, method in product(sizes[:2], BELIEFS):
                 yield Task(part, name, n, 0.0, seed, method)
         elif part == "defaults" and name == "friedman":
-            for n, noise, method in product(sizes, (0.0, 0.2), DEFAULTS):
-                yield Task(part, name, n, noise, seed, method)
+            for n, method in product(sizes, DEFAULTS):
+                yield Task(part, name, n, 0.0, seed, method)
         elif part == "hybrid" and name in HYBRID_PROBLEMS:
             for n, method in product(sizes[:2], HYBRID):
                 yield Task(part, name, n, 0.0, seed, method)

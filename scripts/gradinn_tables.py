@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +135,8 @@ def draw_noise(path: Path, summary: Sequence[Mapping[str, Any]]) -> None:
                 of = [e for e in summary if (e["problem"], e["n"], e["method"]) == (name, n, method)]
                 noise, median = [e["noise"] for e in of], [e["values"]["median"] for e in of]
                 axes.plot(noise, median, line, color=color, marker=".", label=method)
-            axes.axline((0.0, 0.0), slope=1.0, color="gray", linewidth=0.6)
+            noises = np.linspace(1e-3, 0.2, 100)
+            axes.plot(noises, noises, color="gray", linewidth=0.8)
             axes.set(yscale="log", title=f"{name}, {n} samples")
             axes.set_ylim(1e-4, 2.0)
             axes.grid(alpha=0.3)
@@ -148,62 +149,69 @@ def draw_noise(path: Path, summary: Sequence[Mapping[str, Any]]) -> None:
     figure.savefig(path, dpi=130)
 
 
+def _draw_cells(
+    path: Path,
+    cells: Sequence[tuple[str, int]],
+    found: Mapping[str, tuple[str, Callable[[str, int], Sequence[float]]]],
+    ylabel: str,
+    title: str,
+    lines: Sequence[float] = (),
+) -> None:
+    """Draw a column of dots for each method, all seeds with their median, in each cell of problem and size.
+
+    Args:
+        path: File to write.
+        cells: Problems and sizes.
+        found: For each label its color, and what gives the numbers of a cell.
+        ylabel: Of the axis.
+        title: Of the picture.
+        lines: Heights of lines across.
+    """
+    figure = new_figure(2.5 + 0.28 * len(found) * max(len(cells), 3), 4.2)
+    axes, width = figure.subplots(), 0.8 / len(found)
+    for k, (label, (color, numbers)) in enumerate(found.items()):
+        axes.plot([], [], "o", color=color, label=label)
+        for place, (problem, n) in enumerate(cells):
+            of = numbers(problem, n)
+            if len(of):
+                x = place + (k + 0.5) * width - 0.4
+                axes.plot(np.full(len(of), x), of, "o", color=color, alpha=0.5, markersize=4)
+                axes.hlines(float(np.median(of)), x - 0.4 * width, x + 0.4 * width, color=color)
+    for height in lines:
+        axes.axhline(height, color="gray", linewidth=0.8)
+    axes.set_xticks(range(len(cells)), [f"{problem}\n{n} samples" for problem, n in cells], fontsize=7)
+    axes.set(yscale="log", ylabel=ylabel, title=title)
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=130)
+
+
 def draw_beliefs(path: Path, runs: Runs) -> None:
     """Draw for each seed how a right, a vague and a wrong belief change the error."""
     cells = sorted({(problem, n) for problem, n, noise, method in runs if method in BELIEFS})
-    figure = new_figure(1.5 + 1.1 * len(cells), 4.2)
-    axes = figure.subplots()
-    styles = {
-        "GradINN": (MODEL, "smooth (default)"),
-        "GradINN, oscillating": (LIMIT, "oscillating"),
-        "GradINN, falling": (TRUTH, "falling"),
-    }
-    for shift, (method, (color, label)) in zip((-0.25, 0.0, 0.25), styles.items(), strict=True):
-        for place, (problem, n) in enumerate(cells):
+
+    def against(method: str) -> Callable[[str, int], Sequence[float]]:
+        def numbers(problem: str, n: int) -> list[float]:
             of, control = (runs.get((problem, n, 0.0, name), {}) for name in (method, CONTROL))
-            found = [of[s]["values"] / control[s]["values"] for s in sorted(of.keys() & control.keys())]
-            if found:
-                axes.plot(
-                    np.full(len(found), place + shift),
-                    found,
-                    "o",
-                    color=color,
-                    alpha=0.5,
-                    markersize=4,
-                    label=None if place else label,
-                )
-                axes.hlines(float(np.median(found)), place + shift - 0.1, place + shift + 0.1, color=color)
-    axes.axhline(1.0, color="gray", linewidth=0.8)
-    axes.axhline(1.3, color="gray", linewidth=0.8, linestyle=":")
-    axes.set_xticks(range(len(cells)), [f"{problem}\n{n}" for problem, n in cells], fontsize=7)
-    axes.set(yscale="log", ylabel=f"error / error of {CONTROL}", title="Right and wrong beliefs; dotted: 1.3")
-    axes.grid(axis="y", alpha=0.3)
-    axes.legend()
-    figure.savefig(path, dpi=130)
+            return [of[seed]["values"] / control[seed]["values"] for seed in sorted(of.keys() & control.keys())]
+
+        return numbers
+
+    shown = {"smooth (default)": ("GradINN", MODEL), "weight 1": ("GradINN, weight 1", "#56b4e9")}
+    shown |= {"oscillating": ("GradINN, oscillating", LIMIT), "falling": ("GradINN, falling", TRUTH)}
+    found = {label: (color, against(method)) for label, (method, color) in shown.items()}
+    title = "Beliefs, right and wrong; lines: no harm, and the limit of 1.3 for a wrong one"
+    _draw_cells(path, cells, found, f"error / error of {CONTROL}", title, (1.0, 1.3))
 
 
 def draw_hybrid(path: Path, runs: Runs) -> None:
     """Draw the errors of JENN, GradINN and both at once."""
-    names = {"GradINN": LIMIT, "JENN, some partials": TRUTH, SOME: MODEL, ALL: "gray"}
     cells = sorted({(problem, n) for problem, n, _, method in runs if method == SOME and problem in HYBRID_PROBLEMS})
-    figure = new_figure(1.5 + 1.8 * len(cells), 4.2)
-    axes = figure.subplots()
-    for shift, (method, color) in zip((-0.3, -0.1, 0.1, 0.3), names.items(), strict=True):
-        for place, (problem, n) in enumerate(cells):
-            found = [row["values"] for row in runs.get((problem, n, 0.0, method), {}).values()]
-            if found:
-                label = {"GradINN": "GradINN, values alone"}.get(method, method)
-                axes.plot(
-                    np.full(len(found), place + shift),
-                    found,
-                    "o",
-                    color=color,
-                    alpha=0.5,
-                    label=None if place else label,
-                )
-                axes.hlines(float(np.median(found)), place + shift - 0.08, place + shift + 0.08, color=color)
-    axes.set_xticks(range(len(cells)), [f"{problem}, {n}" for problem, n in cells], fontsize=8)
-    axes.set(yscale="log", ylabel="error of the values / spread", title="Half of the partials known")
-    axes.grid(axis="y", alpha=0.3)
-    axes.legend()
-    figure.savefig(path, dpi=130)
+
+    def errors(method: str) -> Callable[[str, int], Sequence[float]]:
+        return lambda problem, n: [row["values"] for row in runs.get((problem, n, 0.0, method), {}).values()]
+
+    shown = {"GradINN, values alone": ("GradINN", LIMIT), "JENN, half of the partials": ("JENN, some partials", TRUTH)}
+    shown |= {"both: GradINN, half of the partials": (SOME, MODEL), "JENN, all partials": (ALL, "gray")}
+    found = {label: (color, errors(method)) for label, (method, color) in shown.items()}
+    _draw_cells(path, cells, found, "error of the values / spread", "Half of the partials known")

@@ -30,7 +30,7 @@ from gradopt.training.solvers import Solver, get_solver
 
 logger = logging.getLogger("gradopt")
 
-_LONG, _SHORT = 400, 150  # iterations by default with partials and without
+_LONG, _SHORT = 400, 150  # iterations by default with partials or a belief, and on values alone
 _TEMPERATURE = 10.0  # nats by which a network may be less evident for a share of 1/e: neither one mode nor all
 _LEAST_SHARE = 1e-2  # of the best network's share; the cost of a prediction grows with the number of networks
 _FIXED_ALPHA = 1e-8  # where nothing is learned and nothing given: suits data without noise
@@ -187,9 +187,8 @@ def _train(
         if not keep and learns(configuration, solver, problem):
             assert isinstance(solver, LevenbergMarquardt), "`learns` says so"
             begin = None if begun[0].learned is None else precisions_of(begun[0].learned, problem)
-            of_evidence = learned_weights(
-                as_evidence(configuration.solver, solver, problem.has_partials), starts, callback, begin
-            )
+            evident = as_evidence(configuration.solver, solver, problem)
+            of_evidence = learned_weights(evident, starts, callback, begin)
             runs, evidence = of_evidence, [-run.loss for run in of_evidence]
         else:
             judged = bool((problem.alpha > 0.0).all()) and len(starts) > 1
@@ -323,15 +322,17 @@ def learns(configuration: Configuration, solver: Solver, problem: NetworkProblem
     return configuration.weights == "evidence"
 
 
-def as_evidence(asked: str | Solver, solver: LevenbergMarquardt, partials: bool) -> Evidence:
+def as_evidence(asked: str | Solver, solver: LevenbergMarquardt, problem: NetworkProblem | BeliefProblem) -> Evidence:
     """The solver that learns the weights, with the limits of the one that was asked for.
 
-    By default it is given more iterations where there are partials: there they go on to lower the test errors, while
-    fits to values alone become no better.
+    By default it is given more iterations where there are partials or a belief: there they go on to lower the test
+    errors, while fits to values alone become no better.
     """
+    partials, limit = problem.has_partials, solver.memory_limit
     if isinstance(asked, str):
-        return Evidence(_LONG if partials else _SHORT, memory_limit=solver.memory_limit, keep_best=partials)
-    return Evidence(solver.max_iterations, solver.time_limit, memory_limit=solver.memory_limit, keep_best=partials)
+        iterations = _LONG if partials or isinstance(problem, BeliefProblem) else _SHORT
+        return Evidence(iterations, memory_limit=limit, keep_best=partials)
+    return Evidence(solver.max_iterations, solver.time_limit, memory_limit=limit, keep_best=partials)
 
 
 def precisions_of(learned: LearnedWeights, problem: NetworkProblem | BeliefProblem) -> Precisions:
