@@ -17,14 +17,16 @@ from gradopt import (
     Adam,
     Dataset,
     FitInterrupted,
+    GradINN,
     InputError,
     LevenbergMarquardt,
     Progress,
     Status,
     Surrogate,
 )
+from gradopt.data.scaling import Scaling
 from gradopt.networks.mlp import Network
-from gradopt.surrogates.fitting import as_evidence
+from gradopt.surrogates.fitting import Member, as_evidence, build_problem
 from gradopt.training.evidence import Evidence
 from gradopt.training.result import Callback
 
@@ -405,13 +407,23 @@ def test_a_refit_keeps_the_learned_weights(monkeypatch: pytest.MonkeyPatch, grou
 
 
 def test_limits_of_the_solver_hold_for_learning() -> None:
-    asked = LevenbergMarquardt(max_iterations=7, time_limit=9.0, memory_limit=11)
-    for partials in (False, True):
-        same = as_evidence(asked, asked, partials)
+    asked, data = LevenbergMarquardt(max_iterations=7, time_limit=9.0, memory_limit=11), waves()
+    scaling, problems = Scaling.of(data), []
+    for configuration in (MLP(), JENN(), GradINN(gamma=0.0)):
+        network = Network((data.d, 2, data.m))
+        auxiliary = None if configuration.belief is None else np.zeros(0)
+        member, weights = (
+            Member(network, np.zeros(network.n_parameters), auxiliary=auxiliary),
+            configuration.data_weights(data),
+        )
+        problems.append(build_problem(configuration, member, data, scaling, weights))
+    for problem in problems:
+        same = as_evidence(asked, asked, problem)
         assert (same.max_iterations, same.time_limit, same.memory_limit) == (7, 9.0, 11)
-    usual = [as_evidence("auto", asked, partials) for partials in (False, True)]
-    assert [each.memory_limit for each in usual] == [11, 11]
-    assert usual[0].max_iterations < usual[1].max_iterations
+    values, partials, belief = (as_evidence("auto", asked, problem) for problem in problems)
+    assert {each.memory_limit for each in (values, partials, belief)} == {11}
+    assert values.max_iterations < partials.max_iterations == belief.max_iterations
+    assert [each.keep_best for each in (values, partials, belief)] == [False, True, False]
 
 
 def test_learning_leaves_gradients_alone() -> None:
