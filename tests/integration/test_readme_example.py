@@ -1,4 +1,4 @@
-"""README's examples run as they stand and find what they say."""
+"""The examples of README and the docs run as they stand and find what they say."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
 
 
-def run_example(number: int) -> dict[str, Any]:
-    examples = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
-    assert len(examples) == 2
+def run_example(number: int, of: int = 2, path: Path = ROOT / "README.md") -> dict[str, Any]:
+    examples = re.findall(r"```python\n(.*?)```", path.read_text(), flags=re.DOTALL)
+    assert len(examples) == of
     names: dict[str, Any] = {}
-    exec(compile(examples[number], str(README), "exec"), names)
+    exec(compile(examples[number], str(path), "exec"), names)
     return names
 
 
@@ -32,3 +32,12 @@ def test_the_surrogate_finds_the_optimum(tmp_path: Path, monkeypatch: pytest.Mon
     problem = run_example(1)["prob"]
     np.testing.assert_allclose(problem.get_val("x"), [1.0, 1.0], atol=0.1)
     assert (tmp_path / "valley.gradopt").exists()
+
+
+def test_a_belief_guides_as_the_page_on_it_says() -> None:
+    names = run_example(0, of=1, path=ROOT / "docs/gradinn.md")
+    x = np.random.default_rng(1).random((1000, 2))
+    y = np.exp(x[:, :1]) + x[:, 1:] ** 2
+    errors = [np.sqrt(np.mean((names[name].predict(x) - y) ** 2)) for name in ("plain", "surrogate")]
+    assert names["surrogate"].fit_result.belief.kept
+    assert 2.0 < errors[0] / errors[1] < 4.0
