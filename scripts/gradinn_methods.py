@@ -21,6 +21,7 @@ from scripts.polynomial_chaos import fit_chaos
 NETWORK: dict[str, Any] = {"hidden_sizes": (20,), "activation": "tanh", "starts": 4}
 AS_IT_IS: dict[str, Any] = {"activation": "auto", "starts": None}
 DECAY, SHRUNK = 0.1, 0.3
+LONG = 400  # iterations, as many as with a belief
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def _monotone(data: Dataset, seed: int, settings: Mapping[str, Any]) -> Fit:
 CONTROL = "MLP"
 METHODS: dict[str, Method] = {
     CONTROL: _ours(MLP),
+    "MLP, longer": _ours(MLP, solver=LevenbergMarquardt(max_iterations=LONG)),
     "MLP, fixed weights": _ours(MLP, weights="fixed"),
     "MLP, weight decay": _ours(MLP, alpha=DECAY),
     "MLP, small start": _small_start,

@@ -16,7 +16,7 @@ def test_script_writes_its_figures(results_of: Results, tmp_path: Path) -> None:
     result, printed = results_of("gradinn_study", "--quick")
     assert {entry.name for entry in tmp_path.iterdir()} == NAMES
     rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
-    assert len(rows) == 2 * 7 + 3 + 3 == len(result["summary"])
+    assert len(rows) == 2 * 8 + 3 + 3 == len(result["summary"])
     of = {(entry["method"], entry["noise"]): entry for entry in result["summary"]}
     for row in rows:
         entry = of[row["method"], row["noise"]]
