@@ -4,10 +4,10 @@ The functions are those of cases/learning: Friedman's first function, Stokes flo
 rows of ROWS (a run that is stopped goes on where it was), tables, OUT/result.json with versions and commit, and
 pictures:
 
-- `problems`: three sample sizes, noise of 0 to 20 % of the values, plain networks (weights by the evidence, the same with
-  as many iterations as GradINN has, fixed, with weight decay 0.1, from small parameters), GradINN, a Gaussian process
-  (RBF, a length for each input, white noise), sparse polynomial chaos (chaospy): errors of values and partials at
-  noise-free points, mean and standard error. Stokes' flow is a polynomial, which chaos finds exactly.
+- `problems`: three sample sizes, noise of 0 to 20 % of the values, plain networks (weights by the evidence, the same
+  with as many iterations as GradINN has, fixed, with weight decay 0.1, from small parameters), GradINN, a Gaussian
+  process (RBF, a length for each input, white noise), sparse polynomial chaos (chaospy): errors of values and partials
+  at noise-free points, mean and standard error. Stokes' flow is a polynomial, which chaos finds exactly.
 - `beliefs`: without noise GradINN with a fixed weight of 1, and with beliefs that are wrong here: oscillating, and
   falling with every input; the limit for what a wrong belief may cost is 1.3.
 - `hybrid`: half of the partials are known (every second input, with one input every second sample): both at once
