@@ -328,11 +328,12 @@ def test_ctrl_c_between_the_callbacks_keeps_the_runs_before(
         (SEVERAL, 5 + 2 + 1 + 4 + 3),
         (replace(SEVERAL, beta=0.0), 5 + 4 + 3),
         (MLP((3,), solver=LM, starts=5), 5),
+        (GradINN((3,), solver=LM, starts=5, gamma=0.0), (5 + 4 + 3) + 5),
     ],
-    ids=["both", "partials", "values"],
+    ids=["both", "partials", "values", "values and a belief, then without it"],
 )
 def test_values_come_first_only_beside_partials_and_alone_all_go_to_the_end(
-    monkeypatch: pytest.MonkeyPatch, configuration: JENN | MLP, runs: int
+    monkeypatch: pytest.MonkeyPatch, configuration: JENN | MLP | GradINN, runs: int
 ) -> None:
     solve, calls = Evidence.solve, list[int]()
 
