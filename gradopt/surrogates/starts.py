@@ -78,7 +78,7 @@ def fixed_weights(
 def learned_weights(
     solver: Evidence, starts: Sequence[Start], callback: Callback | None, begin: Precisions | None = None
 ) -> list[EvidenceResult]:
-    """Maximize the evidence from each start, with partials in rounds, after each of which only the best go on.
+    """Maximize the evidence from each start, with partials or a belief in rounds, after which only the best go on.
 
     Noisy partials mislead a network that knows nothing yet, so that after the first round one start gets a second try:
     the one whose network learned the values alone best, of the first few, begins from that.
