@@ -73,7 +73,7 @@ def tasks(parts: Iterable[str], problems: Iterable[str], seeds: int) -> Iterator
             for n, method in product(sizes, DEFAULTS):
                 yield Task(part, name, n, 0.0, seed, method)
         elif part == "hybrid" and name in HYBRID_PROBLEMS:
-            for n, method in product(sizes[:2], HYBRID):
+            for n, method in product((2 * sizes[0] // 3, *sizes[:2]), (*HYBRID, "GradINN")):
                 yield Task(part, name, n, 0.0, seed, method)
 
 
@@ -128,3 +128,4 @@ def run(path: Path, wanted: Iterable[Task], settings: Mapping[str, Any]) -> None
             row = {**measure(task, settings), "commit": commit}
             with path.open("a") as file:
                 file.write(json.dumps(row) + "\n")
+            done.add(key(row))

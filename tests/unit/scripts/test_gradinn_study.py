@@ -42,7 +42,7 @@ def test_errors_are_in_standard_deviations() -> None:
 
 def test_every_kind_of_fit_is_asked_for() -> None:
     wanted = list(tasks(("problems", "beliefs", "hybrid", "defaults"), PROBLEMS, seeds=2))
-    assert len(wanted) == len(set(wanted)) == 2 * (4 * (3 * len(NOISES) * len(METHODS) + 2 * 3) + 3 * 2 * 3 + 3 * 2)
+    assert len(wanted) == len(set(wanted)) == 2 * (4 * (3 * len(NOISES) * len(METHODS) + 2 * 3) + 3 * 3 * 4 + 3 * 2)
     assert {task.problem for task in wanted if task.part == "hybrid"} == set(HYBRID_PROBLEMS)
     order = [(task.noise > 0.0, task.seed) for task in wanted]
     assert order == sorted(order)
