@@ -110,12 +110,15 @@ def cost_tables(found: dict[str, Any]) -> list[Table]:
 def draw_cost(path: Path, found: dict[str, Any]) -> None:
     """Draw both, log-log."""
     figure = new_figure(9.0, 3.8)
-    for axes, kind, name in zip(figure.subplots(1, 2), ("inputs", "points"), ("d", "points"), strict=True):
+    for axes, kind, name in zip(figure.subplots(1, 2, sharey=True), ("inputs", "points"), ("d", "points"), strict=True):
         rows = found[kind]["rows"]
         for of, label in (("belief", "with a belief"), ("plain", "plain network")):
             axes.loglog([row[name] for row in rows], [row[f"ms_{of}"] for row in rows], "o-", label=label)
         axes.set(xlabel={"inputs": "inputs, 20 points and 10 samples each", "points": "points, 5 inputs"}[kind])
-        axes.grid(alpha=0.3, which="both")
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel("an iteration, CPU ms")
     figure.axes[0].legend()
     figure.savefig(path, dpi=130)
