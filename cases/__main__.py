@@ -22,15 +22,14 @@ from cases.outcome import stages_table, summary_table, write_outcome
 from cases.rosenbrock import case as rosenbrock
 from cases.rosenbrock import disk as rosenbrock_disk
 from cases.sellar import case as sellar
+from cases.study import Outcome, Study
 from gradopt.errors import GradoptError, explain
 from gradopt.truth.store import EvaluationStore
 
 CASES = {"airfoil": airfoil, "rosenbrock": rosenbrock, "rosenbrock_disk": rosenbrock_disk, "sellar": sellar}
 ONE_SHOT = {"airfoil": airfoil, "rosenbrock": rosenbrock}
+STUDIES: dict[str, Study] = {}
 STORE = "evaluations.sqlite"
-
-Outcome = tuple[list[RenderableType], list[Path]]
-"""What to print, and the pictures that were drawn."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -40,14 +39,16 @@ def build_parser() -> argparse.ArgumentParser:
     commands.add_parser("list", help="list the cases")
     run = commands.add_parser("run", help="run one case")
     names = run.add_subparsers(dest="name", required=True, metavar="NAME")
-    for name, module in CASES.items():
+    for name, module in (CASES | STUDIES).items():
         case = names.add_parser(name, help=module.TITLE, description=module.TITLE)
         case.add_argument("--out", type=Path, help="folder for results (default results/NAME)")
         case.add_argument("--seed", type=whole_number, default=0, help="seed of networks and designs (default 0)")
         case.add_argument("--quick", action="store_true", help="tiny budget: shows that it runs, not what it can")
-        case.add_argument("--reference", action="store_true", help="also run SLSQP on the truth itself and compare")
-        case.add_argument("--max-evaluations", type=positive_number, help="truth evaluations that the loop may spend")
         case.add_argument("--fresh", action="store_true", help=f"begin anew: forget the folder's {STORE}")
+        if name in CASES:
+            case.add_argument("--reference", action="store_true", help="also run SLSQP on the truth itself and compare")
+            text = "truth evaluations that the loop may spend"
+            case.add_argument("--max-evaluations", type=positive_number, help=text)
         if name in ONE_SHOT:
             text = "fit surrogates once, to a design of experiments, in place of the adaptive loop"
             case.add_argument("--one-shot", action="store_true", help=text)
@@ -84,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     console = Console()
     if arguments.command == "list":
-        for name, module in CASES.items():
+        for name, module in (CASES | STUDIES).items():
             console.print(f"[bold]{name:15}[/] {module.TITLE}", soft_wrap=True)
         return 0
     one_shot = getattr(arguments, "one_shot", False)
@@ -92,8 +93,13 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--fresh and --max-evaluations are of the loop, they do not go with --one-shot")
     folder = arguments.out or Path("results") / arguments.name
     run = _run_one_shot if one_shot else _run_adaptive
+    if arguments.name in STUDIES:
+        run = STUDIES[arguments.name].run
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if arguments.fresh:
+            for ending in ("", "-wal", "-shm"):
+                (folder / f"{STORE}{ending}").unlink(missing_ok=True)
         # Files are made in a folder of their own, so that a run that is stopped leaves an earlier one whole.
         with console.status("starting") as status, TemporaryDirectory(dir=folder, prefix=".run") as scratch:
             parts, pictures = run(arguments, folder, Path(scratch), status.update)
@@ -127,9 +133,6 @@ def _run_adaptive(arguments: argparse.Namespace, folder: Path, scratch: Path, re
     case = CASES[arguments.name].adaptive(arguments)
     if arguments.max_evaluations is not None:
         case = replace(case, max_evaluations=arguments.max_evaluations)
-    if arguments.fresh:
-        for ending in ("", "-wal", "-shm"):
-            (folder / f"{STORE}{ending}").unlink(missing_ok=True)
     # What the driver warns of when it ends is in the lines printed below.
     logger, quiet = logging.getLogger("gradopt"), logging.NullHandler()
     logger.addHandler(quiet)
