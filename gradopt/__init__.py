@@ -51,8 +51,11 @@ from gradopt.training.levenberg_marquardt import LevenbergMarquardt as Levenberg
 from gradopt.training.result import FitResult as FitResult
 from gradopt.training.result import Progress as Progress
 from gradopt.training.result import Status as Status
+from gradopt.truth.command import CommandTruth as CommandTruth
 from gradopt.truth.function import FunctionTruth as FunctionTruth
 from gradopt.truth.model import ModelTruth as ModelTruth
+from gradopt.truth.program import Finished as Finished
+from gradopt.truth.program import Program as Program
 from gradopt.truth.protocol import Evaluations as Evaluations
 from gradopt.truth.protocol import PointStatus as PointStatus
 from gradopt.truth.store import EvaluationStore as EvaluationStore

@@ -71,22 +71,40 @@ class FunctionTruth:
         return evaluate_points(self.f, self._read, points, total_size(self.outputs), tuple(self.failures))
 
     def _read(self, returned: Any) -> tuple[np.ndarray, np.ndarray]:
-        m, d = total_size(self.outputs), total_size(self.inputs)
-        paired = isinstance(returned, tuple) and len(returned) == 2
-        first, second = returned if paired else (returned, None)
-        y = as_floats("f(x)", first)
-        if y.shape != (m,) and not (m == 1 and y.size == 1 and y.ndim == 0):
-            remedy = "Columns stand in the order of `outputs`; return a pair for values and partials."
-            raise ShapeError(explain("f(x)", f"have shape (m,) = ({m},)", y.shape, remedy))
-        if second is None:
-            return y.reshape(m), np.full((m, d), np.nan)
-        dydx = as_floats("dydx of f(x)", second)
-        if dydx.shape != (m, d) and not (dydx.size == m * d and 1 in (m, d) and dydx.ndim < 2):
-            remedy = "Index order is of, wrt. For values alone return an array, not a tuple of two."
-            if dydx.shape == (d, m):
-                remedy = "If it is (d, m), return `dydx.T`."
-            raise ShapeError(explain("dydx of f(x)", f"have shape (m, d) = ({m}, {d})", dydx.shape, remedy))
-        return y.reshape(m), dydx.reshape(m, d)
+        return read_answer("f(x)", returned, total_size(self.outputs), total_size(self.inputs))
+
+
+def read_answer(argument: str, returned: Any, m: int, d: int) -> tuple[np.ndarray, np.ndarray]:
+    """Make values and partials of what a function of the user's returned.
+
+    Args:
+        argument: What it is, for messages.
+        returned: y (m,), or a number if m = 1; or the pair y, dydx with partials (m, d), or (d,) if m = 1.
+        m: Number of output columns.
+        d: Number of input columns.
+
+    Returns:
+        y (m,) and dydx (m, d), NaN where not known.
+
+    Raises:
+        InputError: If they are no real numbers.
+        ShapeError: If they have other shapes.
+    """
+    paired = isinstance(returned, tuple) and len(returned) == 2
+    first, second = returned if paired else (returned, None)
+    y = as_floats(argument, first)
+    if y.shape != (m,) and not (m == 1 and y.size == 1 and y.ndim == 0):
+        remedy = "Columns stand in the order of `outputs`; return a pair for values and partials."
+        raise ShapeError(explain(argument, f"have shape (m,) = ({m},)", y.shape, remedy))
+    if second is None:
+        return y.reshape(m), np.full((m, d), np.nan)
+    dydx = as_floats(f"dydx of {argument}", second)
+    if dydx.shape != (m, d) and not (dydx.size == m * d and 1 in (m, d) and dydx.ndim < 2):
+        remedy = "Index order is of, wrt. For values alone return an array, not a tuple of two."
+        if dydx.shape == (d, m):
+            remedy = "If it is (d, m), return `dydx.T`."
+        raise ShapeError(explain(f"dydx of {argument}", f"have shape (m, d) = ({m}, {d})", dydx.shape, remedy))
+    return y.reshape(m), dydx.reshape(m, d)
 
 
 def as_unique(argument: str, variables: Any) -> tuple[Variable, ...]:

@@ -1,0 +1,45 @@
+"""A display that nobody sees, for programs that draw whether asked or not."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import select
+import shutil
+import subprocess
+from functools import cache
+
+_PATIENCE = 10.0  # seconds until a display must have said its number
+
+
+@cache
+def hidden_display() -> str | None:
+    """Start an Xvfb display that lives as long as this process.
+
+    Returns:
+        Its name, such as ":12", for the environment variable DISPLAY; None where Xvfb is not installed or fails.
+    """
+    program = shutil.which("Xvfb")
+    if program is None:
+        return None
+    ours, theirs = os.pipe()
+    arguments = ["-displayfd", str(theirs), "-screen", "0", "320x240x8", "-nolisten", "tcp", "-noreset"]
+    quiet = subprocess.DEVNULL
+    server = subprocess.Popen([program, *arguments], pass_fds=(theirs,), stdin=quiet, stdout=quiet, stderr=quiet)
+    atexit.register(_end, server, os.getpid())
+    os.close(theirs)
+    said = b""
+    with open(ours, "rb", buffering=0) as answer:
+        # To the end of the line: the server gives up where it cannot write all of it.
+        while not said.endswith(b"\n") and select.select([answer], [], [], _PATIENCE)[0]:
+            more = answer.read(16)
+            if not more:  # it has died
+                break
+            said += more
+    return f":{int(said)}" if said.endswith(b"\n") else None
+
+
+def _end(server: subprocess.Popen[bytes], owner: int) -> None:
+    if os.getpid() == owner:  # a fork must not take it from its parent
+        server.kill()
+        server.wait()

@@ -1,0 +1,175 @@
+"""An executable as the truth: files in, a program, files out."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from gradopt.data.variables import Variable, total_size, unflatten
+from gradopt.errors import EvaluationError, InputError, explain
+from gradopt.truth.function import as_unique, check_apart, read_answer
+from gradopt.truth.identity import identity_of
+from gradopt.truth.points import as_points, evaluate_points
+from gradopt.truth.program import Finished, Program
+from gradopt.truth.protocol import Evaluations
+
+Files = Mapping[str, str]
+"""Texts of files by their names."""
+
+
+@dataclass(frozen=True)
+class CommandTruth:
+    r"""A program as a truth: each point runs it in a new folder, without a shell.
+
+    A run that exceeds the time, that prints without end, whose files cannot be read, or that `parse` refuses, is a
+    failed point. The return code alone is not: some programs die after their work is done, so `parse` judges it.
+
+    Example:
+        A program `beam` that reads `beam.in` and writes `beam.out`, of which the last line is the deflection::
+
+            def deflection(run: go.Finished) -> float:
+                return float(run.read("beam.out").split()[-1])
+
+            truth = go.CommandTruth(
+                go.Program(["beam", "beam.in"], timeout=600.0),
+                template={"beam.in": "length {length}\nforces {force[0]:.12g} {force[1]:.12g}\n"},
+                parse=deflection,
+                inputs=[go.Variable("length", units="m"), go.Variable("force", (2,), "N")],
+                outputs=[go.Variable("deflection", units="m")],
+                identity="beam 2.1",
+            )
+
+    Attributes:
+        program: The program, or its command as a list of strings.
+        template: The files that it reads. Each {name} of an input is replaced by its value: a number with all its
+            digits, or {name:.6f}; entries of an array are {name[0]}, with two indices {name[0][1]}. A brace is {{. Or a
+            function that makes the files from x (d,), or a list of such files: then the program runs on one after the
+            other until there is an answer, as where a solver may have to start from elsewhere.
+        parse: Takes a `Finished` and returns y (m,), or a number if m = 1; or the pair y, dydx (m, d), NaN where not
+            known. What it raises of `EvaluationError`, and of errors that broken files lead to (ValueError, IndexError,
+            KeyError, OSError, ZeroDivisionError and the like), is a failed run; anything else is an error.
+        inputs: Variables of the columns of x.
+        outputs: Variables of the columns of y.
+        identity: What is computed, for a store on disk: the program, its version and its settings. By default made of
+            the command, the template and the source of `parse`; None where these do not tell all.
+
+    Raises:
+        InputError: If an argument is of another kind, or `template` does not name the inputs.
+    """
+
+    program: Program | Sequence[str]
+    template: Files | Callable[[np.ndarray], Files | Sequence[Files]]
+    parse: Callable[[Finished], Any]
+    inputs: tuple[Variable, ...]
+    outputs: tuple[Variable, ...]
+    identity: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        if not isinstance(self.program, Program):
+            object.__setattr__(self, "program", Program(self.program))
+        for name in ("inputs", "outputs"):
+            object.__setattr__(self, name, as_unique(name, getattr(self, name)))
+        check_apart(self.inputs, self.outputs)
+        if not callable(self.parse):
+            remedy = "Pass the function that reads the files, not what it returns."
+            raise InputError(explain("parse", "be a function of a Finished", repr(self.parse), remedy))
+        if isinstance(self.template, Mapping):
+            object.__setattr__(self, "template", dict(self.template))
+            self._check_template()
+        elif not callable(self.template):
+            remedy = "Such as {'beam.in': 'length {length}'}, or a function x -> such a mapping."
+            raise InputError(explain("template", "map names of files to texts", repr(self.template), remedy))
+        if self.identity is None:
+            object.__setattr__(self, "identity", self._own_identity())
+
+    def evaluate(self, x: ArrayLike) -> Evaluations:
+        """Run the program at points, one after the other.
+
+        Args:
+            x: Points (n, d), physical.
+
+        Returns:
+            One row for each point; failed points are rows too.
+
+        Raises:
+            InputError: If `x` is not finite, the program is not installed, or `parse` returned no real numbers.
+            ShapeError: If `x` is not (n, d), or `parse` returned other shapes than (m,) and (m, d).
+        """
+        points, m, d = as_points(x, self.inputs), total_size(self.outputs), total_size(self.inputs)
+        return evaluate_points(
+            self._run, lambda answer: read_answer("parse(finished)", answer, m, d), points, m, (EvaluationError,)
+        )
+
+    def files(self, x: np.ndarray) -> tuple[Files, ...]:
+        """Files of each run that is tried at x (d,)."""
+        if not isinstance(self.template, Mapping):
+            made = self.template(x)
+            return (made,) if isinstance(made, Mapping) else tuple(made)
+        arrays = unflatten(x, self.inputs)
+        values = {name: float(value[0]) if value.shape == (1,) else _Numbers(value) for name, value in arrays.items()}
+        return ({name: text.format(**values) for name, text in self.template.items()},)
+
+    def _run(self, x: np.ndarray) -> Any:
+        assert isinstance(self.program, Program)
+        *others, last = self.files(x)
+        for files in others:
+            try:
+                return self.program.run(files, self.parse)
+            except EvaluationError:
+                continue
+        return self.program.run(last, self.parse)
+
+    def _check_template(self) -> None:
+        assert isinstance(self.template, Mapping)
+        known = {variable.name for variable in self.inputs}
+        used: set[str] = set()
+        for file, text in self.template.items():
+            try:
+                fields = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+            except ValueError as broken:
+                remedy = "Write a brace that is none of a value twice: {{ or }}."
+                raise InputError(
+                    explain(f"template[{file!r}]", "be a format", f"one with: {broken}", remedy)
+                ) from broken
+            used |= {re.split(r"[.\[]", name)[0] for name in fields}
+        if used - known:
+            remedy = f"The inputs are {sorted(known)}. Write a brace that is none of a value twice: {{{{ or }}}}."
+            raise InputError(explain("template", "name inputs alone", f"{{{sorted(used - known)[0]}}}", remedy))
+        if known - used:
+            remedy = f"Write {{{sorted(known - used)[0]}}} where its value belongs."
+            raise InputError(explain("template", "name every input", f"none of {sorted(known - used)}", remedy))
+        try:
+            self.files(np.zeros(total_size(self.inputs)))
+        except (LookupError, ValueError, TypeError, AttributeError) as broken:
+            remedy = "Numbers are {name} or {name:.6f}, entries of arrays {name[0]}."
+            raise InputError(explain("template", "format the inputs", f"one with: {broken}", remedy)) from broken
+
+    def _own_identity(self) -> str | None:
+        parse = identity_of(self.parse)
+        if parse is None or not isinstance(self.template, Mapping):
+            return None
+        assert isinstance(self.program, Program)
+        environment = sorted(self.program.environment.items())
+        given = (list(self.program.command), sorted(self.template.items()), self.program.stdin, environment)
+        return f"{given} {parse}"
+
+
+class _Numbers:
+    """An array in a template: its entries are plain numbers, and as a whole it has no text."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self._values = values
+
+    def __getitem__(self, index: int) -> Any:
+        entry = self._values[index]
+        return _Numbers(entry) if isinstance(entry, np.ndarray) else float(entry)
+
+    def __format__(self, spec: str) -> str:
+        raise TypeError(f"an array of shape {self._values.shape} has to be written entry by entry")
