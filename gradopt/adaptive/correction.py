@@ -211,13 +211,17 @@ def correct(
         missed, slopes = missed - values, slopes - partials
     m, d = data.m, data.d
     known = ~np.isnan(slopes[center])
-    value, gradient = missed[center], np.where(known, slopes[center], 0.0)
     hessian = np.zeros((m, d, d))
     if parts.secant:
         for output, sign in enumerate(signs):
             secants = [(z[end] - z[start], slopes[end, output] - slopes[start, output]) for start, end in pairs]
             hessian[output] = secant_hessian(secants, float(sign), d) if sign else symmetric_rank_one(secants, d)
+    value, gradient = missed[center], slopes[center]
+    if not known.all():
+        gradient = np.where(known, gradient, _carried(z, slopes, hessian))
     record = _record(previous, data)
+    # Without kriging nothing would be learned at a center without partials from the values around it.
+    record = np.where(known.all(axis=1), record, np.minimum(record, 0.0))
     plain = Correction(scaling, value, gradient, hessian, None, np.zeros(m), np.zeros((m, d)), 1.0, record)
     correction = plain
     if parts.kriging:
@@ -230,11 +234,24 @@ def correct(
         rows, left, bent = rows[within], left[within], bent[within]
         spread = float(np.sqrt((distance[rows] ** 2).mean()))
         if spread > 0.0:
-            kriging = krige(z[rows] / spread, left, bent * spread, _lengths(previous))
+            noisy = bool(np.isnan(slopes).any())  # partials that are differenced, of values that mostly are
+            kriging = krige(z[rows] / spread, left, bent * spread, _lengths(previous), noisy)
             at, along = kriging.evaluate(np.zeros((1, d)))
             along = np.where(known, along[0], 0.0)
             correction = Correction(scaling, value, gradient, hessian, kriging, at[0], along, spread, record)
     return CorrectedSurrogate(data.input_variables, data.output_variables, surrogate, correction)
+
+
+def _carried(z: np.ndarray, slopes: np.ndarray, hessian: np.ndarray) -> np.ndarray:
+    """Partials (m, d) at the origin, carried there from the nearest of the points z (n, d) that knows each output's."""
+    found = np.zeros(slopes.shape[1:])
+    distance = (z**2).sum(axis=1)
+    for output in range(len(found)):
+        knows = np.flatnonzero(~np.isnan(slopes[:, output]).any(axis=1))
+        if len(knows):
+            nearest = knows[distance[knows].argmin()]
+            found[output] = slopes[nearest, output] - hessian[output] @ z[nearest]
+    return found
 
 
 def _resolved(left: np.ndarray, bent: np.ndarray, z: np.ndarray, y: np.ndarray) -> np.ndarray:

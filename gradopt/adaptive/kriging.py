@@ -12,6 +12,7 @@ LENGTHS = tuple(0.05 * 2.0**k for k in range(8))
 """Length scales tried, in units of the distance of the farthest point from the origin."""
 
 _NUGGETS = (1e-10, 1e-8, 1e-6)  # relative variance of a residual that stands for round-off; more where that fails
+_NOISES = (1e-10, 1e-6, 1e-4, 1e-3, 1e-2)  # likewise, that may stand for noise: the evidence chooses
 _SHARP = 1e-4  # part of the nugget that is left at the nearest points: the digits are wanted there
 _START = 3  # where the search for a length scale begins in LENGTHS
 
@@ -60,7 +61,11 @@ class Kriging:
 
 
 def krige(
-    points: np.ndarray, values: np.ndarray, partials: np.ndarray, lengths: Sequence[int] | None = None
+    points: np.ndarray,
+    values: np.ndarray,
+    partials: np.ndarray,
+    lengths: Sequence[int] | None = None,
+    noisy: bool = False,
 ) -> Kriging:
     """Condition on values and partials.
 
@@ -69,6 +74,7 @@ def krige(
         values: (n, m).
         partials: (n, m, d), NaN where not known.
         lengths: Indices into `LENGTHS` where the search starts, one for each output, such as the last ones found.
+        noisy: Whether values and partials may have noise; else they are met to round-off.
 
     Returns:
         The processes, each with the length scale whose evidence is a maximum near the start.
@@ -90,7 +96,12 @@ def krige(
             mask: np.ndarray = mask,
         ) -> tuple[np.ndarray, np.ndarray]:
             if index not in conditioned:
-                conditioned[index] = _condition(points, LENGTHS[index] * reach, targets, mask)
+                nuggets = [[nugget] for nugget in _NOISES] if noisy else [_NUGGETS]
+                tried = [_condition(points, LENGTHS[index] * reach, targets, mask, some) for some in nuggets]
+                best = np.argmax([evidence for _, evidence in tried], axis=0)  # of each output
+                outputs = np.arange(targets.shape[1])
+                weights = np.array([weights for weights, _ in tried])[best, :, outputs].T
+                conditioned[index] = weights, np.array([evidence for _, evidence in tried])[best, outputs]
             return conditioned[index]
 
         for place, output in enumerate(group):
@@ -123,7 +134,7 @@ def _rows(values: np.ndarray, partials: np.ndarray) -> np.ndarray:
 
 
 def _condition(
-    points: np.ndarray, length: float, targets: np.ndarray, mask: np.ndarray
+    points: np.ndarray, length: float, targets: np.ndarray, mask: np.ndarray, nuggets: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weights (n + n d, m) of the kernels and their derivatives, and the log evidence of each output (m,)."""
     n, d = points.shape
@@ -133,8 +144,10 @@ def _condition(
     weights = np.zeros(targets.shape)
     square = (points**2).sum(axis=1)
     near = np.clip(square / square.max(), _SHARP, 1.0)
+    if len(nuggets) == 1:  # noise, which is the same everywhere
+        near = np.ones(n)
     slack = np.concatenate([near, np.repeat(near, d)])[mask]
-    for nugget in _NUGGETS:
+    for nugget in nuggets:
         matrix[np.diag_indices_from(matrix)] = 1.0 + nugget * slack
         try:
             factor = cho_factor(matrix, lower=True, check_finite=False)

@@ -38,6 +38,8 @@ def begin(model: Model, u: np.ndarray, settings: Settings) -> State:
     """
     clock = time.perf_counter()
     center = model.truth(u)
+    if not center.exact:
+        center = model.differentiate(u)
     conditions = _conditions(center, model.limits, settings)
     penalties = initial_penalties(center, conditions.multipliers)
     fit = model.learn(center, [], settings.region.radius)
@@ -78,7 +80,15 @@ def advance(state: State, model: Model, settings: Settings) -> State:
     """
     clock = time.perf_counter()
     limits = model.limits
+    state = _sharpened(state, model, settings)
+    if state.exit is not None:
+        return state
     found, state = _ask(state, model, settings)
+    if found is None and not state.center.exact:
+        state = _differentiated(state, model, settings)
+        if state.exit is not None:
+            return state
+        found, state = _ask(state, model, settings)
     if found is None:
         infeasible = state.kkt.feasibility > settings.feasibility_tolerance
         return replace(state, exit=Exit.INFEASIBLE if infeasible else Exit.EXHAUSTED)
@@ -107,6 +117,8 @@ def advance(state: State, model: Model, settings: Settings) -> State:
                 penalties=next_penalties(state.penalties, conditions.multipliers),
             )
         fit = model.learn(state.center, list(state.steps), state.region.radius)
+        if not state.center.exact:
+            state = _estimated(state, model, settings)
     record = Round(
         number=len(state.rounds),
         u=found.predicted.u,
@@ -127,6 +139,38 @@ def advance(state: State, model: Model, settings: Settings) -> State:
         seconds=time.perf_counter() - clock,
     )
     return _ended(replace(state, rounds=(*state.rounds, record)), model, settings)
+
+
+def _sharpened(state: State, model: Model, settings: Settings) -> State:
+    """Difference the partials at a center that has none, where estimates have done what they can.
+
+    They have where they say that it is an optimum, and where the last step was a poor one.
+    """
+    last = state.rounds[-1]
+    if state.center.exact or not (state.kkt.certified or not last.accepted or not last.ratio >= state.region.poor):
+        return state
+    return _differentiated(state, model, settings)
+
+
+def _differentiated(state: State, model: Model, settings: Settings) -> State:
+    """The same state with exact derivatives at the center."""
+    center = model.differentiate(state.center.u)
+    conditions = _conditions(center, model.limits, settings)
+    penalties = next_penalties(state.penalties, conditions.multipliers)
+    steps = tuple((a, center if b.u is state.center.u else b) for a, b in state.steps)
+    region = state.region
+    if not state.rounds[-1].accepted:  # that was not for the length of the step
+        region = replace(region, radius=state.rounds[-1].radius)
+    state = replace(state, center=center, kkt=conditions, penalties=penalties, steps=steps, region=region)
+    model.learn(center, list(state.steps), region.radius)
+    return _ended(state, model, settings)
+
+
+def _estimated(state: State, model: Model, settings: Settings) -> State:
+    """The same state with the derivatives at the center that the surrogates have now."""
+    found = model.corrected(state.center.u)
+    center = replace(state.center, gradient=found.gradient, jacobian=found.jacobian)
+    return replace(state, center=center, kkt=_conditions(center, model.limits, settings))
 
 
 def _ask(state: State, model: Model, settings: Settings) -> tuple[Candidate | None, State]:
@@ -186,7 +230,7 @@ def _conditions(point: Responses, limits: Limits, settings: Settings) -> KKT:
 
 
 def _ended(state: State, model: Model, settings: Settings) -> State:
-    if state.kkt.certified:
+    if state.kkt.certified and state.center.exact:
         verdict = _verified(state.center, model, settings)
         last = replace(state.rounds[-1], evaluations=model.evaluations)
         return replace(state, rounds=(*state.rounds[:-1], last), exit=verdict)
@@ -199,7 +243,7 @@ def _ended(state: State, model: Model, settings: Settings) -> State:
 
 def _verified(center: Responses, model: Model, settings: Settings) -> Exit:
     """Whether the partials that say "optimum" belong to the values: one more evaluation, up to four in doubt."""
-    if not settings.verify:
+    if not settings.verify or model.differenced:
         return Exit.CERTIFIED
     for point in probes(center, model.limits):
         try:

@@ -46,6 +46,7 @@ class Responses:
         gradient: df/du (k,).
         c: Constraints (p,).
         jacobian: dc/du (p, k).
+        exact: Whether the derivatives are the truth's, given by it or differenced; else they are estimates.
     """
 
     u: np.ndarray
@@ -53,6 +54,7 @@ class Responses:
     gradient: np.ndarray
     c: np.ndarray
     jacobian: np.ndarray
+    exact: bool = True
 
     @property
     def finite(self) -> bool:
@@ -73,8 +75,17 @@ class Model(Protocol):
         """Truth evaluations spent so far, failed ones too."""
         ...
 
+    @property
+    def differenced(self) -> bool:
+        """Whether derivatives are differences of the values, which then need no comparison with these."""
+        ...
+
     def truth(self, u: np.ndarray) -> Responses:
         """Evaluate the true problem at u (k,); raises `EvaluationError` where it fails."""
+        ...
+
+    def differentiate(self, u: np.ndarray) -> Responses:
+        """Give the responses at an answer of `truth` with exact derivatives, as far as they can be had."""
         ...
 
     def corrected(self, u: np.ndarray) -> Responses:

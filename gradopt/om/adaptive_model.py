@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import openmdao.api as om
@@ -80,6 +82,11 @@ class AdaptiveModel:
             knowledge.evaluations for knowledge in {id(c.knowledge): c.knowledge for c in self._components}.values()
         )
 
+    @property
+    def _asked(self) -> int:
+        """Evaluations that were not for differences."""
+        return sum(k.asked for k in {id(c.knowledge): c.knowledge for c in self._components}.values())
+
     def design(self) -> Quantities:
         """The design variables as they are."""
         return Quantities(self._problem, "design_var", self._problem.driver._designvars)
@@ -100,7 +107,7 @@ class AdaptiveModel:
             before = model._outputs.asarray(copy=True)
         else:  # from the same state as the first time, so that solvers take the same way and ask nothing else
             model._outputs.set_val(before)
-        spent = self.evaluations
+        spent = self._asked
         with self._recording():
             if new and self._coupled and self._corrected:
                 self._tangents[key] = self._converge(u)
@@ -110,14 +117,43 @@ class AdaptiveModel:
             for component, answers in zip(self._components, everyone, strict=True):
                 component.comp.answer_from(answers)
             found = self._run(u)
-        self._coupled = self._coupled or self.evaluations - spent > len(self._components)
+        self._coupled = self._coupled or self._asked - spent > len(self._components)
         self._before[key] = before
         self._rows[key] = [
             c.knowledge.row(answers.x if isinstance(answers, Tangent) else _inputs(c))
             for c, answers in zip(self._components, everyone, strict=True)
         ]
         self._weights[key] = self._sensitivities()
-        return found
+        exact = all(c.knowledge.known(row) for c, row in zip(self._components, self._rows[key], strict=True))
+        return replace(found, exact=exact)
+
+    @property
+    def differenced(self) -> bool:
+        """Whether derivatives at a point are differences of values, as far as the truths do not give them."""
+        return any(component.knowledge.differenced for component in self._components)
+
+    def differentiate(self, u: np.ndarray) -> Responses:
+        """Difference the partials of the truths that are not known at a point they answered."""
+        key = u.tobytes()
+        for component, row in zip(self._components, self._rows[key], strict=True):
+            component.knowledge.differentiate(row)
+        tangents = self._tangents.get(key)
+        if tangents is not None:
+            self._tangents[key] = [Tangent.of(tangent.answers, tangent.x) for tangent in tangents]
+        return self.truth(u)
+
+    def sample(self, u: np.ndarray) -> None:
+        """Ask the truths for values alone; raises `EvaluationError` where they fail."""
+        everyone = {id(c.knowledge): c.knowledge for c in self._components}.values()
+        for knowledge in everyone:
+            knowledge.guess = partial(
+                _nothing, (total_size(knowledge.truth.outputs), total_size(knowledge.truth.inputs))
+            )
+        try:
+            self.truth(u)
+        finally:
+            for knowledge in everyone:
+                knowledge.guess = None
 
     def _converge(self, u: np.ndarray) -> list[Tangent] | None:
         """Tangents of the truths about the state in which a coupled model is consistent; None if it does not settle."""
@@ -164,6 +200,8 @@ class AdaptiveModel:
             signs = np.sign(weights[0])  # convex where more of the output is a higher objective
             component.recorrect(rows[index], pairs, signs, self._parts, _REACH * radius)
         self._corrected = [self._answers(component) for component in self._components]
+        for component, answers in zip(self._components, self._corrected, strict=True):
+            component.knowledge.guess = partial(_partials, answers)
         for component, answers in zip(self._components, self._corrected, strict=True):
             component.comp.answer_from(answers)
         return "; ".join(text for text in done.values() if text)
@@ -255,6 +293,14 @@ def _same(x: np.ndarray, other: np.ndarray) -> bool:
 def _inputs(component: Corrected) -> np.ndarray:
     variables = component.knowledge.truth.inputs
     return flatten({v.name: component.comp._inputs[v.name] for v in variables}, variables)
+
+
+def _nothing(shape: tuple[int, int], x: np.ndarray) -> np.ndarray:
+    return np.zeros(shape)
+
+
+def _partials(answers: SupportsEvaluate, x: np.ndarray) -> np.ndarray:
+    return np.asarray(answers.evaluate(x[None]).dydx()[0])
 
 
 class _Everywhere:

@@ -36,11 +36,13 @@ class TruthAnswers:
         truth: The truth.
         store: Where its evaluations are looked up and kept.
         told: Is called with each row that is handed out, failed ones too, before it is used.
+        complete: Fills in, at x (d,), the partials (m, d) of which some are NaN, as far as it can.
     """
 
     truth: Truth
     store: EvaluationStore
     told: Callable[[Evaluations], None] | None = None
+    complete: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
 
     @property
     def inputs(self) -> tuple[Variable, ...]:
@@ -81,17 +83,18 @@ class TruthAnswers:
             row = int(np.flatnonzero(~found.ok)[0])
             raise om.AnalysisError(f"The truth failed at {found.x[row]}: {found.message[row]}")
         check_output_domain(found.y, self.outputs)
-        if np.isnan(found.dydx).any():
-            _, output, column = (int(index) for index in np.argwhere(np.isnan(found.dydx))[0])
+        dydx = found.dydx
+        if np.isnan(dydx).any() and self.complete is not None:
+            dydx = np.array([self.complete(point, known) for point, known in zip(found.x, dydx, strict=True)])
+        if np.isnan(dydx).any():
+            _, output, column = (int(index) for index in np.argwhere(np.isnan(dydx))[0])
             partial = f"d {column_names(self.outputs)[output]} / d {column_names(self.inputs)[column]}"
-            remedy = (
-                "An optimum of the true model is certified with them; supply differences where there is no adjoint."
-            )
+            remedy = "Wrap it in FiniteDifferences, or run the AdaptiveDriver, which differences where that pays."
             raise InputError(explain("truth", "know all of its partials", f"NaN for {partial}", remedy))
         y = found.y
         if np.iscomplexobj(x):  # complex step through a truth is exact to first order
-            y = y + 1j * np.einsum("nmd,nd->nm", found.dydx, x.imag)
-        return TrueEvaluation(y, found.dydx)
+            y = y + 1j * np.einsum("nmd,nd->nm", dydx, x.imag)
+        return TrueEvaluation(y, dydx)
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,6 +30,7 @@ from gradopt.om.component import SurrogateComp
 from gradopt.om.knowledge import Corrected, Knowledge
 from gradopt.surrogates.jenn import JENN
 from gradopt.surrogates.update import Fits
+from gradopt.truth.differences import Differences
 from gradopt.truth.store import EvaluationStore
 
 logger = logging.getLogger("gradopt")
@@ -55,6 +56,7 @@ class AdaptiveDriver(om.ScipyOptimizeDriver):  # type: ignore[misc]
         history: A `Round` for each candidate, in the driver's scaling.
         certificate: KKT conditions of the true model at the answer, None if the truth failed at the start.
         exit: Why the last run ended, an `Exit`; its `advice` says what to try.
+        evaluations: Truth evaluations of the last run, stored and failed ones and those of differences among them.
         data: For each component by its path, what was learned of its truth.
         surrogates: For each component by its path, the global surrogate, None where there is none.
     """
@@ -67,6 +69,7 @@ class AdaptiveDriver(om.ScipyOptimizeDriver):  # type: ignore[misc]
         prior: Mapping[str, Dataset] | None = None,
         correction: Parts | None = None,
         region: Region | None = None,
+        differences: Differences | None = None,
         callback: Watch | None = None,
         **options: Any,
     ) -> None:
@@ -81,6 +84,8 @@ class AdaptiveDriver(om.ScipyOptimizeDriver):  # type: ignore[misc]
             prior: What is known already of a component's truth, by its path; of those that share a truth one.
             correction: Parts of the correction to use; None = all of them.
             region: First trust region and its rule; None = `Region()`.
+            differences: How partials that a truth does not know are differenced, where the surrogates' estimates of
+                them do not do; None = `Differences()`. Each step counts as an evaluation.
             callback: Called with each `Round`; returning True ends the run.
             **options: `max_evaluations`, `tolerance`, `feasibility_tolerance`, `initial_samples`, `seed`, `starts`
                 and those of every driver. Those of SciPy's optimizers are not there: `tolerance` says when to stop.
@@ -89,7 +94,11 @@ class AdaptiveDriver(om.ScipyOptimizeDriver):  # type: ignore[misc]
             InputError: If an argument is of another kind.
         """
         super().__init__(**options)
-        for name, value, kind in (("correction", correction, Parts), ("region", region, Region)):
+        for name, value, kind in (
+            ("correction", correction, Parts),
+            ("region", region, Region),
+            ("differences", differences, Differences),
+        ):
             if value is not None and not isinstance(value, kind):
                 remedy = f"Pass an object, such as {kind.__name__}()."
                 raise InputError(explain(name, f"be a {kind.__name__} or None", repr(value), remedy))
@@ -103,10 +112,12 @@ class AdaptiveDriver(om.ScipyOptimizeDriver):  # type: ignore[misc]
         self.store = store if isinstance(store, EvaluationStore) else EvaluationStore(store)
         self._parts = correction or Parts()
         self._region = region or Region()
+        self._differences = differences or Differences()
         self._callback = callback
         self.history: tuple[Round, ...] = ()
         self.certificate: Certificate | None = None
         self.exit: Exit | None = None
+        self.evaluations = 0
         self.data: dict[str, Dataset | None] = {}
         self.surrogates: dict[str, Any] = {}
 
@@ -150,6 +161,7 @@ class AdaptiveDriver(om.ScipyOptimizeDriver):  # type: ignore[misc]
         self.result.reset()
         self.iter_count = 0
         self.history, self.certificate, self.exit = (), None, None
+        self.evaluations = 0
         self.data, self.surrogates = {}, {}
         if not self._designvars:
             raise InputError(explain("problem", "have design variables", "none", "Declare them with `add_design_var`."))
@@ -166,6 +178,7 @@ class AdaptiveDriver(om.ScipyOptimizeDriver):  # type: ignore[misc]
         except _FailedAtStart as failed:
             self.exit, found = Exit.TRUTH_FAILED, str(failed)
         finally:
+            self.evaluations = model.evaluations
             self.data = {c.comp.pathname: c.knowledge.data for c in components}
             self.surrogates = {c.comp.pathname: c.base for c in components}
         assert self.exit is not None
@@ -216,7 +229,7 @@ class AdaptiveDriver(om.ScipyOptimizeDriver):  # type: ignore[misc]
             if model.evaluations >= most - 1:  # a pass may take several; the start has to be left
                 break
             try:
-                model.truth(point)
+                model.sample(point)
             except EvaluationError as failed:
                 logger.info("An initial sample failed. %s", failed)
 
@@ -263,7 +276,7 @@ class AdaptiveDriver(om.ScipyOptimizeDriver):  # type: ignore[misc]
             if all(other.given is not None for other in sharing):
                 configuration = None
             prior = of_one("prior", self._prior, names, paths)
-            known[id(truth)] = Knowledge(truth, self.store, configuration, prior)
+            known[id(truth)] = Knowledge(truth, self.store, configuration, prior, self._differences)
         return [Corrected(comp, known[id(comp.truth)]) for comp in comps]
 
     def _setup_driver(self, problem: om.Problem) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from gradopt.om.answers import TruthAnswers
 from gradopt.om.component import SurrogateComp
 from gradopt.surrogates.protocol import SupportsEvaluate
 from gradopt.surrogates.update import Fits, Updated, update
+from gradopt.truth.differences import Differences
 from gradopt.truth.protocol import Evaluations, Truth
 from gradopt.truth.store import EvaluationStore
 
@@ -34,30 +35,81 @@ class Knowledge:
         truth: The truth.
         answers: Answers from the truth and notes each row.
         fitted: The global surrogate and how it came about, None before there is one.
+        guess: Makes partials (m, d) at x (d,) that stand for those that are not known; None differences these at once.
     """
 
-    def __init__(self, truth: Truth, store: EvaluationStore, configuration: Fits | None, prior: Dataset | None) -> None:
+    def __init__(
+        self,
+        truth: Truth,
+        store: EvaluationStore,
+        configuration: Fits | None,
+        prior: Dataset | None,
+        differences: Differences = Differences(),  # noqa: B008 (frozen)
+    ) -> None:
         """Start without rows, or with those of `prior`, which do not count as evaluations.
 
         Raises:
             InputError: If `prior` has other variables than the truth.
         """
         self.truth = truth
-        self.answers = TruthAnswers(truth, store, self._note)
+        self.answers = TruthAnswers(truth, store, self._note, self._complete)
+        self.guess: Callable[[np.ndarray], np.ndarray] | None = None
         self.fitted: Updated | None = None
         self.data = None if prior is None else _of_truth(prior, truth)
         self._configuration = configuration
         self._rows: dict[bytes, int] = {} if prior is None else {_key(x): row for row, x in enumerate(prior.x)}
         self._asked: set[bytes] = set()
+        self._beside: set[bytes] = set()
+        self._differences = differences
+        self._differenced: set[int] = set()
 
     @property
     def evaluations(self) -> int:
-        """Number of different points asked, failed ones too."""
+        """Number of different points evaluated, failed ones and those of differences too."""
+        return len(self._asked | self._beside)
+
+    @property
+    def asked(self) -> int:
+        """Number of different points that a model asked."""
         return len(self._asked)
 
     def row(self, x: np.ndarray) -> int:
         """Row of `data` at x (d,)."""
         return self._rows[_key(x)]
+
+    def known(self, row: int) -> bool:
+        """Whether all partials of a row are known."""
+        return self.data is not None and not bool(np.isnan(self.data.partials[row]).any())
+
+    @property
+    def differenced(self) -> bool:
+        """Whether any partials had to be differenced."""
+        return bool(self._differenced)
+
+    def differentiate(self, row: int) -> None:
+        """Difference the partials of a row that are not known; where the truth fails beside it they stay unknown."""
+        assert self.data is not None
+        if self.known(row) or row in self._differenced:
+            return
+        self._differenced.add(row)
+
+        def beside(x: np.ndarray) -> Evaluations:
+            self._beside.add(_key(x[0]))
+            return self.answers.store.evaluate(self.truth, x)
+
+        x, y, partials = self.data.x[row], self.data.y[row], self.data.partials.copy()
+        partials[row] = self._differences.partials(beside, x, y, partials[row], self.truth.inputs)
+        self.data = replace(self.data, dydx=partials)
+
+    def _complete(self, x: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Fill in what differences know of the partials (m, d) at x (d,), and what is guessed of the others."""
+        assert self.data is not None
+        if self.guess is None:
+            self.differentiate(self.row(x))
+        differenced = np.where(np.isnan(known), self.data.partials[self.row(x)], known)
+        if self.guess is None or not np.isnan(differenced).any():
+            return differenced
+        return np.where(np.isnan(differenced), self.guess(x), differenced)
 
     def refit(self, candidate: np.ndarray) -> str:
         """Bring the global surrogate up to the data, polished about a candidate (d,); returns what was done."""
@@ -144,6 +196,9 @@ class Corrected:
         self._judge(data)
         if not parts.first_order:
             return
+        known = [row for row in range(data.n) if self.knowledge.known(row)]
+        if len(known) < data.n:  # steps are between points of which one or both lack partials
+            pairs = list(zip(known[:-1], known[1:], strict=True))
         base = self.base
         self._variants = {
             used: correct(
