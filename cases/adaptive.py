@@ -81,7 +81,9 @@ class Adaptive:
         data: What was learned of each truth, by the path of its component.
         surrogates: Global surrogates by the path of their component, of the loop or fitted at its end; none where none
             was asked for.
-        evaluated: How many of the evaluations were made in this run.
+        evaluations: Truth evaluations, stored and failed ones, those of differences, and those that verify the answer
+            after the last round.
+        evaluated: How many of them were made in this run.
         seconds: Wall time.
     """
 
@@ -94,6 +96,7 @@ class Adaptive:
     certificate: Certificate
     data: dict[str, Dataset | None]
     surrogates: dict[str, Surrogate]
+    evaluations: int
     evaluated: int
     seconds: float
 
@@ -101,12 +104,6 @@ class Adaptive:
     def start(self) -> Values:
         """What the truth says of the start."""
         return self.visits[0].true
-
-    @property
-    def evaluations(self) -> int:
-        """Truth evaluations, stored and failed ones too, with those that verify the answer after the last round."""
-        learned = sum(data.n for data in self.data.values() if data is not None)
-        return learned + sum(bool(one.failure) for one in self.rounds)
 
     @property
     def stored(self) -> int:
@@ -163,6 +160,7 @@ def run_adaptive(case: AdaptiveCase, seed: int, store: EvaluationStore, report: 
         callback=tell,
         max_evaluations=case.max_evaluations,
         tolerance=case.tolerance,
+        differences=case.differences,
         seed=seed,
     )
     problem = pose(case.model(case.truths), case.inputs, column_bounds(case.inputs), case.responses, case.start, driver)
@@ -180,6 +178,7 @@ def run_adaptive(case: AdaptiveCase, seed: int, store: EvaluationStore, report: 
         certificate=driver.certificate,
         data=driver.data,
         surrogates=_surrogates(case, driver, seed, report),
+        evaluations=driver.evaluations,
         evaluated=store.evaluated - before,
         seconds=time.perf_counter() - clock,
     )

@@ -13,6 +13,7 @@ import openmdao.api as om
 from gradopt.data.variables import Variable
 from gradopt.surrogates.jenn import JENN, MLP
 from gradopt.surrogates.polish import Polish
+from gradopt.truth.differences import Differences
 from gradopt.truth.protocol import Truth
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ class AdaptiveCase:
             each truth, for other uses; or None.
         max_evaluations: Truth evaluations, over all truths together.
         tolerance: Of the certificate.
+        differences: How partials that the truths do not know are differenced.
         optimum: Known optimum x (d,), or None.
         draw: Draws the pictures that only this case has into a folder and returns them.
         settings: What `result.json` should tell of the problem.
@@ -159,6 +161,7 @@ class AdaptiveCase:
     closing: JENN | MLP | None = None
     max_evaluations: int = 100
     tolerance: float = 1e-4
+    differences: Differences = Differences()
     optimum: np.ndarray | None = None
     draw: Callable[[Adaptive, Path], list[Path]] = lambda result, folder: []
     settings: dict[str, Any] = field(default_factory=dict)

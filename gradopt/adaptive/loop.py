@@ -38,7 +38,7 @@ def begin(model: Model, u: np.ndarray, settings: Settings) -> State:
     """
     clock = time.perf_counter()
     center = model.truth(u)
-    if not center.exact:
+    if model.can_differentiate(u):
         center = model.differentiate(u)
     conditions = _conditions(center, model.limits, settings)
     penalties = initial_penalties(center, conditions.multipliers)
@@ -84,7 +84,7 @@ def advance(state: State, model: Model, settings: Settings) -> State:
     if state.exit is not None:
         return state
     found, state = _ask(state, model, settings)
-    if found is None and not state.center.exact:
+    if found is None and model.can_differentiate(state.center.u):
         state = _differentiated(state, model, settings)
         if state.exit is not None:
             return state
@@ -147,7 +147,8 @@ def _sharpened(state: State, model: Model, settings: Settings) -> State:
     They have where they say that it is an optimum, and where the last step was a poor one.
     """
     last = state.rounds[-1]
-    if state.center.exact or not (state.kkt.certified or not last.accepted or not last.ratio >= state.region.poor):
+    done = state.kkt.certified or not last.accepted or not last.ratio >= state.region.poor
+    if not done or not model.can_differentiate(state.center.u):
         return state
     return _differentiated(state, model, settings)
 
@@ -184,7 +185,8 @@ def _ask(state: State, model: Model, settings: Settings) -> tuple[Candidate | No
             return found, state
         length = state.region.length(state.failed[-1][0] - state.center.u, limits)
         state = replace(state, region=state.region.after(np.nan, length))
-    while not state.region.exhausted:
+    least = settings.resolution if model.differenced else 0.0
+    while not state.region.exhausted and state.region.radius >= least:
         box = state.region.box(state.center.u, limits)
         found = solve_inner(model.corrected, limits, state.center, box, state.penalties, nearest)
         length = state.region.length(found.predicted.u - state.center.u, limits)

@@ -84,6 +84,10 @@ class Model(Protocol):
         """Evaluate the true problem at u (k,); raises `EvaluationError` where it fails."""
         ...
 
+    def can_differentiate(self, u: np.ndarray) -> bool:
+        """Whether `differentiate` could tell more at an answer of `truth`."""
+        ...
+
     def differentiate(self, u: np.ndarray) -> Responses:
         """Give the responses at an answer of `truth` with exact derivatives, as far as they can be had."""
         ...

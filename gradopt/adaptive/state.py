@@ -34,7 +34,8 @@ _ADVICE = {
     Exit.BUDGET: "The evaluations are spent. Raise max_evaluations and run again with the same store: it continues.",
     Exit.EXHAUSTED: (
         "The region shrank to nothing without the KKT conditions being met. Check the partials of the truth "
-        "(problem.check_partials), its noise, and the scaling (ref) of objective, constraints and design variables."
+        "(problem.check_partials), its noise, and the scaling (ref) of objective, constraints and design variables. "
+        "Where partials are differenced, the answer is as good as the noise of their steps allows."
     ),
     Exit.INFEASIBLE: (
         "No feasible point was found near the last one, where violations cannot be lowered further. Relax a "
@@ -62,6 +63,7 @@ class Settings:
         max_failures: Truth failures in a row after which the loop gives up.
         verify: Whether an optimum is confirmed by the truth at a point beside it, see `gradopt.adaptive.verify`;
             these evaluations, one as a rule and four at most, may go beyond `max_evaluations`.
+        resolution: Radius of the region below which it is given up where derivatives are differenced.
     """
 
     max_evaluations: int = 100
@@ -71,6 +73,7 @@ class Settings:
     starts: int = 3
     max_failures: int = 25
     verify: bool = True
+    resolution: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -132,6 +132,11 @@ class AdaptiveModel:
         """Whether derivatives at a point are differences of values, as far as the truths do not give them."""
         return any(component.knowledge.differenced for component in self._components)
 
+    def can_differentiate(self, u: np.ndarray) -> bool:
+        """Whether differences could tell more of the partials at a point that the truths answered."""
+        rows = zip(self._components, self._rows[u.tobytes()], strict=True)
+        return any(component.knowledge.can_differentiate(row) for component, row in rows)
+
     def differentiate(self, u: np.ndarray) -> Responses:
         """Difference the partials of the truths that are not known at a point they answered."""
         key = u.tobytes()

@@ -38,6 +38,8 @@ logger = logging.getLogger("gradopt")
 Watch = Callable[[Round], object]
 """Is called after each round; returning True ends the run there."""
 
+_FINEST = 0.1  # part of the steps of differences: what happens within is not seen by them
+
 DEFAULT = JENN((20,), activation="tanh", starts=1, alpha=1e-6)
 """Global surrogate where none is asked for."""
 
@@ -196,6 +198,7 @@ class AdaptiveDriver(om.ScipyOptimizeDriver):  # type: ignore[misc]
             feasibility_tolerance=options["feasibility_tolerance"],
             region=self._region,
             starts=options["starts"],
+            resolution=_FINEST * float(np.max(self._differences.step)),
         )
         start = np.clip(model.design().value, model.limits.lower, model.limits.upper)
         self._sample(model, start)

@@ -86,10 +86,14 @@ class Knowledge:
         """Whether any partials had to be differenced."""
         return bool(self._differenced)
 
+    def can_differentiate(self, row: int) -> bool:
+        """Whether differences could tell more of the partials of a row."""
+        return not self.known(row) and row not in self._differenced
+
     def differentiate(self, row: int) -> None:
         """Difference the partials of a row that are not known; where the truth fails beside it they stay unknown."""
         assert self.data is not None
-        if self.known(row) or row in self._differenced:
+        if not self.can_differentiate(row):
             return
         self._differenced.add(row)
 

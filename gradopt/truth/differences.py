@@ -14,6 +14,9 @@ from gradopt.errors import InputError, ShapeError, explain
 from gradopt.truth.points import as_points
 from gradopt.truth.protocol import Evaluations, PointStatus, Truth
 
+_SUSPICIOUS = 20.0  # times the median of an output's slopes
+_AGREE = 0.5  # part of the larger of two slopes by which they may differ
+
 Evaluate = Callable[[np.ndarray], Evaluations]
 """Evaluates points (n, d)."""
 
@@ -54,33 +57,48 @@ class Differences:
     ) -> np.ndarray:
         """Difference what is not known at one point.
 
+        A solver that jumps to another solution beside the point gives a slope far beyond all others. Such a one is
+        compared with that on the other side: it counts only where both agree.
+
         Args:
             evaluate: Evaluates points; one call with one point for each input of which a partial is not known, and a
-                second on the other side where the first fails.
+                second on the other side where the first fails or is suspicious.
             x: The point (d,).
             y: Outputs there (m,).
             known: Partials there (m, d), NaN where not known.
             inputs: Variables of the columns of x.
 
         Returns:
-            Partials (m, d); NaN in the columns where the truth failed on both sides.
+            Partials (m, d); NaN where the truth failed on both sides, or these contradict each other.
         """
-        found = known.copy()
-        _, high = column_bounds(inputs)
-        for column, length in enumerate(self.lengths(x, inputs)):
-            unknown = np.isnan(known[:, column])
-            if not unknown.any():
-                continue
-            first = 1.0 if x[column] + length <= high[column] else -1.0
-            for side in (first, -first):
-                beside = x.copy()
-                beside[column] += side * length
-                answer = evaluate(beside[None])
-                if answer.ok[0]:
-                    slope = (answer.y[0] - y) / (beside[column] - x[column])
-                    found[unknown, column] = slope[unknown]
-                    break
-        return found
+        lengths = self.lengths(x, inputs)
+        sides = np.where(x + lengths <= column_bounds(inputs)[1], 1.0, -1.0)
+
+        def slope(column: int, side: float) -> np.ndarray:
+            beside = x.copy()
+            beside[column] += side * lengths[column]
+            answer = evaluate(beside[None])
+            return (answer.y[0] - y) / (beside[column] - x[column])  # NaN where it failed
+
+        wanted = np.flatnonzero(np.isnan(known).any(axis=0))
+        slopes = np.full(known.shape, np.nan)
+        for column in wanted:
+            slopes[:, column] = slope(column, sides[column])
+        # In units of the steps' lengths, which are chosen so that all inputs matter alike.
+        size = np.abs(slopes * lengths)
+        usual = np.nanmedian(size[:, wanted], axis=1, keepdims=True) if len(wanted) else 0.0
+        for column in wanted:
+            first = slopes[:, column]
+            doubtful = ~(size[:, column] <= _SUSPICIOUS * np.ravel(usual))
+            if np.isnan(first).all():
+                slopes[:, column] = slope(column, -sides[column])
+            elif doubtful.any():
+                second = slope(column, -sides[column])
+                apart = np.abs(first - second) > _AGREE * np.maximum(np.abs(first), np.abs(second))
+                better = np.where(np.abs(second) * lengths[column] <= _SUSPICIOUS * np.ravel(usual), second, np.nan)
+                both = np.where(apart, better, 0.5 * (first + second))
+                slopes[:, column] = np.where(doubtful & ~np.isnan(second), both, first)
+        return np.where(np.isnan(known), slopes, known)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,10 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
@@ -156,6 +158,7 @@ class Program:
                 env={**os.environ, **self.environment},
                 start_new_session=True,  # so that all it starts can be killed with it
             )
+            _limit(process, self.timeout)
             end = time.monotonic() + self.timeout
             try:
                 while True:
@@ -171,6 +174,16 @@ class Program:
             finally:
                 if process.poll() is None:
                     _kill(process)
+
+
+def _limit(process: subprocess.Popen[bytes], timeout: float) -> None:
+    """Have the system end a program, should this process be killed before it can do so."""
+    if sys.platform == "linux":  # the module is not there on Windows, and the call on Linux alone
+        import resource
+
+        seconds = int(timeout * (os.cpu_count() or 1)) + 1
+        with suppress(ProcessLookupError):  # it has ended already
+            resource.prlimit(process.pid, resource.RLIMIT_CPU, (seconds, seconds))
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

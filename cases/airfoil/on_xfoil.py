@@ -1,0 +1,127 @@
+"""The airfoil case with XFOIL as the truth: no partials, failures, and NeuralFoil as what is believed beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import openmdao.api as om
+
+from cases.airfoil.aerodynamics import NeuralFoilTruth
+from cases.airfoil.geometry import KulfanShape
+from cases.airfoil.xfoil import OUTPUTS, Xfoil
+from cases.case import AdaptiveCase, Case
+from cases.model import adaptive_case
+from gradopt.data.variables import Variable
+from gradopt.om.answers import TrueEvaluation
+from gradopt.om.component import SurrogateComp
+from gradopt.truth.differences import Differences
+from gradopt.truth.protocol import Truth
+
+if TYPE_CHECKING:
+    from cases.adaptive import Adaptive
+
+TITLE = "minimize an airfoil's drag at fixed lift, XFOIL as the truth"
+CITATION = "Aerodynamics: Drela (1989), XFOIL: an analysis and design system for low Reynolds number airfoils"
+
+# Parts of the ranges of the weights (0.17 of chord) and of the angle (8.4 deg). XFOIL's drag has waves as long as a
+# panel under the transition point: shorter steps measure their flanks.
+STEP = 0.02
+TOLERANCE = 1e-3  # of the certificate, which the noise allows only where much is left to be gained
+
+
+@dataclass(frozen=True, eq=False)
+class NeuralFoilSurrogate:
+    """NeuralFoil in the place of a fitted surrogate, for a truth of the same variables.
+
+    Attributes:
+        aerodynamics: NeuralFoil.
+        inputs: Upper weights (8,), lower weights (8,), angle of attack.
+        outputs: Some of NeuralFoil's first outputs, in their order.
+    """
+
+    aerodynamics: NeuralFoilTruth
+    inputs: tuple[Variable, ...]
+    outputs: tuple[Variable, ...]
+
+    @property
+    def lower(self) -> np.ndarray:
+        """Lower edge of the domain (17,): none, the trust region keeps it where it belongs."""
+        return np.full(sum(variable.size for variable in self.inputs), -np.inf)
+
+    @property
+    def upper(self) -> np.ndarray:
+        """Upper edge of the domain (17,)."""
+        return -self.lower
+
+    @property
+    def digest(self) -> str:
+        """What answers."""
+        return self.aerodynamics.identity
+
+    def evaluate(self, x: np.ndarray) -> TrueEvaluation:
+        """Evaluate x (n, 17), real or, to first order, complex."""
+        found = [self.aerodynamics.evaluate(point) for point in x.real]
+        m = len(self.outputs)
+        y, dydx = np.array([values[:m] for values, _ in found]), np.array([partials[:m] for _, partials in found])
+        if np.iscomplexobj(x):
+            y = y + 1j * np.einsum("nmd,nd->nm", dydx, x.imag)
+        return TrueEvaluation(y, dydx)
+
+
+def xfoil_case(
+    case: Case,
+    shape: KulfanShape,
+    reynolds: float,
+    *,
+    believe: bool = True,
+    quick: bool = False,
+    draw: Callable[[Adaptive, Path], list[Path]] = lambda result, folder: [],
+) -> AdaptiveCase:
+    """Ask XFOIL instead of NeuralFoil.
+
+    Args:
+        case: Least drag on NeuralFoil.
+        shape: The start.
+        reynolds: Reynolds number of the chord.
+        believe: Whether NeuralFoil is the global surrogate that the loop corrects; else XFOIL is all it knows.
+        quick: Tiny budget.
+        draw: Draws the pictures of the case.
+
+    Returns:
+        The same problem, but for NeuralFoil's confidence, which XFOIL does not have.
+
+    Raises:
+        InputError: If XFOIL is not installed.
+    """
+    outputs = tuple(variable for variable in case.outputs if variable.name in OUTPUTS)
+    truth = Xfoil(shape, reynolds).truth(case.inputs, outputs)
+    given = NeuralFoilSurrogate(NeuralFoilTruth(shape, reynolds), case.inputs, outputs) if believe else None
+
+    def model(truths: Sequence[Truth]) -> om.Group:
+        group = om.Group()
+        group.add_subsystem(case.name, SurrogateComp(given, truth=truths[0]), promotes=["*"])
+        for name, component in case.exact().items():
+            group.add_subsystem(name, component, promotes=["*"])
+        return group
+
+    on_neuralfoil = adaptive_case(
+        case,
+        configuration=None,
+        max_evaluations=24 if quick else 150,
+        tolerance=TOLERANCE,
+        differences=Differences(STEP),
+        draw=draw,
+    )
+    return replace(
+        on_neuralfoil,
+        title=TITLE,
+        citation=f"{CITATION}. {case.citation}",
+        responses=tuple(response for response in case.responses if response.name != "analysis_confidence"),
+        truths=(truth,),
+        model=model,
+        settings={**case.settings, "truth": "xfoil", "believe": believe},
+    )
