@@ -52,6 +52,9 @@ from gradopt.training.result import FitResult as FitResult
 from gradopt.training.result import Progress as Progress
 from gradopt.training.result import Status as Status
 from gradopt.truth.command import CommandTruth as CommandTruth
+from gradopt.truth.differences import Differences as Differences
+from gradopt.truth.differences import FiniteDifferences as FiniteDifferences
+from gradopt.truth.differences import estimate_noise as estimate_noise
 from gradopt.truth.function import FunctionTruth as FunctionTruth
 from gradopt.truth.model import ModelTruth as ModelTruth
 from gradopt.truth.program import Finished as Finished

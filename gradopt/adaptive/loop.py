@@ -10,7 +10,7 @@ import numpy as np
 from gradopt.adaptive.detour import detour, with_failure
 from gradopt.adaptive.inner import Candidate, solve_inner
 from gradopt.adaptive.kkt import KKT, kkt
-from gradopt.adaptive.merit import initial_penalties, merit, next_penalties
+from gradopt.adaptive.merit import initial_penalties, merit, next_penalties, raised_penalties
 from gradopt.adaptive.problem import Limits, Model, Responses
 from gradopt.adaptive.state import Exit, Round, Settings, State
 from gradopt.adaptive.verify import contradiction, probes
@@ -19,6 +19,7 @@ from gradopt.errors import EvaluationError
 _ROUND_OFF = 1e-12  # improvements of the merit below this, in scaled units or as a part of it, may be noise
 _NOISE = 1e-8  # rises of the merit up to this, likewise, are forgiven to steps towards the optimality conditions
 _NO_STEP = 1e-12  # part of a width
+_VIOLATED = 1e-3  # scaled; what noise and differences leave of feasibility is below
 _IDLE = 0.2  # no truth is spent on a region without a candidate, so it may shrink faster than after a bad one
 
 
@@ -110,12 +111,11 @@ def advance(state: State, model: Model, settings: Settings) -> State:
             failed=(),
         )
         if accepted:
-            state = replace(
-                state,
-                center=true,
-                kkt=conditions,
-                penalties=next_penalties(state.penalties, conditions.multipliers),
-            )
+            penalties = next_penalties(state.penalties, conditions.multipliers)
+            if model.differenced:
+                before, after = limits.violations(state.center.c), limits.violations(true.c)
+                penalties = np.maximum(penalties, raised_penalties(state.penalties, before, after, _VIOLATED))
+            state = replace(state, center=true, kkt=conditions, penalties=penalties)
         fit = model.learn(state.center, list(state.steps), state.region.radius)
         if not state.center.exact:
             state = _estimated(state, model, settings)

@@ -35,7 +35,8 @@ class Knowledge:
         truth: The truth.
         answers: Answers from the truth and notes each row.
         fitted: The global surrogate and how it came about, None before there is one.
-        guess: Makes partials (m, d) at x (d,) that stand for those that are not known; None differences these at once.
+        guess: Makes partials (m, d) at x (d,) that stand for those that are not known; None differences these at once,
+            with 0 where that fails.
     """
 
     def __init__(
@@ -111,9 +112,10 @@ class Knowledge:
         if self.guess is None:
             self.differentiate(self.row(x))
         differenced = np.where(np.isnan(known), self.data.partials[self.row(x)], known)
-        if self.guess is None or not np.isnan(differenced).any():
+        if not np.isnan(differenced).any():
             return differenced
-        return np.where(np.isnan(differenced), self.guess(x), differenced)
+        guessed = np.zeros(known.shape) if self.guess is None else self.guess(x)
+        return np.where(np.isnan(differenced), guessed, differenced)
 
     def refit(self, candidate: np.ndarray) -> str:
         """Bring the global surrogate up to the data, polished about a candidate (d,); returns what was done."""

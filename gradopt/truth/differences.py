@@ -82,20 +82,21 @@ class Differences:
 
         wanted = np.flatnonzero(np.isnan(known).any(axis=0))
         slopes = np.full(known.shape, np.nan)
-        for column in wanted:
+        for column in map(int, wanted):
             slopes[:, column] = slope(column, sides[column])
         # In units of the steps' lengths, which are chosen so that all inputs matter alike.
         size = np.abs(slopes * lengths)
-        usual = np.nanmedian(size[:, wanted], axis=1, keepdims=True) if len(wanted) else 0.0
-        for column in wanted:
+        answered = size[:, wanted[~np.isnan(size[:, wanted]).any(axis=0)]]
+        usual = np.median(answered, axis=1) if answered.size else np.full(len(size), np.inf)
+        for column in map(int, wanted):
             first = slopes[:, column]
-            doubtful = ~(size[:, column] <= _SUSPICIOUS * np.ravel(usual))
+            doubtful = ~(size[:, column] <= _SUSPICIOUS * usual)
             if np.isnan(first).all():
                 slopes[:, column] = slope(column, -sides[column])
             elif doubtful.any():
                 second = slope(column, -sides[column])
                 apart = np.abs(first - second) > _AGREE * np.maximum(np.abs(first), np.abs(second))
-                better = np.where(np.abs(second) * lengths[column] <= _SUSPICIOUS * np.ravel(usual), second, np.nan)
+                better = np.where(np.abs(second) * lengths[column] <= _SUSPICIOUS * usual, second, np.nan)
                 both = np.where(apart, better, 0.5 * (first + second))
                 slopes[:, column] = np.where(doubtful & ~np.isnan(second), both, first)
         return np.where(np.isnan(known), slopes, known)

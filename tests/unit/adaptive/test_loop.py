@@ -48,6 +48,14 @@ class Flat:
         self._rows.append((u, y, dydu))
         return Responses(u.copy(), float(y[0]), dydu[0], y[1:], dydu[1:])
 
+    differenced = False
+
+    def can_differentiate(self, u: np.ndarray) -> bool:
+        return False
+
+    def differentiate(self, u: np.ndarray) -> Responses:
+        raise AssertionError("all derivatives are known")
+
     def corrected(self, u: np.ndarray) -> Responses:
         assert self._surrogate is not None
         found = self._surrogate.evaluate(u[None])

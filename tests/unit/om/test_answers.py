@@ -52,7 +52,7 @@ def test_unknown_partials_are_refused_by_name() -> None:
     truth = FunctionTruth(
         lambda x: (x.sum(), [1.0, np.nan]), (Variable("a"), Variable("speed")), (Variable("drag", units="N"),)
     )
-    expected = r"`truth` must know all of its partials, got NaN for d drag / d speed\. An optimum .* supply differences"
+    expected = r"`truth` must know all of its partials, got NaN for d drag / d speed\. Wrap it in FiniteDifferences"
     with pytest.raises(InputError, match=expected):
         TruthAnswers(truth, EvaluationStore()).evaluate(np.ones((1, 2)))
 

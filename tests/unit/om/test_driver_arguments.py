@@ -127,12 +127,6 @@ def test_neither_correction_nor_configuration_is_refused(valley: Problems) -> No
         valley(correction=Parts(first_order=False)).run_driver()
 
 
-def test_truth_without_partials_is_refused(valley: Problems) -> None:
-    truth = FunctionTruth(np.sum, (Variable("x", (2,)),), (Variable("f"),))
-    with pytest.raises(InputError, match=r"`truth` must know all of its partials, got NaN for d f / d x\[0\]\."):
-        valley(truth).run_driver()
-
-
 def test_truth_without_identity_has_no_file(valley: Problems) -> None:
     with pytest.raises(InputError, match=r"`truth\.identity` must be given for a store on disk"):
         valley(store="evaluations.sqlite").run_driver()
