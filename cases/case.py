@@ -142,6 +142,8 @@ class AdaptiveCase:
             each truth, for other uses; or None.
         max_evaluations: Truth evaluations, over all truths together.
         tolerance: Of the certificate.
+        direct_ref: Lengths of the design variables (d,) that SLSQP on the truth sees as 1, where others than 1 serve it
+            better; the loop needs none.
         optimum: Known optimum x (d,), or None.
         draw: Draws the pictures that only this case has into a folder and returns them.
         settings: What `result.json` should tell of the problem.
@@ -159,6 +161,7 @@ class AdaptiveCase:
     closing: JENN | MLP | None = None
     max_evaluations: int = 100
     tolerance: float = 1e-4
+    direct_ref: np.ndarray | None = None
     optimum: np.ndarray | None = None
     draw: Callable[[Adaptive, Path], list[Path]] = lambda result, folder: []
     settings: dict[str, Any] = field(default_factory=dict)
