@@ -32,7 +32,20 @@ _OUTPUTS = {
     f"{POINT}.wing_perf.vonmises": "vonmises",
     f"{POINT}.wing_perf.thickness_intersects": "thickness_intersects",
 }
-_POSITIVE = ("CD", "structural_mass", "vonmises")  # modelled through their logarithm
+_WHOLE = {
+    f"{POINT}.fuelburn": "fuelburn",
+    f"{POINT}.L_equals_W": "L_equals_W",
+    f"{POINT}.wing_perf.failure": "failure",
+    f"{POINT}.wing_perf.thickness_intersects": "thickness_intersects",
+}
+_POSITIVE = ("CD", "structural_mass", "vonmises", "fuelburn")  # modelled through their logarithm
+_UNITS = {
+    "S_ref_total": "m**2",
+    "structural_mass": "kg",
+    "vonmises": "N/m**2",
+    "thickness_intersects": "m",
+    "fuelburn": "kg",
+}
 
 
 def flight() -> dict[str, tuple[float, str | None]]:
@@ -135,18 +148,23 @@ def design_variables(points: int) -> tuple[Variable, Variable, Variable]:
     )
 
 
-def wing_truth(panels: int, points: int) -> ModelTruth:
-    """Return the coupled wing as a truth: lift, drag, area, mass, stresses, and the room in the tube."""
+def wing_truth(panels: int, points: int, whole: bool = False) -> ModelTruth:
+    """Return the coupled wing as a truth: lift, drag, area, mass, stresses, and the room in the tube.
+
+    Args:
+        panels: See `wing_surface`.
+        points: Likewise.
+        whole: Whether its outputs are fuel, weight and failure instead, so that these are learned too.
+    """
     stations = {"vonmises": (panels, 2), "thickness_intersects": (panels,)}
-    units = {"S_ref_total": "m**2", "structural_mass": "kg", "vonmises": "N/m**2", "thickness_intersects": "m"}
     outputs = [
         Variable(
             path.replace(".", ":"),
             stations.get(name, (1,)),
-            units.get(name),
+            _UNITS.get(name),
             transform="log" if name in _POSITIVE else None,
         )
-        for path, name in _OUTPUTS.items()
+        for path, name in (_WHOLE if whole else _OUTPUTS).items()
     ]
     version = import_extra("openaerostruct", "wing").__version__
     truth = ModelTruth(
@@ -163,28 +181,28 @@ def wing_truth(panels: int, points: int) -> ModelTruth:
     return truth
 
 
-def wing_model(truths: Sequence[Truth], panels: int, points: int) -> om.Group:
+def wing_model(truths: Sequence[Truth], panels: int, points: int, whole: bool = False) -> om.Group:
     """Put the truth into what is algebra: OpenAeroStruct's own components of fuel, of weight and of failure.
 
     Args:
         truths: One, see `wing_truth`.
         panels: As of the truth.
         points: Likewise.
+        whole: Likewise; then there is no algebra.
 
     Returns:
         A model with the design variables, and with fuelburn, L_equals_W, failure and thickness_intersects.
     """
+    model, mass = om.Group(), ("wing_structural_mass", "structural_mass")
+    named = [(path.replace(".", ":"), name) for path, name in (_WHOLE if whole else _OUTPUTS).items()]
+    expensive = SurrogateComp(truth=truths[0])
+    model.add_subsystem("aerostructure", expensive, promotes_inputs=["*"], promotes_outputs=named)
+    if whole:
+        return model
     surface = wing_surface(panels, points)
     stress = import_extra("openaerostruct.structures.failure_ks", "wing")
     fuel = import_extra("openaerostruct.functionals.breguet_range", "wing")
     weight = import_extra("openaerostruct.functionals.equilibrium", "wing")
-    model, mass = om.Group(), ("wing_structural_mass", "structural_mass")
-    model.add_subsystem(
-        "aerostructure",
-        SurrogateComp(truth=truths[0]),
-        promotes_inputs=["*"],
-        promotes_outputs=[(path.replace(".", ":"), name) for path, name in _OUTPUTS.items()],
-    )
     model.add_subsystem("stress", stress.FailureKS(surface=surface), promotes=["*"])
     model.add_subsystem("fuel", fuel.BreguetRange(surfaces=[surface]), promotes=["*", mass])
     model.add_subsystem("weight", weight.Equilibrium(surfaces=[surface]), promotes=["*", mass])

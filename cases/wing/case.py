@@ -34,11 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--points", type=int, default=POINTS, help=f"control points of twist, and of thickness (default {POINTS})"
     )
+    parser.add_argument(
+        "--whole", action="store_true", help="learn fuel, weight and failure too, in place of exact algebra for them"
+    )
 
 
 def adaptive(arguments: argparse.Namespace) -> AdaptiveCase:
     """Build the case from the command line."""
-    return wing_case(arguments.start, arguments.panels, arguments.points, arguments.quick)
+    return wing_case(arguments.start, arguments.panels, arguments.points, arguments.quick, arguments.whole)
 
 
 def start_of(name: str, panels: int = PANELS, points: int = POINTS) -> np.ndarray:
@@ -49,7 +52,9 @@ def start_of(name: str, panels: int = PANELS, points: int = POINTS) -> np.ndarra
     return np.concatenate([surface["twist_cp"], surface["thickness_cp"], [_ALPHA]])
 
 
-def wing_case(start: str = "crm", panels: int = PANELS, points: int = POINTS, quick: bool = False) -> AdaptiveCase:
+def wing_case(
+    start: str = "crm", panels: int = PANELS, points: int = POINTS, quick: bool = False, whole: bool = False
+) -> AdaptiveCase:
     """Build the case.
 
     The coupled analysis is the truth; fuel, weight and failure follow from its lift, drag, mass and stresses by algebra
@@ -61,6 +66,7 @@ def wing_case(start: str = "crm", panels: int = PANELS, points: int = POINTS, qu
         panels: Vortices, and beam elements, along one half of the span.
         points: Control points of twist, and of thickness, along one half of the span.
         quick: Tiny budget: shows that it runs, not what it can.
+        whole: Whether fuel, weight and failure are learned too, with the whole model behind the surrogates.
 
     Returns:
         The case: 2 `points` + 1 design variables, lift as an equality, limits on failure and on the tube's thickness.
@@ -84,11 +90,11 @@ def wing_case(start: str = "crm", panels: int = PANELS, points: int = POINTS, qu
             Response("failure", "upper", 0.0),
             Response("thickness_intersects", "upper", (0.0,) * panels, ref=0.1, shown_unit="mm", shown_per_unit=1e3),
         ),
-        truths=(wing_truth(panels, points),),
-        model=partial(wing_model, panels=panels, points=points),
+        truths=(wing_truth(panels, points, whole),),
+        model=partial(wing_model, panels=panels, points=points, whole=whole),
         configuration=None,
         max_evaluations=5 if quick else 60,
         direct_ref=upper - lower,  # the best of six scalings from most starts
         draw=lambda result, folder: draw(result, folder, panels, points),
-        settings={"start": start, "panels": panels, "points": points, "quick": quick},
+        settings={"start": start, "panels": panels, "points": points, "whole": whole, "quick": quick},
     )
