@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import openmdao.api as om
 import pytest
 
 from cases.__main__ import main
-from cases.adaptive import evaluations_to, objective, run_adaptive, run_direct
+from cases.adaptive import Adaptive, evaluations_to, objective, run_adaptive, run_direct
 from cases.model import SLSQP, get_responses, pose, set_design
 from cases.wing.aerostructure import POINT, wing_problem, wing_truth
 from cases.wing.case import start_of, wing_case
@@ -29,6 +30,11 @@ RESPONSES = {
     "failure": f"{POINT}.wing_perf.failure",
     "thickness_intersects": f"{POINT}.wing_perf.thickness_intersects",
 }
+
+
+@cache
+def loop_from(start: str) -> Adaptive:
+    return run_adaptive(wing_case(start, PANELS, POINTS), 0, EvaluationStore(), lambda line: None)
 
 
 def a_design() -> np.ndarray:
@@ -74,11 +80,8 @@ def test_algebra_around_the_truth_answers_as_the_whole_model(whole: bool) -> Non
 @needs_openaerostruct
 @pytest.mark.parametrize("start", ["crm", "flat"])
 def test_loop_ends_certified_where_slsqp_ends_and_sooner(start: str) -> None:
-    case = wing_case(start, PANELS, POINTS)
-    result, direct = (
-        run_adaptive(case, 0, EvaluationStore(), lambda line: None),
-        run_direct(case, lambda line: None),
-    )
+    result = loop_from(start)
+    case, direct = result.case, run_direct(result.case, lambda line: None)
     assert direct.success and result.certificate.certified
     assert objective(case, result.answer.true) == pytest.approx(direct.best, rel=1e-3)
     assert result.evaluations <= direct.evaluations <= case.max_evaluations
@@ -88,8 +91,8 @@ def test_loop_ends_certified_where_slsqp_ends_and_sooner(start: str) -> None:
 
 @needs_openaerostruct
 def test_answer_is_a_wing_on_its_limits() -> None:
-    case = wing_case("flat", PANELS, POINTS)
-    result = run_adaptive(case, 0, EvaluationStore(), lambda line: None)
+    result = loop_from("flat")
+    case = result.case
     start, answer = (look(PANELS, POINTS)(x) for x in (case.start, result.answer.x))
     assert answer.fuel == pytest.approx(objective(case, result.answer.true) / 1e3)
     assert answer.mass < start.mass
