@@ -59,8 +59,8 @@ def wing_case(
 
     The coupled analysis is the truth; fuel, weight and failure follow from its lift, drag, mass and stresses by algebra
     that stays exact. Drag, mass and stresses are modelled through their logarithms, over the logarithm of thickness.
-    There is no network under the correction: with so many outputs its fits take minutes, and the correction alone gets
-    by with fewer evaluations than SLSQP (`scripts/wing_study.py`, which compares with `--network`).
+    There is no network under the correction, which alone needs fewer evaluations than SLSQP; with so many outputs a run
+    with one takes many minutes, and what it would save is not known (`scripts/wing_study.py --network` measures it).
 
     Args:
         start: One of `STARTS`.
