@@ -23,10 +23,17 @@ from cases.rosenbrock import case as rosenbrock
 from cases.rosenbrock import disk as rosenbrock_disk
 from cases.sellar import case as sellar
 from cases.study import Outcome, Study
+from cases.wing import case as wing
 from gradopt.errors import GradoptError, explain
 from gradopt.truth.store import EvaluationStore
 
-CASES = {"airfoil": airfoil, "rosenbrock": rosenbrock, "rosenbrock_disk": rosenbrock_disk, "sellar": sellar}
+CASES = {
+    "airfoil": airfoil,
+    "rosenbrock": rosenbrock,
+    "rosenbrock_disk": rosenbrock_disk,
+    "sellar": sellar,
+    "wing": wing,
+}
 ONE_SHOT = {"airfoil": airfoil, "rosenbrock": rosenbrock}
 STUDIES: dict[str, Study] = {}
 STORE = "evaluations.sqlite"

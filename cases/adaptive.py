@@ -31,7 +31,10 @@ Values = dict[str, np.ndarray]
 FEASIBLE = 1e-4
 """Scaled violation up to which an optimum counts when evaluations are compared."""
 
-_CLOSE, _CLOSE_TO_ZERO = 0.01, 1e-6  # part of the objective, and in units of its ref for an optimum of 0
+CLOSE = 0.01
+"""Part of the best objective within which an optimum counts."""
+
+_CLOSE_TO_ZERO = 1e-6  # in units of its ref, for an optimum of 0
 
 
 @dataclass(frozen=True)
@@ -209,7 +212,8 @@ def run_direct(case: AdaptiveCase, report: Report) -> Direct:
         report(f"SLSQP on the truth: {shown(case.responses[0], objective(case, true))}, {evaluations} evaluations")
 
     bounds = column_bounds(case.inputs)
-    problem = pose(case.model(truths), case.inputs, bounds, case.responses, case.start, SLSQP(note=note))
+    driver = SLSQP(note=note)
+    problem = pose(case.model(truths), case.inputs, bounds, case.responses, case.start, driver, case.direct_ref)
     try:
         success = run(problem)
     except om.AnalysisError:
@@ -243,9 +247,16 @@ def violation(case: AdaptiveCase, values: Values) -> float:
     return max((r.violation(values[r.name]) / r.ref for r in case.responses[1:]), default=0.0)
 
 
-def evaluations_to(case: AdaptiveCase, visits: Sequence[Visit], best: float) -> int | None:
-    """Evaluations to the first feasible visit within 1 % of an objective, or 1e-6 `ref`; None where there is none."""
-    limit = best + max(_CLOSE * abs(best), _CLOSE_TO_ZERO * case.responses[0].ref)
+def evaluations_to(case: AdaptiveCase, visits: Sequence[Visit], best: float, close: float = CLOSE) -> int | None:
+    """Evaluations to the first feasible visit within 1 % of an objective, or 1e-6 `ref`; None where there is none.
+
+    Args:
+        case: The case.
+        visits: In order.
+        best: The objective.
+        close: Another part of it than 1 %.
+    """
+    limit = best + max(close * abs(best), _CLOSE_TO_ZERO * case.responses[0].ref)
     for visit in visits:
         if objective(case, visit.true) <= limit and violation(case, visit.true) <= FEASIBLE:
             return visit.evaluations

@@ -16,6 +16,7 @@ from cases.records import write_result
 from gradopt.data.variables import column_names
 from gradopt.report.loop import Trace, convergence, prediction, trust
 
+_MOST = 6  # entries of a response that a table shows one by one
 _SIGNS = {"equals": "=", "lower": ">=", "upper": "<="}
 
 
@@ -31,7 +32,11 @@ def adaptive_table(result: Adaptive, direct: Direct | None) -> Table:
     for label in columns:
         table.add_column(label, justify="right", no_wrap=True, style="bold" if label == "answer" else None)
     for response in case.responses:
-        for k in range(result.start[response.name].size):
+        size = result.start[response.name].size
+        if size > _MOST:
+            table.add_row(*_worst_label(response), *(_cell(response, v, _worst(response, v)) for v in columns.values()))
+            continue
+        for k in range(size):
             table.add_row(*_label(response, k, result.start), *(_cell(response, v, k) for v in columns.values()))
     if len(case.responses) > 1:
         table.add_row("violation", "scaled", *(f"{violation(case, values):.1e}" for values in columns.values()))
@@ -48,6 +53,19 @@ def _label(response: Response, k: int, values: Values) -> tuple[str, str]:
         return name, "least"
     bound = np.broadcast_to(response.bound, values[response.name].shape)[k] * response.shown_per_unit
     return name, f"{_SIGNS[response.kind]} {bound:g}"
+
+
+def _worst(response: Response, values: Values) -> int:
+    """Entry of a constraint that is nearest to its bound, or furthest beyond it."""
+    gap = values[response.name] - np.asarray(response.bound)
+    return int(np.argmax({"equals": np.abs(gap), "lower": -gap, "upper": gap}[response.kind]))
+
+
+def _worst_label(response: Response) -> tuple[str, str]:
+    unit = f" ({response.shown_unit})" if response.shown_unit else ""
+    bounds = np.unique(response.bound)
+    wanted = f"{bounds[0] * response.shown_per_unit:g}" if bounds.size == 1 else "its bound"
+    return f"{response.name}, worst{unit}", f"{_SIGNS[response.kind]} {wanted}"
 
 
 def _cell(response: Response, values: Values, k: int) -> str:

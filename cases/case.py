@@ -144,6 +144,8 @@ class AdaptiveCase:
         max_evaluations: Truth evaluations, over all truths together.
         tolerance: Of the certificate.
         differences: How partials that the truths do not know are differenced.
+        direct_ref: Lengths of the design variables (d,) that SLSQP on the truth sees as 1, where others than 1 serve it
+            better; the loop needs none.
         optimum: Known optimum x (d,), or None.
         draw: Draws the pictures that only this case has into a folder and returns them.
         settings: What `result.json` should tell of the problem.
@@ -162,6 +164,7 @@ class AdaptiveCase:
     max_evaluations: int = 100
     tolerance: float = 1e-4
     differences: Differences = Differences()
+    direct_ref: np.ndarray | None = None
     optimum: np.ndarray | None = None
     draw: Callable[[Adaptive, Path], list[Path]] = lambda result, folder: []
     settings: dict[str, Any] = field(default_factory=dict)

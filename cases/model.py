@@ -118,6 +118,7 @@ def pose(
     responses: Sequence[Response],
     start: np.ndarray,
     driver: om.Driver,
+    ref: np.ndarray | None = None,
 ) -> om.Problem:
     """Make the optimization problem about a model.
 
@@ -128,15 +129,17 @@ def pose(
         responses: Objective first, then constraints.
         start: Where the problem stands (d,).
         driver: The driver.
+        ref: Lengths of the design variables (d,) that the driver sees as 1; None = 1 of their units.
 
     Returns:
         A problem that is set up.
     """
     problem = om.Problem(model, driver, reports=None)
     lower, upper = (unflatten(bound, inputs) for bound in bounds)
+    unit = unflatten(np.ones_like(start) if ref is None else ref, inputs)
     for variable in inputs:
         name = variable.name
-        model.add_design_var(name, lower=lower[name], upper=upper[name], units=variable.units)
+        model.add_design_var(name, lower=lower[name], upper=upper[name], ref=unit[name], units=variable.units)
     for response in responses:
         if response.kind == "minimize":
             model.add_objective(response.name, ref=response.ref)

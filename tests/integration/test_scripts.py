@@ -62,6 +62,11 @@ FAILURES = [
     *(f"problems.rosenbrock_2.{shape}.part" for shape in ("ball", "stripes", "walls", "slab", "cells")),
     *("ratio.median", "ratio.worst", "within"),
 ]
+WING = [
+    *(f"starts.crm.methods.{m}.evaluations" for m in ("loop", "loop, whole", "SLSQP, bounds, fuel 10000")),
+    *(f"summary.{arm}.{of}" for arm in ("loop", "loop, whole") for of in ("end.mean", "certified")),
+    "starts.crm.best_direct_fuel",
+]
 KILLS = ["kills", "evaluations", "rows", "begun"]
 
 
@@ -82,6 +87,7 @@ def figure(result: dict[str, Any], path: str) -> float:
         ("false_certificates", CERTIFICATES, []),
         ("failing_truths", FAILURES, []),
         ("kill_and_resume", KILLS, []),
+        ("wing_study", WING, []),
     ],
 )
 def test_script_writes_its_figures(

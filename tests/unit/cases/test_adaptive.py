@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import openmdao.api as om
 import pytest
 
 from cases.adaptive import Visit, evaluations_to, objective, run_adaptive, run_direct, shown, violation
@@ -99,6 +100,14 @@ def test_direct_run_counts_its_evaluations(bowl: AdaptiveCase, calls: list[np.nd
     assert kept == sorted(kept, reverse=True)
 
 
+def test_direct_run_has_its_own_scale_and_answers_in_units(bowl: AdaptiveCase) -> None:
+    plain = run_direct(bowl, quiet)
+    scaled = run_direct(replace(bowl, direct_ref=np.array([1.0, 20.0, 0.1])), quiet)
+    np.testing.assert_array_equal(scaled.visits[0].x, bowl.start)
+    np.testing.assert_allclose(scaled.answer.x, OPTIMUM, atol=1e-3)
+    assert not np.allclose(scaled.visits[1].x, plain.visits[1].x)
+
+
 def test_direct_run_ends_where_the_truth_fails(make_case: MakeCase) -> None:
     case = adaptive_case(make_case(fails=lambda x: bool(x[0] < 0.9)), configuration=None)
     direct = run_direct(case, quiet)
@@ -115,6 +124,7 @@ def test_evaluations_to_an_objective_count_feasible_visits_only(bowl: AdaptiveCa
     assert violation(bowl, visits[1].true) == pytest.approx(0.05)
     assert evaluations_to(bowl, visits, 1.0) == 6
     assert evaluations_to(bowl, visits, 0.9) is None
+    assert evaluations_to(bowl, visits, 1.0, close=0.001) == 7
     near_zero = [visit(1, 1e-5, 1.0), visit(2, 4e-6, 1.0)]
     assert evaluations_to(bowl, near_zero, 0.0) == 2  # 1e-6 times a ref of 5
 
@@ -135,6 +145,17 @@ def test_table_and_lines_compare_with_slsqp(bowl: AdaptiveCase) -> None:
     for text in ("Exit: certified.", "SLSQP on the truth converged", "of its best: the loop", "Certified: feasible"):
         assert text in lines
     assert "SLSQP" not in closing_lines(result, None)
+
+
+def test_table_shows_the_worst_of_many_entries(make_case: MakeCase) -> None:
+    k = np.array([1.0, 2.0, -3.0, 1.0, 1.0, 1.0, 1.0])
+    responses = (Response("f", "minimize"), Response("h", "upper", (8.0,) * 7, shown_unit="cm", shown_per_unit=100.0))
+    comp = om.ExecComp("h = k * b", h=np.zeros(7), b={"units": "m"}, k=k)
+    case = adaptive_case(make_case(responses=responses, exact=lambda: {"exact": comp}), configuration=None)
+    table = adaptive_table(run_adaptive(replace(case, max_evaluations=1), 0, EvaluationStore(), quiet), None)
+    assert list(table.columns[0].cells)[:2] == ["f", "h, worst (cm)"]
+    assert list(table.columns[1].cells)[1] == "<= 800"
+    assert list(table.columns[2].cells)[1] == "200"
 
 
 def test_violated_bound_is_marked(bowl: AdaptiveCase) -> None:

@@ -15,6 +15,7 @@ from cases.__main__ import STORE, main
 from cases.adaptive import run_adaptive
 from gradopt import load
 
+NEEDS = {"airfoil": "neuralfoil", "wing": "openaerostruct"}
 DISK = ["run", "rosenbrock_disk", "--out", "out"]
 
 
@@ -29,13 +30,14 @@ def record(folder: Path) -> dict[str, Any]:
         ("rosenbrock_disk", ["path"], []),
         ("sellar", ["path"], []),
         ("airfoil", ["shape"], ["airfoil"]),
+        ("wing", ["planform", "spanwise"], []),
     ],
 )
 def test_quick_run_writes_its_files(
     name: str, more: list[str], surrogates: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if name == "airfoil":
-        pytest.importorskip("neuralfoil")
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
     assert main(["run", name, "--quick", "--seed", "2", "--out", "out"]) == 0
     found, folder = record(tmp_path), tmp_path / "out"
     assert (found["case"], found["seed"], found["settings"]["quick"]) == (name, 2, True)

@@ -1,0 +1,1 @@
+"""An aerostructural wing: vortex lattice and beam finite elements, coupled, with their adjoint."""
