@@ -68,12 +68,6 @@ def members_of(surrogate: Surrogate) -> list[Surrogate]:
     ]
 
 
-def disagreement(surrogate: Surrogate, x: np.ndarray) -> np.ndarray:
-    """Standard deviation of the networks of an average about their mean (n,), as a part of the drag; x is (n, 16)."""
-    drag = np.array([member.predict(x)[:, 0] for member in members_of(surrogate)])
-    return np.asarray(drag.std(axis=0) / drag.mean(axis=0))
-
-
 def accuracy(y: np.ndarray, dydx: np.ndarray, test: Dataset) -> dict[str, Any]:
     """Errors of predictions on held-out samples.
 

@@ -14,7 +14,7 @@ from gradopt.surrogates.fitted import Surrogate
 LEVEL = 0.9  # of intervals
 QUANTILES = (0.0, 0.5, 0.95, 0.99, 1.0)  # of the distance, between which errors are told apart
 _HALF_WIDTH = 1.6448536269514722  # of the 90 % interval of a normal distribution, in standard deviations
-_ALIKE = 200  # held-out samples of the distance nearest to that of a design, which give its interval
+_ALIKE = 100  # held-out samples of the distance nearest to that of a design, which give its interval
 _SPLITS = 50  # into halves, over which a coverage is averaged
 _LEAST = 5  # held-out samples that must be as far away as a design for its interval to mean anything
 
@@ -49,6 +49,10 @@ class Calibration:
     def part_beyond(self, distance: float) -> float:
         """Part of the held-out samples that are farther away."""
         return float((self.distances > distance).mean())
+
+    def part_worse(self, distance: float, error: float) -> float:
+        """Part of the held-out samples at a distance from the data whose relative error is larger than that."""
+        return float((np.abs(self.errors[self._alike(distance)]) > error).mean())
 
     def backed(self, distance: float) -> bool:
         """Whether there are held-out samples as far from the data as that."""

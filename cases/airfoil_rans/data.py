@@ -12,8 +12,8 @@ The solver is ADflow, fully turbulent with the Spalart-Allmaras model; the parti
 
 The modes are singular vectors of the airfoils of the UIUC collection, in unit length on some hundred stations along the
 chord. The vectors are not in the package, so that a shape cannot be drawn, nor its lift be known. Which column is which
-was read off a file name (`ct`: camber, then thickness), the ranges, and the NACA 4412: the lengths of its mean line and of
-its thickness on 100 even stations are the amplitudes 0 and 7 that the package has for it, to 5 and 1 %.
+was read off a file name (`ct`: camber, then thickness), the ranges, and the NACA 4412: the lengths of its mean line and
+of its thickness on 100 even stations are the amplitudes 0 and 7 that the package has for it, to 5 and 1 %.
 
 The sweep is 12 runs of the same solver on the NACA 4412 at Mach 0.3 and a Reynolds number of 3 million, at -1 to 10
 degrees; beyond 5.2 it is outside the data. The package does not state the Reynolds number of the data.

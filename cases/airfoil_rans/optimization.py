@@ -6,8 +6,8 @@ flat plate that carries nothing. So these stay:
 - Mach number and angle of attack.
 - The leading camber modes, four of seven by default: lift and moment of a thin airfoil at an angle of attack are
   functions of its mean line alone, and the amplitudes of the others are some parts in a thousand of the chord, ripples.
-  (That three more may move is what lets the shape reach the data: the fifth amplitude of the NACA 4412, whose mean line
-  is two parabolas with a kink in the curvature, is nearly five standard deviations from the mean.)
+  (That three more may move lets the shape come nearer to the data: amplitude 5 of the NACA 4412, whose mean line is two
+  parabolas with a kink in the curvature, is nearly five standard deviations from the mean.)
 - The thickness: its leading mode may not become thinner than at the start. This is room for a spar and for fuel.
 
 All other modes may go anywhere in their range in the data, and within the measure of `cases.airfoil_rans.trust`.
@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 import openmdao.api as om
 
-from cases.airfoil_rans.accuracy import disagreement
-from cases.airfoil_rans.data import CAMBER, MODES
+from cases.airfoil_rans.accuracy import members_of
+from cases.airfoil_rans.data import ANGLE, CAMBER, MODES
 from cases.airfoil_rans.trust import Trust, TrustComp
 from cases.model import run
 from gradopt import SurrogateComp
@@ -44,7 +44,8 @@ class Design:
         angle: Angle of attack, degrees.
         drag: Predicted drag coefficient.
         std: Predicted standard deviation of it.
-        disagreement: Standard deviation of the networks about their mean, as a part of the drag.
+        networks: What each network predicts.
+        slope: Predicted change of the drag coefficient with the angle of attack, per degree.
         distance: From the shapes in the data, in standard deviations.
         success: Whether SLSQP converged to it.
         starts: Predicted drag at the feasible ends of all runs of SLSQP.
@@ -55,10 +56,16 @@ class Design:
     angle: float
     drag: float
     std: float
-    disagreement: float
+    networks: tuple[float, ...]
+    slope: float
     distance: float
     success: bool = True
     starts: tuple[float, ...] = ()
+
+    @property
+    def disagreement(self) -> float:
+        """Standard deviation of the networks, as a part of the drag."""
+        return float(np.std(self.networks)) / self.drag
 
     @property
     def x(self) -> np.ndarray:
@@ -88,9 +95,10 @@ def design_at(
         The shape with its drag and how sure that is.
     """
     x = np.array([[*modes, *flow]])
-    drag, std = float(surrogate.predict(x)[0, 0]), float(surrogate.std(x)[0, 0])
-    apart, distance = float(disagreement(surrogate, x)[0]), float(trust.distance(modes)[0])
-    return Design(modes, *flow, drag, std, apart, distance, success, starts)
+    drag, slopes = surrogate.linearize(x)
+    networks = tuple(float(member.predict(x)[0, 0]) for member in members_of(surrogate))
+    std, distance = float(surrogate.std(x)[0, 0]), float(trust.distance(modes)[0])
+    return Design(modes, *flow, float(drag[0, 0]), std, networks, float(slopes[0, 0, ANGLE]), distance, success, starts)
 
 
 def build_problem(

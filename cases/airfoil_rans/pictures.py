@@ -101,10 +101,12 @@ def _modes(study: Study, folder: Path) -> Path:
     names = [f"{'camber' if k < CAMBER else 'thick.'} {k % CAMBER}" for k in places]
     axis.set_xticks(places, [f"{name}\n(held)" if k < held else name for k, name in enumerate(names)], fontsize=8)
     axis.axhline(0.0, color=TRUTH, linewidth=0.6)
-    flow = next(iter(study.designs.values()))
-    axis.set(ylabel="mode, standard deviations from the mean of the data")
+    flow = study.designs["NACA 4412"]
+    axis.set(ylabel="modes, standard deviations of the data")
+    axis.margins(y=0.03)
+    axis.use_sticky_edges = False
     axis.set_title(
-        f"shapes of least drag at Mach {flow.mach:g}, {flow.angle:g} degrees; thick. 0: not above the start's"
+        f"shapes of least drag at Mach {flow.mach:g}, {flow.angle:g} degrees; thick. 0 may not rise (thinner)"
     )
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     return _saved(figure, folder / "modes.png")
@@ -127,6 +129,10 @@ def _distances(study: Study, folder: Path) -> Path:
         histogram.axvline(design.distance, color=color, linewidth=1.4, label=name)
         apart = max(100.0 * design.disagreement, 1e-3)
         errors.plot(design.distance, apart, marker, color=color, markersize=8, label=f"{name}: disagreement")
+        true = study.true_drag(design)
+        if true is not None:
+            error = max(100.0 * abs(design.drag / true - 1.0), 1e-3)
+            errors.plot(design.distance, error, "*", color=color, markersize=12, label=f"{name}: |error|")
     for axis in (histogram, errors):
         axis.axvline(study.limit, color=TRUTH, linestyle=":", label="limit" if axis is histogram else None)
         axis.set_xlabel("distance from the shapes of the training data, standard deviations")

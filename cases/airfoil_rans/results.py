@@ -18,7 +18,6 @@ from gradopt import Dataset
 from gradopt.surrogates.fitted import Surrogate
 
 TARGET = 0.02  # relative error on the part of the sweep that is inside the data and within -1 to 5 degrees
-_WORDS = {"samples": "n", "relative_rms": "RMS, %", "relative_p90": "90 % below, %", "std": "std, %"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +32,7 @@ class Study:
         calibration: Its errors on the held-out samples.
         sweep: The sweep of the NACA 4412.
         swept: Predicted drag coefficients there (k,).
-        designs: Start, optimum within the limit, optimum anywhere, by name.
+        designs: The start, the optimum within the limit, and the one without, by name.
         neighbors: Samples nearest to each design, by name.
         limit: Largest distance from the data that was allowed.
         settings: Of the run.
@@ -93,6 +92,7 @@ def record(study: Study) -> dict[str, Any]:
         half, near = study.half_width(design), study.neighbors[name]
         designs[name] = {
             **vars(design),
+            "disagreement": design.disagreement,
             "interval": (design.drag - half, design.drag + half),
             "interval_backed_by_held_out_samples": calibration.backed(design.distance),
             "interval_coverage": calibration.coverage(design.distance, study.settings["seed"]),
@@ -124,10 +124,9 @@ def record(study: Study) -> dict[str, Any]:
 
 
 def _training(study: Study) -> Table:
-    table = Table(title=f"{study.held_out.n} held-out samples; drag counts of 1e-4")
-    table.add_column("network")
-    for label in ("R2", "RMSE", "mean |error|", "largest", "relative RMS, %", "R2 of partials", "s"):
-        table.add_column(label, justify="right")
+    table = Table(title=f"errors on {study.held_out.n} held-out samples, in drag counts of 1e-4")
+    for label in ("network", "R2", "RMSE", "mean", "largest", "RMS, %", "R2 of partials", "s"):
+        table.add_column(label, justify="left" if label == "network" else "right")
     for name, of in study.training.items():
         cells = (of["rmse_counts"], of["mae_counts"], of["max_counts"], 100.0 * of["relative_rms"])
         texts = (f"{of['r2']:.5f}", *(f"{cell:.3g}" for cell in cells), f"{of['gradient_r2']:.4f}")
@@ -136,9 +135,9 @@ def _training(study: Study) -> Table:
 
 
 def _distances(study: Study) -> Table:
-    table = Table(title="errors of the average by the distance of the held-out shapes from the data")
-    for label in ("quantiles", "distance", *_WORDS.values(), "within 1.645 std, %"):
-        table.add_column(label, justify="right")
+    table = Table(title="the average on held-out shapes, by their distance from the data")
+    for label in ("quantiles", "distance", "n", "RMS, %", "90 % below, %", "std, %", "in 1.645 std, %"):
+        table.add_column(label, justify="right", no_wrap=True)
     for row in study.calibration.rows():
         (low, high), (near, far) = row["quantiles"], row["distances"]
         percents = (100.0 * row[name] for name in ("relative_rms", "relative_p90", "std", "coverage_of_std"))
@@ -148,10 +147,7 @@ def _distances(study: Study) -> Table:
 
 
 def _sweep(study: Study) -> Table:
-    title = (
-        f"NACA 4412, Mach {MACH_OF_SWEEP}, Re {REYNOLDS_OF_SWEEP:.0e}: no sample of the data, and used for no choice"
-    )
-    table = Table(title=title)
+    table = Table(title=f"NACA 4412, Mach {MACH_OF_SWEEP}, Re {REYNOLDS_OF_SWEEP / 1e6:g} million: not in the data")
     for label in ("alpha, deg", "ADflow, counts", "predicted", "error, %", ""):
         table.add_column(label, justify="right")
     points = zip(study.sweep.alpha, study.sweep.cd, study.swept, study.sweep_errors, study.inside, strict=True)
@@ -162,29 +158,24 @@ def _sweep(study: Study) -> Table:
 
 
 def _designs(study: Study) -> Table:
-    flow = next(iter(study.designs.values()))
-    table = Table(title=f"least drag at Mach {flow.mach:g}, {flow.angle:g} degrees; distances up to {study.limit:.2f}")
-    for label in (
-        "shape",
-        "drag, counts",
-        f"{LEVEL:.0%} interval",
-        "covers, %",
-        "networks apart, %",
-        "distance",
-        "farther, %",
-    ):
-        table.add_column(label, justify="left" if label == "shape" else "right")
+    start = study.designs["NACA 4412"]
+    table = Table(
+        title=f"least drag at Mach {start.mach:g}, {start.angle:g} degrees; distances up to {study.limit:.2f}"
+    )
+    labels = ("shape", "counts", f"{LEVEL:.0%} interval", "covers, %", "networks", "distance", "farther, %")
+    for label in labels:
+        table.add_column(label, justify="left" if label == "shape" else "right", no_wrap=True)
     for name, design in study.designs.items():
         interval, coverage = "none", ""
         if study.calibration.backed(design.distance):
             interval = f"+- {study.half_width(design) / COUNT:.2f}"
             coverage = f"{100.0 * study.calibration.coverage(design.distance, study.settings['seed']):.0f}"
         table.add_row(
-            name if design.success else f"{name} (SLSQP did not converge)",
+            name if design.success else f"{name} (not converged)",
             f"{design.drag / COUNT:.2f}",
             interval,
             coverage,
-            f"{100.0 * design.disagreement:.2g}",
+            f"{min(design.networks) / COUNT:.1f} to {max(design.networks) / COUNT:.1f}",
             f"{design.distance:.2f}",
             f"{100.0 * study.calibration.part_beyond(design.distance):.2g}",
         )
@@ -192,33 +183,38 @@ def _designs(study: Study) -> Table:
 
 
 def _neighbors(study: Study) -> Table:
-    table = Table(title="the nearest samples: true drag, and carried to the design by their partials")
-    for label in ("design", "Mach", "alpha, deg", "distance in shape", "true, counts", "at the design"):
-        table.add_column(label, justify="left" if label == "design" else "right")
+    table = Table(title="the nearest held-out samples, and how well they were predicted")
+    for label in ("of", "Mach", "alpha, deg", "distance", "true, counts", "predicted"):
+        table.add_column(label, justify="left" if label == "of" else "right")
     for name, near in study.neighbors.items():
-        for k in range(len(near.rows)):
+        for k in range(len(near.drag)):
             flow = (f"{near.flow[k, 0]:.3f}", f"{near.flow[k, 1]:.2f}", f"{near.shape[k]:.2f}")
-            drag = (f"{near.drag[k] / COUNT:.1f}", f"{near.carried[k] / COUNT:.1f}")
-            table.add_row("" if k else name, *flow, *drag, end_section=k == len(near.rows) - 1)
+            drag = (f"{near.drag[k] / COUNT:.2f}", f"{near.predicted[k] / COUNT:.2f}")
+            table.add_row("" if k else name, *flow, *drag, end_section=k == len(near.drag) - 1)
     return table
 
 
 def _remarks(study: Study) -> list[str]:
-    errors = 100.0 * study.sweep_errors[study.inside]
-    start, optimum, anywhere = study.designs.values()
-    largest = study.calibration.distances.max()
+    calibration, errors = study.calibration, 100.0 * study.sweep_errors[study.inside]
+    start, optimum, anywhere = (study.designs[name] for name in ("NACA 4412", "optimum among data", "optimum anywhere"))
+    farther = 100.0 * calibration.part_beyond(start.distance)
+    worse = 100.0 * calibration.part_worse(start.distance, float(np.abs(errors).max()) / 100.0)
+    change = optimum.drag - start.drag
     lines = [
-        f"Sweep, inside the data: errors of {errors.min():+.2f} to {errors.max():+.2f} %; target {100.0 * TARGET:g} %.",
-        f"The NACA 4412 is a rare shape: {100.0 * study.calibration.part_beyond(start.distance):.2g} % of the held-out "
-        f"shapes are farther from the data.",
-        f"Without the measure SLSQP goes to a distance of {anywhere.distance:.1f}, where no shape is (the farthest held-"
-        f"out one: {largest:.1f}), and the networks disagree by {100.0 * anywhere.disagreement:.2g} %.",
+        f"Sweep, inside the data: {errors.min():+.2f} to {errors.max():+.2f} %; wanted: within {100.0 * TARGET:g} %. "
+        f"{farther:.2g} % of the held-out shapes are farther from the data than the NACA 4412; of those about as far "
+        f"{worse:.2g} % err more.",
+        f"Without the measure SLSQP goes to a distance of {anywhere.distance:.1f}; the farthest held-out shape is at "
+        f"{calibration.distances.max():.1f}. The networks disagree there by {100.0 * anywhere.disagreement:.2g} %, at "
+        f"the start by {100.0 * start.disagreement:.2g} %.",
+        f"Predicted change from the start to the optimum among data: {100.0 * change / start.drag:+.2f} %. As much would "
+        f"the start change at an angle of attack other by {change / start.slope:+.2f} degrees: a loss of so much lift "
+        "would explain it, and the data cannot tell.",
     ]
     true = study.true_drag(start)
     if true is not None:
-        gain = optimum.drag / start.drag - 1.0
         lines.append(
-            f"At the start ADflow says {true / COUNT:.2f} counts, predicted are {start.drag / COUNT:.2f}. "
-            f"Predicted change to the optimum: {100.0 * gain:+.2f} %."
+            f"At the start ADflow says {true / COUNT:.2f} counts, {start.drag / COUNT:.2f} are predicted. Intervals are "
+            "those of the data; of an offset between data and sweep they know nothing."
         )
     return lines
