@@ -13,7 +13,15 @@ import numpy as np
 
 from cases.airfoil_rans.accuracy import AVERAGED, accuracy, fit_average, network, values_alone
 from cases.airfoil_rans.calibration import Calibration
-from cases.airfoil_rans.data import MACH_OF_SWEEP, in_logarithms, load_samples, load_sweep, split
+from cases.airfoil_rans.data import (
+    ANGLE_RANGE,
+    MACH_OF_SWEEP,
+    MACH_RANGE,
+    in_logarithms,
+    load_samples,
+    load_sweep,
+    split,
+)
 from cases.airfoil_rans.neighbors import neighbors_of
 from cases.airfoil_rans.optimization import HELD, STARTS, design_at, minimize
 from cases.airfoil_rans.pictures import draw
@@ -22,6 +30,7 @@ from cases.airfoil_rans.trust import Trust
 from cases.records import write_result
 from cases.study import Outcome
 from gradopt import Adam, Dataset
+from gradopt.errors import InputError, explain
 from gradopt.surrogates.fitted import Surrogate
 
 TITLE = "learn the drag of 42,039 airfoils by RANS, and minimize it where the data are"
@@ -54,6 +63,7 @@ def run(arguments: argparse.Namespace, folder: Path, scratch: Path, report: Call
         What to print, and the pictures.
 
     Raises:
+        InputError: If the flow is outside the data.
         MissingExtraError: If `smt` is not installed.
         FileFormatError: If the installed `smt` lacks a file, or it has other columns.
     """
@@ -67,6 +77,11 @@ def run(arguments: argparse.Namespace, folder: Path, scratch: Path, report: Call
 def study_of(arguments: argparse.Namespace, report: Callable[[str], None]) -> Study:
     """Train, validate and optimize; see `run`."""
     seed, quick = arguments.seed, arguments.quick
+    for name, value, (low, high) in (("--mach", arguments.mach, MACH_RANGE), ("--alpha", arguments.alpha, ANGLE_RANGE)):
+        if not low <= value <= high:
+            raise InputError(
+                explain(name, f"lie in the data, {low:g} to {high:g}", value, "The rest is extrapolation.")
+            )
     report("reading the samples")
     data, sweep = load_samples(), load_sweep()
     if quick:
@@ -95,7 +110,7 @@ def study_of(arguments: argparse.Namespace, report: Callable[[str], None]) -> St
     flow = (arguments.mach, arguments.alpha)
     starts = 2 if quick else STARTS
     designs = {"NACA 4412": design_at(average, trust, sweep.modes, flow)}
-    for name, distance in (("optimum among data", limit), ("optimum anywhere", None)):
+    for name, distance in (("within limit", limit), ("without limit", None)):
         designs[name] = minimize(average, trust, sweep.modes, flow, arguments.held, distance, report, starts)
     return Study(
         data=data,

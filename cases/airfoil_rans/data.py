@@ -41,6 +41,7 @@ COUNT = 1e-4
 MODES, FLOW, MACH, ANGLE = slice(0, 14), slice(14, 16), 14, 15  # columns of x
 CAMBER, THICKNESS = 7, 7  # numbers of modes
 REYNOLDS_OF_SWEEP, MACH_OF_SWEEP = 3e6, 0.3
+MACH_RANGE, ANGLE_RANGE = (0.3, 0.6), (-1.2, 5.2)  # of the data, rounded
 
 INPUTS = (
     Variable("camber", shape=(CAMBER,)),

@@ -16,7 +16,9 @@ All other modes may go anywhere in their range in the data, and within the measu
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 
 import numpy as np
 import openmdao.api as om
@@ -188,7 +190,8 @@ def minimize(
     for number, modes in enumerate((start, *neighbors), start=1):
         report(f"SLSQP {'anywhere' if limit is None else 'among the data'}, run {number} of {starts}")
         set_modes(problem, modes)
-        success = run(problem)
+        with redirect_stdout(StringIO()):  # the driver prints a failure, which is in the result
+            success = run(problem)
         found = np.concatenate([problem.get_val("camber"), problem.get_val("thickness")])
         ends.append((float(problem.get_val("cd")[0]), float(problem.get_val("distance")[0]), found, success))
     feasible = [end for end in ends if limit is None or end[1] <= limit + _FEASIBLE]

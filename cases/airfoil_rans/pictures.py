@@ -11,7 +11,7 @@ from cases.airfoil_rans.results import TARGET, Study
 from gradopt.report.plots import LIMIT, MODEL, TRUTH, new_figure
 
 _SEEN = 10.0  # counts of error that the histogram shows
-_COLORS = (TRUTH, MODEL, LIMIT)  # start, optimum among the data, optimum anywhere
+_COLORS = (TRUTH, MODEL, LIMIT)  # start, optimum within the limit, optimum without
 _MARKERS = ("s", "o", "^")
 
 

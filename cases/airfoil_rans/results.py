@@ -135,8 +135,9 @@ def _training(study: Study) -> Table:
 
 
 def _distances(study: Study) -> Table:
-    table = Table(title="the average on held-out shapes, by their distance from the data")
-    for label in ("quantiles", "distance", "n", "RMS, %", "90 % below, %", "std, %", "in 1.645 std, %"):
+    caption = "p90: not exceeded by 90 % of the errors; covered: errors within 1.645 predicted standard deviations"
+    table = Table(title="the average on held-out shapes, by their distance from the data", caption=caption)
+    for label in ("part", "distance", "n", "RMS %", "p90 %", "std %", "covered %"):
         table.add_column(label, justify="right", no_wrap=True)
     for row in study.calibration.rows():
         (low, high), (near, far) = row["quantiles"], row["distances"]
@@ -162,20 +163,20 @@ def _designs(study: Study) -> Table:
     table = Table(
         title=f"least drag at Mach {start.mach:g}, {start.angle:g} degrees; distances up to {study.limit:.2f}"
     )
-    labels = ("shape", "counts", f"{LEVEL:.0%} interval", "covers, %", "networks", "distance", "farther, %")
+    labels = ("shape", "counts", f"{100.0 * LEVEL:g} %", "covers", "apart %", "distance", "farther %")
     for label in labels:
         table.add_column(label, justify="left" if label == "shape" else "right", no_wrap=True)
     for name, design in study.designs.items():
         interval, coverage = "none", ""
         if study.calibration.backed(design.distance):
             interval = f"+- {study.half_width(design) / COUNT:.2f}"
-            coverage = f"{100.0 * study.calibration.coverage(design.distance, study.settings['seed']):.0f}"
+            coverage = f"{100.0 * study.calibration.coverage(design.distance, study.settings['seed']):.0f} %"
         table.add_row(
             name if design.success else f"{name} (not converged)",
             f"{design.drag / COUNT:.2f}",
             interval,
             coverage,
-            f"{min(design.networks) / COUNT:.1f} to {max(design.networks) / COUNT:.1f}",
+            f"{100.0 * design.disagreement:.2g}",
             f"{design.distance:.2f}",
             f"{100.0 * study.calibration.part_beyond(design.distance):.2g}",
         )
@@ -196,7 +197,7 @@ def _neighbors(study: Study) -> Table:
 
 def _remarks(study: Study) -> list[str]:
     calibration, errors = study.calibration, 100.0 * study.sweep_errors[study.inside]
-    start, optimum, anywhere = (study.designs[name] for name in ("NACA 4412", "optimum among data", "optimum anywhere"))
+    start, optimum, anywhere = (study.designs[name] for name in ("NACA 4412", "within limit", "without limit"))
     farther = 100.0 * calibration.part_beyond(start.distance)
     worse = 100.0 * calibration.part_worse(start.distance, float(np.abs(errors).max()) / 100.0)
     change = optimum.drag - start.drag
@@ -207,14 +208,14 @@ def _remarks(study: Study) -> list[str]:
         f"Without the measure SLSQP goes to a distance of {anywhere.distance:.1f}; the farthest held-out shape is at "
         f"{calibration.distances.max():.1f}. The networks disagree there by {100.0 * anywhere.disagreement:.2g} %, at "
         f"the start by {100.0 * start.disagreement:.2g} %.",
-        f"Predicted change from the start to the optimum among data: {100.0 * change / start.drag:+.2f} %. As much would "
-        f"the start change at an angle of attack other by {change / start.slope:+.2f} degrees: a loss of so much lift "
-        "would explain it, and the data cannot tell.",
+        f"Predicted change from the start to the optimum within the limit: {100.0 * change / start.drag:+.2f} %. The "
+        f"start would change as much by {change / start.slope:+.2f} degrees of angle of attack: the data know no lift, "
+        "so they cannot exclude that so much of it was lost.",
     ]
     true = study.true_drag(start)
     if true is not None:
         lines.append(
-            f"At the start ADflow says {true / COUNT:.2f} counts, {start.drag / COUNT:.2f} are predicted. Intervals are "
-            "those of the data; of an offset between data and sweep they know nothing."
+            f"At the start ADflow says {true / COUNT:.2f} counts, {start.drag / COUNT:.2f} are predicted. Intervals "
+            "come from the data; of an offset between data and sweep they know nothing."
         )
     return lines
