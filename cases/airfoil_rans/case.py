@@ -110,7 +110,7 @@ def study_of(arguments: argparse.Namespace, report: Callable[[str], None]) -> St
     flow = (arguments.mach, arguments.alpha)
     starts = 2 if quick else STARTS
     designs = {"NACA 4412": design_at(average, trust, sweep.modes, flow)}
-    for name, distance in (("within limit", limit), ("without limit", None)):
+    for name, distance in (("optimum, limited", limit), ("optimum, free", None)):
         designs[name] = minimize(average, trust, sweep.modes, flow, arguments.held, distance, report, starts)
     return Study(
         data=data,

@@ -197,7 +197,7 @@ def _neighbors(study: Study) -> Table:
 
 def _remarks(study: Study) -> list[str]:
     calibration, errors = study.calibration, 100.0 * study.sweep_errors[study.inside]
-    start, optimum, anywhere = (study.designs[name] for name in ("NACA 4412", "within limit", "without limit"))
+    start, optimum, anywhere = (study.designs[name] for name in ("NACA 4412", "optimum, limited", "optimum, free"))
     farther = 100.0 * calibration.part_beyond(start.distance)
     worse = 100.0 * calibration.part_worse(start.distance, float(np.abs(errors).max()) / 100.0)
     change = optimum.drag - start.drag

@@ -353,7 +353,7 @@ def test_quick_run_writes_what_it_promises(tmp_path: Path, capsys: pytest.Captur
     np.testing.assert_allclose(record["sweep"]["predicted"], surrogate.predict(sweep.x)[:, 0])
     assert record["sweep"]["inside"] == [True] * 7 + [False] * 5
     assert (record["held_out"], record["settings"]["seed"], record["settings"]["quick"]) == (400, 3, True)
-    start, inside, anywhere = (record["designs"][name] for name in ("NACA 4412", "within limit", "without limit"))
+    start, inside, anywhere = (record["designs"][name] for name in ("NACA 4412", "optimum, limited", "optimum, free"))
     assert start["true"] == sweep.cd[4]
     assert inside["true"] is None
     assert inside["distance"] <= record["limit"] + 1e-3 < anywhere["distance"]
@@ -362,7 +362,7 @@ def test_quick_run_writes_what_it_promises(tmp_path: Path, capsys: pytest.Captur
     assert record["training"]["with partials"]["gradient_r2"] > record["training"]["values alone"]["gradient_r2"]
     printed = capsys.readouterr()
     assert printed.err == ""
-    for text in ("thickness[6]", "extrapolated", "without limit", "parity.png", "The networks disagree"):
+    for text in ("thickness[6]", "extrapolated", "optimum, free", "parity.png", "The networks disagree"):
         assert text in printed.out
     for picture in tmp_path.glob("*.png"):
         assert imread(picture)[..., :3].std() > 0.02
