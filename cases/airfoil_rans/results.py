@@ -126,7 +126,8 @@ def record(study: Study) -> dict[str, Any]:
 def _training(study: Study) -> Table:
     table = Table(title=f"errors on {study.held_out.n} held-out samples, in drag counts of 1e-4")
     for label in ("network", "R2", "RMSE", "mean", "largest", "RMS, %", "R2 of partials", "s"):
-        table.add_column(label, justify="left" if label == "network" else "right")
+        first = label == "network"
+        table.add_column(label, justify="left" if first else "right", no_wrap=first)
     for name, of in study.training.items():
         cells = (of["rmse_counts"], of["mae_counts"], of["max_counts"], 100.0 * of["relative_rms"])
         texts = (f"{of['r2']:.5f}", *(f"{cell:.3g}" for cell in cells), f"{of['gradient_r2']:.4f}")
@@ -160,10 +161,13 @@ def _sweep(study: Study) -> Table:
 
 def _designs(study: Study) -> Table:
     start = study.designs["NACA 4412"]
-    table = Table(
-        title=f"least drag at Mach {start.mach:g}, {start.angle:g} degrees; distances up to {study.limit:.2f}"
+    title = f"least drag at Mach {start.mach:g}, {start.angle:g} degrees; limit: a distance of {study.limit:.2f}"
+    caption = (
+        f"{100.0 * LEVEL:g} %: half width of the interval, and how many held-out samples at that distance it covers; "
+        "apart: standard deviation of the networks; beyond: held-out shapes that are farther from the data"
     )
-    labels = ("shape", "counts", f"{100.0 * LEVEL:g} %", "covers", "apart %", "distance", "farther %")
+    table = Table(title=title, caption=caption)
+    labels = ("shape", "counts", f"{100.0 * LEVEL:g} %", "covers", "apart %", "distance", "beyond %")
     for label in labels:
         table.add_column(label, justify="left" if label == "shape" else "right", no_wrap=True)
     for name, design in study.designs.items():
@@ -186,7 +190,7 @@ def _designs(study: Study) -> Table:
 def _neighbors(study: Study) -> Table:
     table = Table(title="the nearest held-out samples, and how well they were predicted")
     for label in ("of", "Mach", "alpha, deg", "distance", "true, counts", "predicted"):
-        table.add_column(label, justify="left" if label == "of" else "right")
+        table.add_column(label, justify="left" if label == "of" else "right", no_wrap=label == "of")
     for name, near in study.neighbors.items():
         for k in range(len(near.drag)):
             flow = (f"{near.flow[k, 0]:.3f}", f"{near.flow[k, 1]:.2f}", f"{near.shape[k]:.2f}")
