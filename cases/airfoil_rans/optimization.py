@@ -5,7 +5,7 @@ flat plate that carries nothing. So these stay:
 
 - Mach number and angle of attack.
 - The leading camber modes, four of seven by default: lift and moment of a thin airfoil at an angle of attack are
-  functions of its mean line alone, and the amplitudes of the others are some parts in a thousand of the chord, ripples.
+  functions of its mean line alone, and the others are ripples of about a thousandth of the chord.
   (That three more may move lets the shape come nearer to the data: amplitude 5 of the NACA 4412, whose mean line is two
   parabolas with a kink in the curvature, is nearly five standard deviations from the mean.)
 - The thickness: its leading mode may not become thinner than at the start. This is room for a spar and for fuel.
