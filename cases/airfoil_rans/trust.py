@@ -8,9 +8,10 @@ is a kernel density in other words; far from the data it grows as the distance t
 deviations. The bandwidth h is half the median distance of a shape to its nearest neighbor: at a usual place several
 shapes count. The limit is a quantile of held-out shapes: so far away is still where the errors were measured.
 
-The predicted standard deviation is no such measure here: that of one network, Laplace's approximation in the last layer,
+The predicted standard deviation is no such measure here. That of one network, Laplace's approximation in the last layer,
 is all noise with so many samples, about the same 0.3 % of the drag anywhere. The disagreement of several networks does
-grow, but where they learned from the same few samples they err alike: on the sweep they differ by less than they are off.
+grow, but they learned from the same samples and err alike: on the sweep they differ by less than they are off.
+
 A Mahalanobis distance would be one ellipsoid about all. The data are clusters in it with much empty room between.
 """
 
