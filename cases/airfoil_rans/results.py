@@ -89,16 +89,15 @@ def record(study: Study) -> dict[str, Any]:
     calibration, largest = study.calibration, float(np.abs(study.sweep_errors[study.inside]).max())
     designs = {}
     for name, design in study.designs.items():
-        half, near = study.half_width(design), study.neighbors[name]
+        half, backed = study.half_width(design), calibration.backed(design.distance)
         designs[name] = {
             **vars(design),
             "disagreement": design.disagreement,
-            "interval": (design.drag - half, design.drag + half),
-            "interval_backed_by_held_out_samples": calibration.backed(design.distance),
-            "interval_coverage": calibration.coverage(design.distance, study.settings["seed"]),
+            "interval": (design.drag - half, design.drag + half) if backed else None,
+            "interval_coverage": calibration.coverage(design.distance, study.settings["seed"]) if backed else None,
             "held_out_farther": calibration.part_beyond(design.distance),
             "true": study.true_drag(design),
-            "nearest": vars(near),
+            "nearest": vars(study.neighbors[name]),
         }
     return {
         "case": "airfoil_rans",

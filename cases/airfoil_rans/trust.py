@@ -8,7 +8,7 @@ is a kernel density in other words; far from the data it grows as the distance t
 deviations. The bandwidth h is half the median distance of a shape to its nearest neighbor: at a usual place several
 shapes count. The limit is a quantile of held-out shapes: so far away is still where the errors were measured.
 
-The predicted standard deviation is no such measure here. That of one network, Laplace's approximation in the last layer,
+The predicted standard deviation is no such measure here. That of one network, Laplace's approximation of the last layer
 is all noise with so many samples, about the same 0.3 % of the drag anywhere. The disagreement of several networks does
 grow, but they learned from the same samples and err alike: on the sweep they differ by less than they are off.
 

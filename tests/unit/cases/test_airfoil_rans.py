@@ -358,7 +358,7 @@ def test_quick_run_writes_what_it_promises(tmp_path: Path, capsys: pytest.Captur
     assert inside["true"] is None
     assert inside["distance"] <= record["limit"] + 1e-3 < anywhere["distance"]
     assert inside["modes"][:5] == start["modes"][:5] == list(sweep.modes[:5])
-    assert not anywhere["interval_backed_by_held_out_samples"]
+    assert anywhere["interval"] is anywhere["interval_coverage"] is None
     assert record["training"]["with partials"]["gradient_r2"] > record["training"]["values alone"]["gradient_r2"]
     printed = capsys.readouterr()
     assert printed.err == ""
