@@ -17,6 +17,7 @@ from rich.markup import escape
 from cases.adaptive import run_adaptive, run_direct
 from cases.adaptive_outcome import adaptive_table, closing_lines, write_adaptive
 from cases.airfoil import case as airfoil
+from cases.airfoil_rans import case as airfoil_rans
 from cases.one_shot import run_one_shot, run_reference
 from cases.outcome import stages_table, summary_table, write_outcome
 from cases.rosenbrock import case as rosenbrock
@@ -35,7 +36,7 @@ CASES = {
     "wing": wing,
 }
 ONE_SHOT = {"airfoil": airfoil, "rosenbrock": rosenbrock}
-STUDIES: dict[str, Study] = {}
+STUDIES: dict[str, Study] = {"airfoil_rans": airfoil_rans}
 STORE = "evaluations.sqlite"
 
 

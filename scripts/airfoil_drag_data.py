@@ -29,7 +29,6 @@ import platform
 import sys
 import time
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +38,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from cases.airfoil_rans.accuracy import HIDDEN, accuracy, network, values_alone
+from cases.airfoil_rans.data import ANGLE, COUNT, MACH, load_samples, split
 from cases.records import write_result
 from gradopt import JENN, MLP, Adam, Dataset
 from gradopt.report.plots import LIMIT, MODEL, TRUTH, new_figure
 
-COUNT = 1e-4
-MACH, ANGLE = 14, 15  # columns of x
 SPLIT_SEED = 0
-HIDDEN = (64, 64)
 JENN_SETTINGS = {"alpha": 1e-2, "lambd": 1e-2, "is_normalize": True, "shuffle": True}
 JENN_HIDDEN, JENN_BATCH, JENN_EPOCHS, JENN_ITERATIONS = (12, 12), 1000, 25, 2
 JENN_FEW = 2000  # iterations on 1000 samples, somewhat more seconds than gradopt takes; not tuned
@@ -71,13 +69,7 @@ def clocks() -> np.ndarray:
 
 def load() -> tuple[Dataset, Dataset]:
     """Read the data: training and held-out samples."""
-    folder = files("smt") / "examples" / "airfoil_parameters"
-    with (folder / "cd_x_y.csv").open() as xy, (folder / "cd_dy.csv").open() as partials:
-        values, dydx = np.loadtxt(xy, delimiter=";"), np.loadtxt(partials, delimiter=";")
-    data = Dataset(values[:, :16], values[:, 16:], dydx[:, None, :])
-    order = np.random.default_rng(SPLIT_SEED).permutation(data.n)
-    held = data.n // 5
-    return data.select(order[held:]), data.select(order[:held])
+    return split(load_samples(), SPLIT_SEED)
 
 
 def ours(configuration: JENN | MLP, training: Dataset, test: Dataset) -> Fit:
@@ -103,28 +95,11 @@ def theirs(training: Dataset, test: Dataset, epochs: int, iterations: int, seed:
 
 def figures(fit: Fit, test: Dataset) -> dict[str, float]:
     """Errors on the held-out samples, and the seconds of the fit."""
-    errors = (fit.y - test.y) / COUNT
-    sigma = test.x.std(axis=0)
-    true, wrong = test.partials * sigma, (fit.dydx - test.partials) * sigma
     return {
-        "rmse_counts": float(np.sqrt((errors**2).mean())),
-        "mae_counts": float(np.abs(errors).mean()),
-        "max_counts": float(np.abs(errors).max()),
-        "gradient_r2": float(1.0 - (wrong**2).sum() / ((true - true.mean(axis=0)) ** 2).sum()),
+        **accuracy(fit.y, fit.dydx, test),
         "seconds": float(fit.seconds[0]),
         "cpu_seconds": float(fit.seconds[1]),
     }
-
-
-def network(solver: Adam, activation: str = "silu", dtype: str = "float32") -> JENN:
-    """The configuration of this study."""
-    return JENN(HIDDEN, activation=activation, dtype=dtype, solver=solver, starts=1)
-
-
-def values_alone(configuration: JENN) -> MLP:
-    """The same without partials."""
-    taken = ("activation", "alpha", "solver", "starts", "seed", "dtype")
-    return MLP(configuration.hidden_sizes, **{name: getattr(configuration, name) for name in taken})
 
 
 def on_all(training: Dataset, test: Dataset, solver: Adam, epochs: int) -> tuple[dict[str, Any], Fit, Fit]:

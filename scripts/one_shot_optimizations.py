@@ -12,11 +12,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from cases.airfoil_rans.accuracy import values_alone
 from cases.case import Case, Stage
 from cases.one_shot import run_one_shot
 from gradopt import JENN, MLP, Polish
 from gradopt.report.plots import LIMIT, MODEL, TRUTH, new_figure
-from scripts.airfoil_drag_data import values_alone
 from scripts.one_shot_problems import airfoil, best, branin, disk, excess, valley, violation
 from scripts.study_parts import cell, fit_settings, over_seeds
 

@@ -10,9 +10,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from cases.airfoil_rans.accuracy import network, values_alone
 from gradopt import JENN, MLP, Adam, Dataset
 from gradopt.report.plots import LIMIT, MODEL, TRUTH, new_figure
-from scripts.airfoil_drag_data import load, network, values_alone
+from scripts.airfoil_drag_data import load
 from scripts.study_parts import over_seeds, r2, samples_needed
 
 SAMPLES = {"JENN": (100, 200, 500, 1000, 2000), "MLP": (200, 500, 1000, 2000, 5000, 10_000, 20_000)}

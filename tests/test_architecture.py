@@ -92,7 +92,7 @@ def test_the_reader_of_imports_sees_them() -> None:
     assert "gradopt.data.scaling" in imports_of(ROOT / "gradopt/surrogates/fitted.py")
 
 
-@pytest.mark.parametrize("package", ["aerosandbox", "neuralfoil", "casadi", "jenn", "openaerostruct"])
+@pytest.mark.parametrize("package", ["aerosandbox", "neuralfoil", "casadi", "jenn", "openaerostruct", "smt"])
 def test_no_file_of_the_package_needs_an_extra_to_be_imported(package: str) -> None:
     for path in (ROOT / "gradopt").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -1,0 +1,105 @@
+"""How far off the surrogate is at which distance from the data: intervals from held-out samples, and their coverage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cases.airfoil_rans.trust import Trust
+from gradopt import Dataset
+from gradopt.surrogates.fitted import Surrogate
+
+LEVEL = 0.9  # of intervals
+QUANTILES = (0.0, 0.5, 0.95, 0.99, 1.0)  # of the distance, between which errors are told apart
+_HALF_WIDTH = 1.6448536269514722  # of the 90 % interval of a normal distribution, in standard deviations
+_ALIKE = 100  # held-out samples of the distance nearest to that of a design, which give its interval
+_SPLITS = 50  # into halves, over which a coverage is averaged
+_LEAST = 5  # held-out samples that must be as far away as a design for its interval to mean anything
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Held-out samples as the surrogate sees them.
+
+    Attributes:
+        distances: Of their shapes from the data (n,).
+        errors: Predicted drag over true drag, less 1 (n,).
+        scores: Absolute errors in units of the predicted standard deviation (n,).
+        stds: Predicted standard deviation over predicted drag (n,).
+    """
+
+    distances: np.ndarray
+    errors: np.ndarray
+    scores: np.ndarray
+    stds: np.ndarray
+
+    @classmethod
+    def of(cls, surrogate: Surrogate, trust: Trust, held_out: Dataset) -> Calibration:
+        """Ask the surrogate about samples that were held out."""
+        drag, std = surrogate.predict(held_out.x), surrogate.std(held_out.x)
+        scores = np.abs(drag - held_out.y) / std
+        return cls(trust.distances(held_out.x), (drag / held_out.y - 1.0)[:, 0], scores[:, 0], (std / drag)[:, 0])
+
+    def limit(self, quantile: float) -> float:
+        """Distance that a part of the held-out samples does not exceed."""
+        return float(np.quantile(self.distances, quantile))
+
+    def part_beyond(self, distance: float) -> float:
+        """Part of the held-out samples that are farther away."""
+        return float((self.distances > distance).mean())
+
+    def part_worse(self, distance: float, error: float) -> float:
+        """Part of the held-out samples at a distance from the data whose relative error is larger than that."""
+        return float((np.abs(self.errors[self._alike(distance)]) > error).mean())
+
+    def backed(self, distance: float) -> bool:
+        """Whether there are held-out samples as far from the data as that."""
+        return int((self.distances >= distance).sum()) >= _LEAST
+
+    def factor(self, distance: float) -> float:
+        """Half width of the 90 % interval at a distance from the data, in predicted standard deviations."""
+        return float(np.quantile(self.scores[self._alike(distance)], LEVEL))
+
+    def coverage(self, distance: float, seed: int) -> float:
+        """Coverage of that interval, measured: factors from one half of the samples alike, tried on the other.
+
+        Args:
+            distance: From the data.
+            seed: Of the halves; many are averaged.
+
+        Returns:
+            The part of the other half that lies within.
+        """
+        scores, generator = self.scores[self._alike(distance)], np.random.default_rng(seed)
+        found = []
+        for _ in range(_SPLITS):
+            one, other = np.array_split(generator.permutation(scores), 2)
+            # The quantile of a finite sample that a new one exceeds with probability 0.1 (split conformal).
+            rank = min(int(np.ceil(LEVEL * (len(one) + 1))), len(one)) - 1
+            found.append((other <= np.sort(one)[rank]).mean())
+        return float(np.mean(found))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Errors in classes of distance, from the middle of the data outwards."""
+        found = []
+        for low, high in zip(QUANTILES[:-1], QUANTILES[1:], strict=True):
+            edges = self.limit(low), self.limit(high)
+            inside = (self.distances >= edges[0]) & ((self.distances < edges[1]) | (high == 1.0))
+            errors = np.abs(self.errors[inside])
+            found.append(
+                {
+                    "quantiles": (low, high),
+                    "distances": edges,
+                    "samples": int(inside.sum()),
+                    "relative_rms": float(np.sqrt((errors**2).mean())),
+                    "relative_p90": float(np.quantile(errors, LEVEL)),
+                    "std": float(np.median(self.stds[inside])),
+                    "coverage_of_std": float((self.scores[inside] <= _HALF_WIDTH).mean()),
+                }
+            )
+        return found
+
+    def _alike(self, distance: float) -> np.ndarray:
+        return np.argsort(np.abs(self.distances - distance), kind="stable")[:_ALIKE]
