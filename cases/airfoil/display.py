@@ -41,5 +41,5 @@ def hidden_display() -> str | None:
 
 def _end(server: subprocess.Popen[bytes], owner: int) -> None:
     if os.getpid() == owner:  # a fork must not take it from its parent
-        server.kill()
+        server.terminate()  # not killed, or its socket stays
         server.wait()
