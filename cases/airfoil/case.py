@@ -7,7 +7,8 @@ import argparse
 import numpy as np
 
 from cases.airfoil.aerodynamics import NeuralFoilTruth
-from cases.airfoil.geometry import WEIGHTS_PER_SIDE, ThicknessComp, load_shape, thickness_matrix, thickness_offset
+from cases.airfoil.components import ThicknessComp
+from cases.airfoil.geometry import WEIGHTS_PER_SIDE, load_shape, thickness_matrix, thickness_offset
 from cases.airfoil.pictures import draw
 from cases.case import AdaptiveCase, Case, Response, Stage
 from cases.model import adaptive_case
