@@ -28,7 +28,7 @@ def record(folder: Path) -> dict[str, Any]:
         ("rosenbrock", ["path"], ["rosenbrock"]),
         ("rosenbrock_disk", ["path"], []),
         ("sellar", ["path"], []),
-        ("airfoil", ["shape"], ["airfoil"]),
+        ("airfoil", ["shape", "polars"], ["airfoil"]),
     ],
 )
 def test_quick_run_writes_its_files(
