@@ -28,7 +28,7 @@ _WIDEST = 4.0  # times the median drag that a picture shows: beyond stall it dwa
 
 @dataclass(frozen=True, eq=False)
 class Polar:
-    """What one source says of one section at several angles of attack.
+    """What one source says of one section at several angles of attack; its arrays are kept read-only.
 
     Attributes:
         alpha: Angles of attack, (k,), degrees.
@@ -51,6 +51,7 @@ class Polar:
             if array.ndim != 1 or array.shape != arrays["alpha"].shape:
                 remedy = "Give one value for each angle of attack, NaN where there is none."
                 raise ShapeError(explain(name, f"have shape (k,) = {arrays['alpha'].shape}", array.shape, remedy))
+            array.setflags(write=False)
             object.__setattr__(self, name, array)
 
 
@@ -122,7 +123,7 @@ def draw_polars(
     """
     if not pairs:
         raise InputError(explain("pairs", "hold a pair of polars at least", "none", "Try `neuralfoil_polar`."))
-    figure = new_figure(11.0, 4.2)
+    figure = new_figure(11.0, 4.4)
     figure.suptitle(title)
     axes = figure.subplots(1, 3)
     for k, pair in enumerate(pairs):
@@ -143,7 +144,7 @@ def draw_polars(
     axes[2].set_ylim(middle - half, middle + half)
     for axis in axes:
         axis.grid(linewidth=0.4, alpha=0.5)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2 * len(pairs) + 2)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(pairs) + bool(marks))
     picture = folder / name
     figure.savefig(picture, dpi=120)
     return [picture]
