@@ -105,10 +105,9 @@ class Adaptive:
     @property
     def evaluations(self) -> int:
         """Truth evaluations, stored and failed ones too, with those that verify the answer after the last round."""
-        of_each_truth = {
-            id(data): data.n for data in self.data.values() if data is not None
-        }  # components may share one
-        return sum(of_each_truth.values()) + sum(bool(one.failure) for one in self.rounds)
+        # Components that share a truth have one data set, which counts once.
+        learned = {id(data): data.n for data in self.data.values() if data is not None}
+        return sum(learned.values()) + sum(bool(one.failure) for one in self.rounds)
 
     @property
     def stored(self) -> int:

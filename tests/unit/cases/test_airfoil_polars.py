@@ -71,16 +71,19 @@ def test_every_source_and_the_design_points_are_drawn(tmp_path: Path) -> None:
     first, second = (polar("first"), polar("first", 0.3)), (polar("second", -0.1), polar("second", 0.4))
     alpha, lift, drag, moment = (np.array([value]) for value in (4.0, 0.4, 0.007, -0.054))
     marks = (Polar(alpha, lift, drag, moment, "start"), Polar(alpha, lift + 0.3, drag, moment, "optimum"))
-    pixels = []
+    pixels, blues = [], []
     for pairs, points in (([first], None), ([first, second], None), ([first], marks), ([first, second], marks)):
         assert draw_polars(tmp_path, pairs, points) == [tmp_path / "polars.png"]
         pixels.append(imread(tmp_path / "polars.png")[..., :3])
     for k, one in enumerate(pixels):
         blue = (one[..., 2] > 0.6) & (one[..., 0] < 0.2)
-        assert blue.sum() > 100, "the optimum is not drawn"
+        blues.append(blue.sum())
+        assert blues[-1] > 100, "the optimum is not drawn"
         assert (one.max(axis=2) < 0.2).sum() > 100, "the start is not drawn"
         for other in pixels[:k]:
             assert (one != other).any()
+    assert min(blues[2] - blues[0], blues[3] - blues[1]) > 100, "the design points are not drawn"
+    assert blues[1] - blues[0] > 100, "the second source is not drawn"
 
 
 def test_source_that_failed_everywhere_leaves_the_others(tmp_path: Path) -> None:
