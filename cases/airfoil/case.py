@@ -46,7 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="start: a name that AeroSandbox ships or a Selig .dat file (default rae2822)",
     )
     parser.add_argument("--reynolds", type=float, default=5e6, help="Reynolds number (default 5e6)")
-    parser.add_argument("--lift", type=float, default=0.6, help="lift coefficient to hold (default 0.6)")
+    parser.add_argument(
+        "--lift",
+        type=float,
+        default=0.6,
+        help="lift coefficient to hold, or where lift is free to start at (default 0.6)",
+    )
     parser.add_argument("--moment", type=float, default=-0.10, help="least moment coefficient (default -0.10)")
     add_problem_arguments(parser)
 
