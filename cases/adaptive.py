@@ -123,7 +123,7 @@ class Direct:
         answer: Where it ended.
         evaluations: Truth evaluations, values and partials together.
         success: Whether SLSQP says that it converged.
-        best: Lowest feasible objective on its way; NaN where there is none.
+        best: Best feasible objective on its way; NaN where there is none.
         seconds: Wall time.
     """
 
@@ -154,7 +154,7 @@ def run_adaptive(case: AdaptiveCase, seed: int, store: EvaluationStore, report: 
     configuration = None if case.configuration is None else replace(case.configuration, seed=seed)
 
     def tell(last: Round) -> None:
-        value = shown(case.responses[0], last.objective * case.responses[0].ref)
+        value = shown(case.responses[0], last.objective * case.responses[0].driver_ref)
         report(f"round {last.number}: {value}, {last.evaluations} evaluations")
 
     driver = AdaptiveDriver(
@@ -200,16 +200,17 @@ def run_direct(case: AdaptiveCase, report: Report) -> Direct:
     clock = time.perf_counter()
     truths = tuple(_Counted(truth) for truth in case.truths)
     visits: list[Visit] = []
-    lowest = np.inf
+    first = case.responses[0]
+    lowest = np.inf  # feasible objective, as the driver sees it
 
     def note(problem: om.Problem) -> None:
         nonlocal lowest
         true = get_responses(problem, case)
         evaluations = sum(truth.evaluations for truth in truths)
-        merit = float(true[case.responses[0].name][0]) if violation(case, true) <= FEASIBLE else np.inf
+        merit = objective(case, true) / first.driver_ref if violation(case, true) <= FEASIBLE else np.inf
         better, lowest = merit < lowest or not visits, min(lowest, merit)
         visits.append(Visit(evaluations, get_design(problem, case), true, _unknown(true), better))
-        report(f"SLSQP on the truth: {shown(case.responses[0], objective(case, true))}, {evaluations} evaluations")
+        report(f"SLSQP on the truth: {shown(first, objective(case, true))}, {evaluations} evaluations")
 
     bounds = column_bounds(case.inputs)
     driver = SLSQP(note=note)
@@ -220,7 +221,7 @@ def run_direct(case: AdaptiveCase, report: Report) -> Direct:
         success = False
     if not visits:
         raise GradoptError(f"The truth of the case {case.name} failed at its start. {Exit.TRUTH_FAILED.advice}")
-    best = lowest if np.isfinite(lowest) else np.nan
+    best = lowest * first.driver_ref if np.isfinite(lowest) else np.nan
     evaluations = sum(truth.evaluations for truth in truths)
     last = Answer(get_design(problem, case), get_responses(problem, case))
     return Direct(tuple(visits), last, evaluations, success, best, time.perf_counter() - clock)
@@ -256,9 +257,10 @@ def evaluations_to(case: AdaptiveCase, visits: Sequence[Visit], best: float, clo
         best: The objective.
         close: Another part of it than 1 %.
     """
-    limit = best + max(close * abs(best), _CLOSE_TO_ZERO * case.responses[0].ref)
+    ref = case.responses[0].driver_ref
+    limit = best / ref + max(close * abs(best / ref), _CLOSE_TO_ZERO)
     for visit in visits:
-        if objective(case, visit.true) <= limit and violation(case, visit.true) <= FEASIBLE:
+        if objective(case, visit.true) / ref <= limit and violation(case, visit.true) <= FEASIBLE:
             return visit.evaluations
     return None
 
@@ -277,7 +279,7 @@ def _visit(case: AdaptiveCase, one: Round) -> Visit:
 def _values(case: AdaptiveCase, scaled_objective: float, scaled_constraints: np.ndarray) -> Values:
     """Undo the driver's scaling, which is `ref` alone."""
     first, *others = case.responses
-    values = {first.name: np.array([scaled_objective * first.ref])}
+    values = {first.name: np.array([scaled_objective * first.driver_ref])}
     end = 0
     for response in others:
         begin, end = end, end + _size(case, response)

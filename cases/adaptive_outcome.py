@@ -49,8 +49,8 @@ def _label(response: Response, k: int, values: Values) -> tuple[str, str]:
     several = values[response.name].size > 1
     unit = f" ({response.shown_unit})" if response.shown_unit else ""
     name = escape(f"{response.name}[{k}]" if several else response.name) + unit
-    if response.kind == "minimize":
-        return name, "least"
+    if response.is_objective:
+        return name, "least" if response.kind == "minimize" else "most"
     bound = np.broadcast_to(response.bound, values[response.name].shape)[k] * response.shown_per_unit
     return name, f"{_SIGNS[response.kind]} {bound:g}"
 

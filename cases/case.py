@@ -29,7 +29,7 @@ class Response:
 
     Attributes:
         name: Name of an output of the model.
-        kind: "minimize", "equals", "lower" or "upper".
+        kind: "minimize" or "maximize", "equals", "lower" or "upper".
         bound: Bound of a constraint, a number or one for each entry of the output.
         ref: Value that the driver sees as 1.
         shown_unit: What people call the unit, in tables and pictures.
@@ -43,6 +43,16 @@ class Response:
     shown_unit: str = ""
     shown_per_unit: float = 1.0
 
+    @property
+    def is_objective(self) -> bool:
+        """Whether it is what the driver minimizes or maximizes, not a constraint."""
+        return self.kind in ("minimize", "maximize")
+
+    @property
+    def driver_ref(self) -> float:
+        """Value that the driver sees as 1: negative where less of what it sees is more of this."""
+        return -self.ref if self.kind == "maximize" else self.ref
+
     def violation(self, value: np.ndarray) -> float:
         """How far a value of the output, any shape, is beyond the bound.
 
@@ -50,9 +60,9 @@ class Response:
         """
         if np.isnan(value).any():
             return np.inf
-        gap = np.ravel(value) - np.asarray(self.bound)
-        if self.kind == "minimize":
+        if self.is_objective:
             return 0.0
+        gap = np.ravel(value) - np.asarray(self.bound)
         beyond = {"equals": np.abs(gap), "lower": -gap, "upper": gap}[self.kind]
         return max(float(beyond.max()), 0.0)
 

@@ -141,8 +141,8 @@ def pose(
         name = variable.name
         model.add_design_var(name, lower=lower[name], upper=upper[name], ref=unit[name], units=variable.units)
     for response in responses:
-        if response.kind == "minimize":
-            model.add_objective(response.name, ref=response.ref)
+        if response.is_objective:
+            model.add_objective(response.name, ref=response.driver_ref)
         else:
             bound = np.asarray(response.bound) if isinstance(response.bound, tuple) else response.bound
             model.add_constraint(response.name, ref=response.ref, **{response.kind: bound})

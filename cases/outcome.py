@@ -185,7 +185,7 @@ def _draw_history(case: Case, answer: StageResult, folder: Path) -> Path:
     bounds = {
         response.name: (response.kind, np.broadcast_to(response.bound, answer.true[response.name].shape).tolist())
         for response in case.responses
-        if response.kind != "minimize"
+        if not response.is_objective
     }
     title = f"{case.name}: SLSQP on {answer.stage.label}"
     optimizer_history(picture, answer.history, bounds, answer.true, title)

@@ -7,8 +7,10 @@ import argparse
 import numpy as np
 
 from cases.airfoil.aerodynamics import NeuralFoilTruth
-from cases.airfoil.geometry import WEIGHTS_PER_SIDE, ThicknessComp, load_shape, thickness_matrix, thickness_offset
+from cases.airfoil.components import ThicknessComp
+from cases.airfoil.geometry import WEIGHTS_PER_SIDE, load_shape, thickness_matrix, thickness_offset
 from cases.airfoil.pictures import draw
+from cases.airfoil.problems import add_problem_arguments, check_problem, conditions_asked, lift_to_drag, multipoint
 from cases.case import AdaptiveCase, Case, Response, Stage
 from cases.model import adaptive_case
 from gradopt.data.sampling import sobol
@@ -44,18 +46,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="start: a name that AeroSandbox ships or a Selig .dat file (default rae2822)",
     )
     parser.add_argument("--reynolds", type=float, default=5e6, help="Reynolds number (default 5e6)")
-    parser.add_argument("--lift", type=float, default=0.6, help="lift coefficient to hold (default 0.6)")
+    parser.add_argument(
+        "--lift",
+        type=float,
+        default=0.6,
+        help="lift coefficient to hold, or where lift is free to start at (default 0.6)",
+    )
     parser.add_argument("--moment", type=float, default=-0.10, help="least moment coefficient (default -0.10)")
+    add_problem_arguments(parser)
 
 
 def build(arguments: argparse.Namespace) -> Case:
     """Build the case from the command line."""
+    check_problem(arguments)
     return airfoil_case(arguments.airfoil, arguments.reynolds, arguments.lift, arguments.moment, quick=arguments.quick)
 
 
 def adaptive(arguments: argparse.Namespace) -> AdaptiveCase:
     """Build the case for the loop from the command line."""
     case = build(arguments)
+    if arguments.problem == "multipoint":
+        return _multipoint(arguments)
+    if arguments.problem == "lift-to-drag":
+        case = lift_to_drag(case)
     return adaptive_case(
         case,
         # A network in the loop made it neither faster nor surer here, and cost seconds a round where the truth costs
@@ -65,6 +78,26 @@ def adaptive(arguments: argparse.Namespace) -> AdaptiveCase:
         max_evaluations=6 if arguments.quick else 100,
         tolerance=_TOLERANCE,
         draw=case.draw,
+    )
+
+
+def _multipoint(arguments: argparse.Namespace) -> AdaptiveCase:
+    """Build one case for each condition and join them."""
+    conditions = conditions_asked(arguments)
+    cases = [
+        airfoil_case(arguments.airfoil, one.reynolds, one.lift, arguments.moment, quick=arguments.quick)
+        for one in conditions
+    ]
+    limits = dict(zip(STATIONS, THICKNESS, strict=True))
+    shape, reynolds = load_shape(arguments.airfoil), [one.reynolds for one in conditions]
+    return multipoint(
+        cases,
+        [one.weight for one in conditions],
+        configuration=None,
+        max_evaluations=(6 if arguments.quick else 100) * len(conditions),
+        tolerance=_TOLERANCE,
+        draw=lambda result, folder: draw(result, folder, shape, limits, reynolds),
+        settings={**cases[0].settings, "problem": "multipoint", "conditions": [vars(one) for one in conditions]},
     )
 
 
@@ -156,6 +189,8 @@ def airfoil_case(
         },
         separate=True,
         probes=1,
-        draw=lambda result, folder: draw(result, folder, shape, dict(zip(STATIONS, THICKNESS, strict=True))),
+        draw=lambda result, folder: draw(
+            result, folder, shape, dict(zip(STATIONS, THICKNESS, strict=True)), [reynolds]
+        ),
         settings={"airfoil": shape.name, "reynolds": reynolds, "lift": lift, "moment": moment, "quick": quick},
     )

@@ -13,16 +13,17 @@ weights, free of `le`, and shifted by te x. All lengths are fractions of chord.
 from __future__ import annotations
 
 import difflib
+import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import openmdao.api as om
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import comb
+from scipy.special import beta, comb
 
+from cases.airfoil.selig import read_selig, write_selig
 from gradopt.errors import InputError, ShapeError, explain, import_extra
 
 WEIGHTS_PER_SIDE = 8
@@ -76,7 +77,7 @@ def load_shape(name_or_path: str) -> KulfanShape:
     """
     airfoil = import_extra("aerosandbox", "airfoil").Airfoil
     if re.search(r"[/\\]|\.dat$", name_or_path, flags=re.IGNORECASE):
-        section = airfoil(name=Path(name_or_path).stem, coordinates=_read_selig(Path(name_or_path)))
+        section = airfoil(name=Path(name_or_path).stem, coordinates=read_selig(Path(name_or_path)))
     else:
         section = airfoil(name=_shipped_name(name_or_path))
     fitted = section.to_kulfan_airfoil(n_weights_per_side=WEIGHTS_PER_SIDE)
@@ -101,61 +102,31 @@ def _shipped_name(name: str) -> str:
     by_plain_name = {_plain(stem): stem for stem in shipped}
     if plain in by_plain_name:
         return by_plain_name[plain]
-    close = [by_plain_name[match] for match in difflib.get_close_matches(plain, by_plain_name)]
+    close = _close_names(plain, by_plain_name)
     remedy = f"Close names are: {', '.join(close)}." if close else "Give a path ending in .dat to read a file instead."
     raise InputError(explain("name_or_path", "be an airfoil that AeroSandbox ships", repr(name), remedy))
 
 
+def _close_names(plain: str, by_plain_name: Mapping[str, str]) -> list[str]:
+    """Return up to five names like the one asked for, the likest first.
+
+    A slip is rarely in the family's letters at the front: of names equally like it those that begin as it does come
+    first. Any four digits make a NACA section, also those that the database does not list.
+    """
+
+    def likeness(other: str) -> tuple[float, int]:
+        return difflib.SequenceMatcher(None, plain, other).ratio(), len(os.path.commonprefix([plain, other]))
+
+    likes = difflib.get_close_matches(plain, by_plain_name, n=len(by_plain_name))
+    names = [by_plain_name[other] for other in sorted(likes, key=likeness, reverse=True)]
+    digits = re.match(r"naca\d{4}", plain)
+    if digits:
+        names = [digits.group(), *(name for name in names if name != digits.group())]
+    return names[:5]
+
+
 def _plain(name: str) -> str:
     return re.sub(r"[\s_-]", "", name).lower()
-
-
-def _read_selig(path: Path) -> Floats:
-    """Read a Selig file, (n, 2): an optional title, x y from the trailing edge over the top and back, remarks."""
-
-    def refuse(got: str, remedy: str = "Write it in Selig form, x and y as fractions of chord.") -> InputError:
-        return InputError(explain("name_or_path", "be an airfoil in Selig form", f"`{path}`: {got}", remedy))
-
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        raise refuse("no such file", "Check the path; an airfoil AeroSandbox ships is named without .dat.") from None
-    except OSError as cause:
-        raise refuse(f"not a readable file ({cause.strerror})") from cause
-    rows = [(number, line, _pair(line)) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    while rows and rows[0][2] is None:  # a title
-        del rows[0]
-    while rows and not re.match(r"\s*[-+.]?\d", rows[-1][1]):  # remarks
-        del rows[-1]
-    for number, line, pair in rows:
-        if pair is None:
-            raise refuse(f"line {number} is not two numbers but {line.strip()[:40]!r}")
-    points = np.array([pair for _, _, pair in rows], dtype=np.float64).reshape(-1, 2)
-    if len(points) < 10:
-        raise refuse(f"{len(points)} coordinate pairs, too few for an airfoil")
-    x, y = points.T
-    if (points[0] >= 2).all() and points[0].sum() == len(points) - 1:
-        raise refuse("Lednicer form, point counts first", "Reverse the upper side and drop the counts and the x = 0.")
-    if 50 < x.max() < 150:
-        raise refuse(f"coordinates in percent of chord, x up to {x.max():g}", "Divide all coordinates by 100.")
-    if abs(x.min()) > 0.05 or abs(x.max() - 1) > 0.05:
-        raise refuse(f"a chord from {x.min():g} to {x.max():g}, not 0 to 1", "Shift and scale it onto 0..1.")
-    nose = int(x.argmin())
-    backwards = max(np.diff(x[: nose + 1]).max(initial=-1), -np.diff(x[nose:]).min(initial=1))
-    if min(x[0], x[-1]) < 0.9 or backwards > 0.01:
-        raise refuse("points that do not run from the trailing edge to the leading edge and back")
-    if np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)) <= 0:
-        raise refuse("the lower side first, or no thickness", "List the upper side first.")
-    return points
-
-
-def _pair(line: str) -> tuple[float, float] | None:
-    """The two finite numbers that a line consists of, or None."""
-    try:
-        first, second = map(float, line.replace(",", " ").split())
-    except ValueError:
-        return None
-    return (first, second) if np.isfinite([first, second]).all() else None
 
 
 def _side_matrix(x: Floats) -> Floats:
@@ -200,6 +171,45 @@ def thickness_offset(stations: ArrayLike, trailing_edge_thickness: float) -> Flo
     return _checked(stations) * trailing_edge_thickness
 
 
+def thickness_slope(stations: ArrayLike) -> Floats:
+    """Derivative of `thickness_matrix` with respect to the stations.
+
+    Args:
+        stations: Fractions of chord, (k,), neither 0 nor 1, where it need not be finite.
+
+    Returns:
+        (k, 16), so that d thickness / dx = A @ [upper_weights, lower_weights] + the trailing edge thickness.
+    """
+    x = _checked(stations)
+    i = np.arange(WEIGHTS_PER_SIDE)
+    side = _side_matrix(x) * ((i + 0.5) / x[:, np.newaxis] - (WEIGHTS_PER_SIDE - i) / (1 - x[:, np.newaxis]))
+    return np.hstack([side, -side])
+
+
+def area_row() -> Floats:
+    """Partials of the area between the sides with respect to the weights, the same at every section.
+
+    Returns:
+        a, (16,), chord squared per weight, so that area = a @ [upper_weights, lower_weights] + te / 2: the integrals
+        of C B_i over the chord, which are beta functions.
+    """
+    i = np.arange(WEIGHTS_PER_SIDE)
+    degree = WEIGHTS_PER_SIDE - 1
+    side = comb(degree, i) * beta(i + 1.5, degree - i + 2.0)
+    return np.concatenate([side, -side])
+
+
+def write_dat(shape: KulfanShape, path: Path, n: int = 100) -> None:
+    """Write a section as a Selig file, which XFOIL loads and `load_shape` reads back.
+
+    Args:
+        shape: The section; its name is the title.
+        path: File to write.
+        n: Points on each side; 100 are within the limits of the programs that read such files.
+    """
+    write_selig(path, shape.name, np.stack(coordinates(shape, n), axis=1))
+
+
 def coordinates(shape: KulfanShape, n: int = 200) -> tuple[Floats, Floats]:
     """Outline of a section in Selig order: trailing edge, upper side, leading edge, lower side, trailing edge.
 
@@ -216,32 +226,3 @@ def coordinates(shape: KulfanShape, n: int = 200) -> tuple[Floats, Floats]:
     upper = _side_matrix(x) @ shape.upper_weights + common + half_gap
     lower = _side_matrix(x) @ shape.lower_weights + common - half_gap
     return np.concatenate([x[::-1], x[1:]]), np.concatenate([upper[::-1], lower[1:]])
-
-
-class ThicknessComp(om.ExplicitComponent):  # type: ignore[misc]
-    """Thickness at given stations, an exact linear function of the weights.
-
-    Inputs `upper_weights` (8,) and `lower_weights` (8,); output `thickness` (k,), fractions of chord. Options:
-    `stations` (k,) and `trailing_edge_thickness`.
-    """
-
-    def initialize(self) -> None:
-        """Declare the options."""
-        self.options.declare("stations", desc="fractions of chord, (k,)")
-        self.options.declare("trailing_edge_thickness", types=float, desc="gap at x = 1, fraction of chord")
-
-    def setup(self) -> None:
-        """Declare the variables and their constant partials."""
-        stations = self.options["stations"]
-        self._matrix = thickness_matrix(stations)
-        self._offset = thickness_offset(stations, self.options["trailing_edge_thickness"])
-        self.add_input("upper_weights", shape=WEIGHTS_PER_SIDE)
-        self.add_input("lower_weights", shape=WEIGHTS_PER_SIDE)
-        self.add_output("thickness", shape=len(self._offset))
-        self.declare_partials("thickness", "upper_weights", val=self._matrix[:, :WEIGHTS_PER_SIDE])
-        self.declare_partials("thickness", "lower_weights", val=self._matrix[:, WEIGHTS_PER_SIDE:])
-
-    def compute(self, inputs: Any, outputs: Any) -> None:
-        """Evaluate the thickness."""
-        weights = np.concatenate([inputs["upper_weights"], inputs["lower_weights"]])
-        outputs["thickness"] = self._matrix @ weights + self._offset

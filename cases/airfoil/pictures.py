@@ -1,44 +1,102 @@
-"""The airfoil before and after."""
+"""The airfoil before and after: its shape, its polars, and the optimum as a file that other programs load."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cases.airfoil.geometry import WEIGHTS_PER_SIDE, KulfanShape, coordinates
+from cases.airfoil.geometry import WEIGHTS_PER_SIDE, KulfanShape, coordinates, write_dat
+from cases.airfoil.polars import ALPHAS, draw_polars, neuralfoil_polar
 from gradopt.report.plots import LIMIT, MODEL, TRUTH, new_figure
 
 if TYPE_CHECKING:
     from cases.adaptive import Adaptive
     from cases.one_shot import OneShot
 
+_SHOWN = {"drag": "drag", "CD": "CD", "lift_to_drag": "CL / CD", "CL": "CL", "CM": "CM"}
+_DECIMALS = {"drag": 1, "CD": 1, "lift_to_drag": 1}
+_N = 2 * WEIGHTS_PER_SIDE
 
-def draw(result: OneShot | Adaptive, folder: Path, shape: KulfanShape, stations: Mapping[float, float]) -> list[Path]:
-    """Draw start and optimum on one chord, with the least thickness at each station, into `shape.png`; returns it."""
-    answer = result.answer
-    n = WEIGHTS_PER_SIDE
-    optimum = replace(shape, upper_weights=answer.x[:n], lower_weights=answer.x[n:-1])
-    figure = new_figure(9.0, 2.9)
+
+def draw(
+    result: OneShot | Adaptive,
+    folder: Path,
+    shape: KulfanShape,
+    stations: Mapping[float, float],
+    reynolds: Sequence[float],
+) -> list[Path]:
+    """Draw `shape.png` and the polars, and write `optimum.dat`.
+
+    Args:
+        result: Outcome of a run; its design is the 16 weights and one angle of attack for each condition.
+        folder: Where to write.
+        shape: The start.
+        stations: Least thickness by station, both fractions of chord.
+        reynolds: Reynolds number of each condition.
+
+    Returns:
+        The files: `shape.png`, `polars.png` or, where there are several Reynolds numbers, one for each, `optimum.dat`.
+    """
+    x = result.answer.x
+    optimum = replace(
+        shape,
+        upper_weights=x[:WEIGHTS_PER_SIDE],
+        lower_weights=x[WEIGHTS_PER_SIDE:_N],
+        name=f"{shape.name} optimum",
+    )
+    written = folder / "optimum.dat"
+    write_dat(optimum, written)
+    pictures = [_draw_shape(result, folder, shape, optimum, stations)]
+    for number in sorted(set(reynolds), reverse=True):
+        here = np.array(reynolds) == number
+        pairs = [(neuralfoil_polar(shape, ALPHAS, number), neuralfoil_polar(optimum, ALPHAS, number))]
+        designs = ((shape, "start", result.case.start), (optimum, "optimum", x))
+        before, after = (
+            replace(
+                neuralfoil_polar(one, design[_N:][here], number, least_confidence=0.0), label=f"design point, {which}"
+            )
+            for one, which, design in designs
+        )
+        title = f"Polars before and after, Reynolds number {number:g}"
+        name = "polars.png" if here.all() else f"polars_{number:.0f}.png"
+        pictures += draw_polars(folder, pairs, (before, after), title, name)
+    return [*pictures, written]
+
+
+def _draw_shape(
+    result: OneShot | Adaptive, folder: Path, shape: KulfanShape, optimum: KulfanShape, stations: Mapping[float, float]
+) -> Path:
+    """Draw start and optimum on one chord, with the least thickness at each station."""
+    figure = new_figure(9.0, 3.1)
     axis = figure.subplots()
-    for outline, color, label, responses, alpha in (
-        (shape, TRUTH, f"start {shape.name}", result.start, result.case.start[-1]),
-        (optimum, MODEL, "optimum", answer.true, answer.x[-1]),
+    for outline, color, label, responses, design in (
+        (shape, TRUTH, f"start {shape.name}", result.start, result.case.start),
+        (optimum, MODEL, "optimum", result.answer.true, result.answer.x),
     ):
         x, y = coordinates(outline)
-        drag, lift, moment = (responses[name][0] for name in ("CD", "CL", "CM"))
-        legend = f"{label}: true CD {1e4 * drag:.1f} counts, CL {lift:.3f}, CM {moment:.3f}, alpha {alpha:.2f} deg"
+        legend = f"{label}: true {_told(result, responses, design[_N:])}"
         axis.plot(x, y, color=color, linewidth=1.4, linestyle="--" if color == TRUTH else "-", label=legend)
     half = len(x) // 2  # of the optimum: from the trailing edge along the upper side to the leading edge, and back
     places, least = np.array(list(stations)), np.array(list(stations.values()))
     middle = (np.interp(places, x[half::-1], y[half::-1]) + np.interp(places, x[half:], y[half:])) / 2.0
-    axis.vlines(places, middle - least / 2.0, middle + least / 2.0, color=LIMIT, linewidth=2.0)
+    axis.errorbar(places, middle, least / 2.0, fmt="none", ecolor=LIMIT, elinewidth=1.6, capsize=4.0, capthick=1.6)
     axis.set(xlabel="x / chord", ylabel="y / chord", aspect="equal")
     axis.set_title("Airfoil before and after; bars: least thickness at each station")
     figure.legend(loc="outside lower center")
     picture = folder / "shape.png"
     figure.savefig(picture, dpi=120)
-    return [picture]
+    return picture
+
+
+def _told(result: OneShot | Adaptive, values: Mapping[str, np.ndarray], alphas: np.ndarray) -> str:
+    """Responses that are one number, and the angle of attack where there is one."""
+    told = [
+        f"{_SHOWN[r.name]} {values[r.name][0] * r.shown_per_unit:.{_DECIMALS.get(r.name, 3)}f} {r.shown_unit}"
+        for r in result.case.responses
+        if r.name in _SHOWN and values[r.name].size == 1
+    ]
+    return ", ".join([*(one.rstrip() for one in told), *(f"alpha {a:.2f} deg" for a in alphas if alphas.size == 1)])

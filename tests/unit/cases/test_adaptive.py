@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +15,8 @@ from cases.case import AdaptiveCase, Case, Response
 from cases.model import adaptive_case
 from gradopt import JENN, EvaluationStore, Exit
 from gradopt.errors import GradoptError
+from gradopt.om.component import SurrogateComp
+from gradopt.truth.protocol import Truth
 
 MakeCase = Callable[..., Case]
 # Minimum of |x - (0.5, -0.3, 0)|^2 with x.sum() >= 0.5, the other constraint being met: the center plus 0.1 each.
@@ -54,6 +56,50 @@ def test_loop_ends_at_the_optimum_with_values_in_the_units_of_the_model(bowl: Ad
     last = result.visits[-1]
     np.testing.assert_allclose(last.predicted["h"], last.true["h"])
     assert told[1] == f"round 0: f {100.0 * gap @ gap:.4g} drops, 1 evaluations"
+    assert result.stored == 0
+
+
+def test_what_is_maximized_is_told_as_it_is(make_case: MakeCase) -> None:
+    def hill(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        gap = x - [0.5, -0.3, 0.0]
+        return np.array([10.0 - gap @ gap, x.sum()]), np.array([-2.0 * gap, np.ones(3)])
+
+    best = Response("f", "maximize", ref=5.0)
+    case = adaptive_case(
+        make_case(truth=hill, identity="hill", responses=(best, Response("g", "lower", 0.5))), configuration=None
+    )
+    told: list[str] = []
+    result, direct = run_adaptive(case, 0, EvaluationStore(), told.append), run_direct(case, quiet)
+    start = hill(case.start)[0][0]
+    assert told[1] == f"round 0: f {start:.4g}, 1 evaluations"
+    for values in (result.answer.true, direct.answer.true):
+        np.testing.assert_allclose(values["f"], [9.97], atol=1e-4)
+    np.testing.assert_allclose(direct.best, 9.97, atol=1e-4)
+    np.testing.assert_allclose([result.start["f"], direct.visits[0].true["f"]], start)
+    assert 1 < (evaluations_to(case, result.visits, direct.best) or 0) <= result.evaluations
+    assert evaluations_to(case, result.visits, 10.2) is None
+    rows = list(adaptive_table(result, direct).columns[1].cells)
+    assert rows[:2] == ["most", ">= 0.5"]
+
+
+def test_evaluations_of_a_shared_truth_are_counted_once(bowl: AdaptiveCase) -> None:
+    def twice(truths: Sequence[Truth]) -> om.Group:
+        group = om.Group()
+        for name, gain in (("one", 1.0), ("two", -1.0)):
+            group.add_subsystem(name, SurrogateComp(truth=truths[0]), promotes_inputs=["b"])
+            group.add_subsystem(f"{name}_a", om.ExecComp("y = gain * x", gain=gain, x=np.zeros(2), y=np.zeros(2)))
+            group.promotes(f"{name}_a", inputs=[("x", "a")])
+            group.connect(f"{name}_a.y", f"{name}.a")
+        group.add_subsystem("sum", om.ExecComp("f = p + q", units="N"), promotes_outputs=["f"])
+        group.connect("one.f", "sum.p")
+        group.connect("two.f", "sum.q")
+        return group
+
+    case = replace(bowl, model=twice, responses=bowl.responses[:1])
+    store = EvaluationStore()
+    result = run_adaptive(case, 0, store, quiet)
+    assert set(result.data) == {"one", "two"}
+    assert result.evaluations == store.evaluated == result.evaluated
     assert result.stored == 0
 
 

@@ -29,7 +29,7 @@ def record(folder: Path) -> dict[str, Any]:
         ("rosenbrock", ["path"], ["rosenbrock"]),
         ("rosenbrock_disk", ["path"], []),
         ("sellar", ["path"], []),
-        ("airfoil", ["shape"], ["airfoil"]),
+        ("airfoil", ["shape", "polars"], ["airfoil"]),
         ("wing", ["planform", "spanwise"], []),
     ],
 )

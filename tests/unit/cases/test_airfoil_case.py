@@ -112,7 +112,7 @@ def test_picture_shows_both_shapes(case: Case, tmp_path: Path) -> None:
     stage = Stage("MLP", MLP((3,), solver=LevenbergMarquardt(max_iterations=2), starts=1))
     small = replace(case, stages=(stage,), samples=6, held_out=2)
     result = run_one_shot(small, 0, tmp_path, lambda line: None)
-    assert case.draw(result, tmp_path) == [tmp_path / "shape.png"]
+    assert case.draw(result, tmp_path) == [tmp_path / name for name in ("shape.png", "polars.png", "optimum.dat")]
     pixels = imread(tmp_path / "shape.png")[..., :3]
     assert pixels.std() > 0.02
     blue = (pixels[..., 2] > 0.6) & (pixels[..., 0] < 0.2)

@@ -26,9 +26,15 @@ def test_violation_is_the_distance_beyond_the_bound(kind: str, value: float, vio
     assert Response("y", kind, 1.0).violation(np.array([value])) == violation
 
 
+@pytest.mark.parametrize("kind", ["minimize", "maximize"])
 @pytest.mark.parametrize("value", [-1e9, 0.0, 1e9])
-def test_objective_is_never_violated(value: float) -> None:
-    assert Response("y", "minimize").violation(np.array([value])) == 0.0
+def test_objective_is_never_violated(kind: str, value: float) -> None:
+    assert Response("y", kind).violation(np.array([value])) == 0.0
+
+
+@pytest.mark.parametrize(("kind", "seen"), [("minimize", 2.0), ("maximize", -2.0), ("lower", 2.0)])
+def test_driver_sees_the_negative_of_what_is_maximized(kind: str, seen: float) -> None:
+    assert Response("y", kind, ref=2.0).driver_ref == seen
 
 
 @pytest.mark.parametrize(("kind", "violation"), [("equals", 3.0), ("lower", 2.0), ("upper", 3.0)])

@@ -48,7 +48,11 @@ def test_module_runs_as_a_command() -> None:
     ("name", "pictures", "surrogates"),
     [
         ("rosenbrock", ["contours", "history", "predicted_against_true"], ["0"]),
-        ("airfoil", ["history", "predicted_against_true", "shape"], ["CD", "CL", "CM", "analysis_confidence"]),
+        (
+            "airfoil",
+            ["history", "polars", "predicted_against_true", "shape"],
+            ["CD", "CL", "CM", "analysis_confidence"],
+        ),
     ],
 )
 def test_quick_one_shot_writes_its_files(

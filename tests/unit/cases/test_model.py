@@ -115,6 +115,13 @@ def test_driver_is_told_bounds_references_and_constraints(make_case: MakeCase) -
     assert constraints["h"]["total_scaler"] == 0.2
 
 
+def test_driver_is_told_to_maximize(make_case: MakeCase) -> None:
+    case = make_case(responses=(Response("g", "maximize", ref=4.0),))
+    problem = build_problem(case, [TruthComp(case)], case.limits)
+    problem.final_setup()
+    assert problem.model.get_objectives()["g"]["total_scaler"] == -0.25
+
+
 @pytest.mark.parametrize(
     ("response", "x"),
     [
