@@ -14,10 +14,11 @@ import openmdao.api as om
 from rich.console import Console, RenderableType
 from rich.markup import escape
 
-from cases.adaptive import run_adaptive, run_direct
+from cases.adaptive import run_adaptive
 from cases.adaptive_outcome import adaptive_table, closing_lines, write_adaptive
 from cases.airfoil import case as airfoil
 from cases.airfoil_rans import case as airfoil_rans
+from cases.direct import run_direct
 from cases.one_shot import run_one_shot, run_reference
 from cases.outcome import stages_table, summary_table, write_outcome
 from cases.rosenbrock import case as rosenbrock

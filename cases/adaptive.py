@@ -7,19 +7,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import openmdao.api as om
-from numpy.typing import ArrayLike
 
 from cases.case import AdaptiveCase, Response
-from cases.model import SLSQP, get_design, get_responses, pose, run
+from cases.model import get_design, get_responses, pose, run
 from gradopt.adaptive.state import Exit, Round
 from gradopt.data.dataset import Dataset
-from gradopt.data.variables import Variable, column_bounds
+from gradopt.data.variables import column_bounds
 from gradopt.errors import GradoptError
 from gradopt.om.certificate import Certificate
 from gradopt.om.driver import AdaptiveDriver
 from gradopt.surrogates.fitted import Surrogate
-from gradopt.truth.protocol import Evaluations, Truth
 from gradopt.truth.store import EvaluationStore
 
 Report = Callable[[str], None]
@@ -114,27 +111,6 @@ class Adaptive:
         return max(self.evaluations - self.evaluated, 0)
 
 
-@dataclass(frozen=True)
-class Direct:
-    """SLSQP on the truth itself, from the same start within the same bounds.
-
-    Attributes:
-        visits: Designs at which SLSQP asked for the objective.
-        answer: Where it ended.
-        evaluations: Truth evaluations, values and partials together.
-        success: Whether SLSQP says that it converged.
-        best: Best feasible objective on its way; NaN where there is none.
-        seconds: Wall time.
-    """
-
-    visits: tuple[Visit, ...]
-    answer: Answer
-    evaluations: int
-    success: bool
-    best: float
-    seconds: float
-
-
 def run_adaptive(case: AdaptiveCase, seed: int, store: EvaluationStore, report: Report) -> Adaptive:
     """Optimize a case by the adaptive loop.
 
@@ -187,50 +163,10 @@ def run_adaptive(case: AdaptiveCase, seed: int, store: EvaluationStore, report: 
     )
 
 
-def run_direct(case: AdaptiveCase, report: Report) -> Direct:
-    """Run SLSQP on the truth itself, for comparison; where the truth fails it ends.
-
-    Args:
-        case: The case.
-        report: Told of each design that it tries.
-
-    Returns:
-        The outcome.
-    """
-    clock = time.perf_counter()
-    truths = tuple(_Counted(truth) for truth in case.truths)
-    visits: list[Visit] = []
-    first = case.responses[0]
-    lowest = np.inf  # feasible objective, as the driver sees it
-
-    def note(problem: om.Problem) -> None:
-        nonlocal lowest
-        true = get_responses(problem, case)
-        evaluations = sum(truth.evaluations for truth in truths)
-        merit = objective(case, true) / first.driver_ref if violation(case, true) <= FEASIBLE else np.inf
-        better, lowest = merit < lowest or not visits, min(lowest, merit)
-        visits.append(Visit(evaluations, get_design(problem, case), true, _unknown(true), better))
-        report(f"SLSQP on the truth: {shown(first, objective(case, true))}, {evaluations} evaluations")
-
-    bounds = column_bounds(case.inputs)
-    driver = SLSQP(note=note)
-    problem = pose(case.model(truths), case.inputs, bounds, case.responses, case.start, driver, case.direct_ref)
-    try:
-        success = run(problem)
-    except om.AnalysisError:
-        success = False
-    if not visits:
-        raise GradoptError(f"The truth of the case {case.name} failed at its start. {Exit.TRUTH_FAILED.advice}")
-    best = lowest * first.driver_ref if np.isfinite(lowest) else np.nan
-    evaluations = sum(truth.evaluations for truth in truths)
-    last = Answer(get_design(problem, case), get_responses(problem, case))
-    return Direct(tuple(visits), last, evaluations, success, best, time.perf_counter() - clock)
-
-
 def _surrogates(case: AdaptiveCase, driver: AdaptiveDriver, seed: int, report: Report) -> dict[str, Surrogate]:
     """Global surrogates of the loop, or those that are fitted once, at its end."""
     if case.closing is None:
-        return {path: one for path, one in driver.surrogates.items() if one is not None}
+        return {path: one for path, one in driver.surrogates.items() if isinstance(one, Surrogate)}  # not given ones
     report("fitting surrogates to all that was learned")
     configuration = replace(case.closing, seed=seed)
     known = {path: data for path, data in driver.data.items() if data is not None and data.n > 1}
@@ -291,21 +227,6 @@ def _size(case: AdaptiveCase, response: Response) -> int:
     return len(response.bound) if isinstance(response.bound, tuple) else 1
 
 
-def _unknown(values: Values) -> Values:
+def unknown(values: Values) -> Values:
+    """Values of the same shapes that say nothing, NaN."""
     return {name: np.full_like(value, np.nan) for name, value in values.items()}
-
-
-class _Counted:
-    """A truth that counts the points it is asked."""
-
-    def __init__(self, truth: Truth) -> None:
-        self.inputs: tuple[Variable, ...] = truth.inputs
-        self.outputs: tuple[Variable, ...] = truth.outputs
-        self.identity = truth.identity
-        self.evaluations = 0
-        self._truth = truth
-
-    def evaluate(self, x: ArrayLike) -> Evaluations:
-        found = self._truth.evaluate(x)
-        self.evaluations += found.n
-        return found

@@ -10,8 +10,9 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from cases.adaptive import FEASIBLE, Adaptive, Direct, Values, Visit, evaluations_to, objective, violation
+from cases.adaptive import FEASIBLE, Adaptive, Values, Visit, evaluations_to, objective, violation
 from cases.case import AdaptiveCase, Response
+from cases.direct import Direct
 from cases.records import write_result
 from gradopt.data.variables import column_names
 from gradopt.report.loop import Trace, convergence, prediction, trust

@@ -65,18 +65,27 @@ class TruthComp(om.ExplicitComponent):  # type: ignore[misc]
         return self._last[1], self._last[2]
 
 
+_FAILED = 10.0  # how much worse than the last objective, relatively, a failed point is to a line search
+
+
 class SLSQP(om.ScipyOptimizeDriver):  # type: ignore[misc]
-    """SciPy's SLSQP, which tells of each design at which it asked for the objective."""
+    """SciPy's SLSQP, which tells of each design at which it has an objective, and survives where it has none."""
 
     def __init__(self, tolerance: float = 1e-8, note: Callable[[om.Problem], None] = lambda problem: None) -> None:
         """Make a driver with a tolerance on the scaled objective; `note` is called after each run of the model."""
         super().__init__(optimizer="SLSQP", tol=tolerance, maxiter=500, disp=False)
         self._note = note
+        self._last: float | None = None
+        self._exc_info: Any = None
 
     def _objfunc(self, x_new: np.ndarray) -> Any:
         value = super()._objfunc(x_new)
         if self._exc_info is None:
             self._note(self._problem())
+            self._last = float(np.ravel(value)[0])
+        elif isinstance(self._exc_info[1], om.AnalysisError) and self._last is not None:
+            self._exc_info = None  # a line search backs away from a point that is much worse
+            return self._last + _FAILED * max(1.0, abs(self._last))
         return value
 
 

@@ -37,8 +37,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from cases.adaptive import FEASIBLE, Visit, evaluations_to, objective, run_adaptive, run_direct, violation
+from cases.adaptive import FEASIBLE, Visit, evaluations_to, objective, run_adaptive, violation
 from cases.case import AdaptiveCase
+from cases.direct import run_direct
 from cases.records import write_result
 from cases.wing.aerostructure import ALPHA, THICKNESS, TWIST
 from cases.wing.case import STARTS, start_of, wing_case

@@ -9,6 +9,7 @@ import numpy as np
 from cases.airfoil.aerodynamics import NeuralFoilTruth
 from cases.airfoil.components import ThicknessComp
 from cases.airfoil.geometry import WEIGHTS_PER_SIDE, load_shape, thickness_matrix, thickness_offset
+from cases.airfoil.on_xfoil import check_truth, xfoil_case
 from cases.airfoil.pictures import draw
 from cases.airfoil.problems import add_problem_arguments, check_problem, conditions_asked, lift_to_drag, multipoint
 from cases.case import AdaptiveCase, Case, Response, Stage
@@ -45,6 +46,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="rae2822",
         help="start: a name that AeroSandbox ships or a Selig .dat file (default rae2822)",
     )
+    parser.add_argument(
+        "--truth",
+        choices=("neuralfoil", "xfoil"),
+        default="neuralfoil",
+        help="what is asked: NeuralFoil with its partials, or the program XFOIL, which has none (default neuralfoil)",
+    )
+    parser.add_argument(
+        "--alone",
+        action="store_true",
+        help="with --truth xfoil: begin with nothing known, not with NeuralFoil as the surrogate to be corrected",
+    )
     parser.add_argument("--reynolds", type=float, default=5e6, help="Reynolds number (default 5e6)")
     parser.add_argument(
         "--lift",
@@ -59,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def build(arguments: argparse.Namespace) -> Case:
     """Build the case from the command line."""
     check_problem(arguments)
+    check_truth(arguments)
     return airfoil_case(arguments.airfoil, arguments.reynolds, arguments.lift, arguments.moment, quick=arguments.quick)
 
 
@@ -69,6 +82,9 @@ def adaptive(arguments: argparse.Namespace) -> AdaptiveCase:
         return _multipoint(arguments)
     if arguments.problem == "lift-to-drag":
         case = lift_to_drag(case)
+    if arguments.truth == "xfoil":
+        shape, quick = load_shape(arguments.airfoil), arguments.quick
+        return xfoil_case(case, shape, arguments.reynolds, believe=not arguments.alone, quick=quick)
     return adaptive_case(
         case,
         # A network in the loop made it neither faster nor surer here, and cost seconds a round where the truth costs

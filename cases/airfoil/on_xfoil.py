@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +12,13 @@ import numpy as np
 import openmdao.api as om
 
 from cases.airfoil.aerodynamics import NeuralFoilTruth
+from cases.airfoil.flow import draw_flow
 from cases.airfoil.geometry import KulfanShape
-from cases.airfoil.xfoil import OUTPUTS, Xfoil
+from cases.airfoil.xfoil import OUTPUTS, Point, Xfoil
 from cases.case import AdaptiveCase, Case
 from cases.model import adaptive_case
 from gradopt.data.variables import Variable
+from gradopt.errors import EvaluationError, InputError, explain
 from gradopt.om.answers import TrueEvaluation
 from gradopt.om.component import SurrogateComp
 from gradopt.truth.differences import Differences
@@ -72,6 +75,19 @@ class NeuralFoilSurrogate:
         return TrueEvaluation(y, dydx)
 
 
+def check_truth(arguments: argparse.Namespace) -> None:
+    """Raise `InputError` where options of the command line do not go with the truth."""
+    if arguments.truth == "xfoil" and getattr(arguments, "one_shot", False):
+        remedy = "One shot fits networks to partials, which XFOIL has not: leave out --one-shot."
+        raise InputError(explain("--truth", "be neuralfoil with --one-shot", "xfoil", remedy))
+    if arguments.truth == "xfoil" and arguments.problem == "multipoint":
+        remedy = "Ask for one condition, or leave out --truth."
+        raise InputError(explain("--truth", "be neuralfoil with --problem multipoint", "xfoil", remedy))
+    if arguments.alone and arguments.truth != "xfoil":
+        remedy = "Add --truth xfoil, or leave out --alone."
+        raise InputError(explain("--alone", "come with --truth xfoil", arguments.truth, remedy))
+
+
 def xfoil_case(
     case: Case,
     shape: KulfanShape,
@@ -79,7 +95,6 @@ def xfoil_case(
     *,
     believe: bool = True,
     quick: bool = False,
-    draw: Callable[[Adaptive, Path], list[Path]] = lambda result, folder: [],
 ) -> AdaptiveCase:
     """Ask XFOIL instead of NeuralFoil.
 
@@ -89,7 +104,6 @@ def xfoil_case(
         reynolds: Reynolds number of the chord.
         believe: Whether NeuralFoil is the global surrogate that the loop corrects; else XFOIL is all it knows.
         quick: Tiny budget.
-        draw: Draws the pictures of the case.
 
     Returns:
         The same problem, but for NeuralFoil's confidence, which XFOIL does not have.
@@ -98,7 +112,8 @@ def xfoil_case(
         InputError: If XFOIL is not installed.
     """
     outputs = tuple(variable for variable in case.outputs if variable.name in OUTPUTS)
-    truth = Xfoil(shape, reynolds).truth(case.inputs, outputs)
+    xfoil = Xfoil(shape, reynolds)
+    truth = xfoil.truth(case.inputs, outputs)
     given = NeuralFoilSurrogate(NeuralFoilTruth(shape, reynolds), case.inputs, outputs) if believe else None
 
     def model(truths: Sequence[Truth]) -> om.Group:
@@ -114,7 +129,7 @@ def xfoil_case(
         max_evaluations=24 if quick else 150,
         tolerance=TOLERANCE,
         differences=Differences(STEP),
-        draw=draw,
+        draw=lambda result, folder: [*case.draw(result, folder), *_draw_flow(result, folder, xfoil)],
     )
     return replace(
         on_neuralfoil,
@@ -125,3 +140,14 @@ def xfoil_case(
         model=model,
         settings={**case.settings, "truth": "xfoil", "believe": believe},
     )
+
+
+def _draw_flow(result: Adaptive, folder: Path, xfoil: Xfoil) -> list[Path]:
+    """Draw pressure and boundary layer at start and answer."""
+    points: dict[str, Point] = {}
+    for label, x in (("start", result.case.start), ("optimum", result.answer.x)):
+        try:
+            points[label] = xfoil.point(x)
+        except EvaluationError:  # of the case itself it is told elsewhere
+            continue
+    return draw_flow(folder, points) if points else []

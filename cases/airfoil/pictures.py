@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cases.airfoil.geometry import WEIGHTS_PER_SIDE, KulfanShape, coordinates, write_dat
-from cases.airfoil.polars import ALPHAS, draw_polars, neuralfoil_polar
+from cases.airfoil.polars import ALPHAS, draw_polars, neuralfoil_polar, xfoil_polar
+from cases.airfoil.xfoil import is_installed
 from gradopt.report.plots import LIMIT, MODEL, TRUTH, new_figure
 
 if TYPE_CHECKING:
     from cases.adaptive import Adaptive
     from cases.one_shot import OneShot
 
+_EVERY = 4  # angle of the polars that XFOIL is asked too: 1 degree apart
 _SHOWN = {"drag": "drag", "CD": "CD", "lift_to_drag": "CL / CD", "CL": "CL", "CM": "CM"}
 _DECIMALS = {"drag": 1, "CD": 1, "lift_to_drag": 1}
 _N = 2 * WEIGHTS_PER_SIDE
@@ -54,6 +56,9 @@ def draw(
     for number in sorted(set(reynolds), reverse=True):
         here = np.array(reynolds) == number
         pairs = [(neuralfoil_polar(shape, ALPHAS, number), neuralfoil_polar(optimum, ALPHAS, number))]
+        if is_installed() and not result.case.settings["quick"]:
+            alphas = ALPHAS[::_EVERY]
+            pairs.append((xfoil_polar(shape, alphas, number), xfoil_polar(optimum, alphas, number)))
         designs = ((shape, "start", result.case.start), (optimum, "optimum", x))
         before, after = (
             replace(

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
 from cases.airfoil.geometry import KulfanShape
+from cases.airfoil.xfoil import Xfoil
 from gradopt.errors import InputError, ShapeError, explain, import_extra
 from gradopt.report.plots import MODEL, TRUTH, new_figure
 
@@ -97,6 +98,26 @@ def neuralfoil_polar(
     sure = aero["analysis_confidence"] >= least_confidence
     lift, drag, moment = (np.where(sure, aero[name], np.nan) for name in ("CL", "CD", "CM"))
     return Polar(alpha, lift, drag, moment, "NeuralFoil")
+
+
+def xfoil_polar(shape: KulfanShape, alphas: ArrayLike, reynolds: float, *, n_crit: float = 9.0) -> Polar:
+    """Return the polar of a section by XFOIL, NaN where it does not converge.
+
+    Args:
+        shape: The section.
+        alphas: Angles of attack, (k,), degrees; a point takes 0.1 to 1 s.
+        reynolds: Reynolds number of the chord.
+        n_crit: Amplification exponent at which the flow turns turbulent.
+
+    Returns:
+        The polar.
+
+    Raises:
+        InputError: If XFOIL is not installed, or the Reynolds number is not positive.
+    """
+    alpha = np.asarray(alphas, dtype=np.float64)
+    lift, drag, moment = Xfoil(shape, reynolds, n_crit=n_crit).polar(shape, alpha).T
+    return Polar(alpha, lift, drag, moment, "XFOIL")
 
 
 def draw_polars(

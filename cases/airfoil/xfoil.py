@@ -198,6 +198,11 @@ def _records(data: bytes) -> Iterator[bytes]:
         at += 8 + length
 
 
+def is_installed() -> bool:
+    """Whether there is an XFOIL that can run here."""
+    return shutil.which("xfoil") is not None and hidden_display() is not None
+
+
 @cache
 def _hash_of_program() -> str:
     """Hash of the installed program, which tells versions and builds apart."""

@@ -9,9 +9,10 @@ import numpy as np
 import openmdao.api as om
 import pytest
 
-from cases.adaptive import Visit, evaluations_to, objective, run_adaptive, run_direct, shown, violation
+from cases.adaptive import Visit, evaluations_to, objective, run_adaptive, shown, violation
 from cases.adaptive_outcome import adaptive_table, closing_lines
 from cases.case import AdaptiveCase, Case, Response
+from cases.direct import run_direct
 from cases.model import adaptive_case
 from gradopt import JENN, EvaluationStore, Exit
 from gradopt.errors import GradoptError

@@ -7,7 +7,8 @@ import openmdao.api as om
 import pytest
 from openmdao.utils.assert_utils import assert_check_totals
 
-from cases.adaptive import objective, run_adaptive, run_direct
+from cases.adaptive import objective, run_adaptive
+from cases.direct import run_direct
 from cases.model import SLSQP, get_responses, pose, run
 from cases.sellar.case import OPTIMUM, REPLACED, sellar_case
 from cases.sellar.disciplines import discipline_1, discipline_2, disciplines

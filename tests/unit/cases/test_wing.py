@@ -13,7 +13,8 @@ import openmdao.api as om
 import pytest
 
 from cases.__main__ import main
-from cases.adaptive import Adaptive, evaluations_to, objective, run_adaptive, run_direct
+from cases.adaptive import Adaptive, evaluations_to, objective, run_adaptive
+from cases.direct import run_direct
 from cases.model import SLSQP, get_responses, pose, set_design
 from cases.wing.aerostructure import POINT, wing_problem, wing_truth
 from cases.wing.case import start_of, wing_case
