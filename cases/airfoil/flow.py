@@ -25,19 +25,16 @@ def draw_flow(folder: Path, points: Mapping[str, Point]) -> list[Path]:
         The picture. Upper sides are solid lines, lower ones dashed; dots are where the flow turns turbulent.
     """
     figure = new_figure(10.0, 4.2)
-    figure.suptitle("Pressure and boundary layer (XFOIL); dots: transition")
+    figure.suptitle("Pressure and boundary layer (XFOIL); upper side solid, lower dashed; dots: transition")
     left, right = figure.subplots(1, 2)
     for (label, point), color in zip(points.items(), _COLORS, strict=False):
         lift, drag, _ = point.values
-        for side, place, dash, which in (
-            (point.upper, point.transition[0], "-", "upper"),
-            (point.lower, point.transition[1], "--", "lower"),
-        ):
+        for side, place, dash in ((point.upper, point.transition[0], "-"), (point.lower, point.transition[1], "--")):
             on = (side.x <= 1.0) & (np.arange(side.x.size) > 0)  # without stagnation point and wake
             order = np.arange(side.x.size)[on]
             x, pressure = side.x[order], -side.pressure[order]
             shape = side.displacement[order] / side.momentum[order]
-            text = f"{label}, {which}: CL {lift:.3f}, CD {1e4 * drag:.1f} counts" if which == "upper" else None
+            text = f"{label}: CL {lift:.3f}, CD {1e4 * drag:.1f} counts" if dash == "-" else None
             for axis, values in ((left, pressure), (right, shape)):
                 axis.plot(x, values, color=color, linestyle=dash, linewidth=1.3, label=text)
                 axis.plot(place, values[np.abs(x - place).argmin()], "o", color=color, markersize=5)

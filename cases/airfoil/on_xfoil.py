@@ -32,7 +32,7 @@ CITATION = "Aerodynamics: Drela (1989), XFOIL: an analysis and design system for
 
 # Parts of the ranges of the weights (0.17 of chord) and of the angle (8.4 deg). XFOIL's drag has waves as long as a
 # panel under the transition point: shorter steps measure their flanks.
-STEP = 0.02
+STEP = 0.005
 TOLERANCE = 1e-3  # of the certificate, which the noise allows only where much is left to be gained
 
 

@@ -155,13 +155,6 @@ def test_direct_run_has_its_own_scale_and_answers_in_units(bowl: AdaptiveCase) -
     assert not np.allclose(scaled.visits[1].x, plain.visits[1].x)
 
 
-def test_direct_run_ends_where_the_truth_fails(make_case: MakeCase) -> None:
-    case = adaptive_case(make_case(fails=lambda x: bool(x[0] < 0.9)), configuration=None)
-    direct = run_direct(case, quiet)
-    assert not direct.success
-    assert direct.evaluations == len(direct.visits) + 1
-
-
 def test_evaluations_to_an_objective_count_feasible_visits_only(bowl: AdaptiveCase) -> None:
     def visit(evaluations: int, f: float, g: float) -> Visit:
         true = {"f": np.array([f]), "g": np.array([g]), "h": np.zeros(2)}
