@@ -41,3 +41,11 @@ def test_a_belief_guides_as_the_page_on_it_says() -> None:
     errors = [np.sqrt(np.mean((names[name].predict(x) - y) ** 2)) for name in ("plain", "surrogate")]
     assert names["surrogate"].fit_result.belief.kept
     assert 2.0 < errors[0] / errors[1] < 4.0
+
+
+def test_a_program_is_optimized_as_the_page_on_truths_says(capsys: pytest.CaptureFixture[str]) -> None:
+    names = run_example(0, of=1, path=ROOT / "docs/truths.md")
+    assert capsys.readouterr().out.startswith("certified")
+    height = (1e-6 / (0.02 * 0.01)) ** (1 / 3)  # at which it bends as far as it may
+    np.testing.assert_allclose(names["prob"].get_val("section"), [0.02, height], rtol=1e-3)
+    assert names["prob"].driver.evaluations < 60

@@ -193,3 +193,33 @@ def test_outputs_that_only_constraints_use_may_curve_either_way() -> None:
     np.testing.assert_allclose(free, 4.0 * np.diag([2.0, -6.0]), atol=1e-9)  # a unit is the range, 2
     convex = correct(None, data, 0, [(0, 1), (1, 2)], np.ones(1), parts).correction.hessian[0]
     assert np.linalg.eigvalsh(convex).min() > 0.0
+
+
+def masked(data: Dataset, known: list[int]) -> Dataset:
+    """The data with partials in some rows alone."""
+    partials = np.full(data.partials.shape, np.nan)
+    partials[known] = data.partials[known]
+    return replace(data, dydx=partials)
+
+
+def test_unknown_partials_at_the_center_are_carried_there_and_improved_by_values() -> None:
+    rng = np.random.default_rng(11)
+    x = np.array([0.5, 0.5, 2.0]) + rng.uniform(-1.0, 1.0, (14, 3)) * [0.05, 0.05, 0.2]
+    full = Dataset(x, *linearized(x), INPUTS, OUTPUTS)
+    found = correct(None, masked(full, [0]), 13, [], SIGNS).evaluate(x[[13]])
+    np.testing.assert_allclose(found.y, full.y[[13]], rtol=1e-9)
+    size = np.abs(full.partials[13]).max(axis=1, keepdims=True)
+    carried = np.abs(full.partials[0] - full.partials[13]) / size
+    estimated = np.abs(found.dydx()[0] - full.partials[13]) / size
+    assert estimated.max() < 0.06
+    assert estimated.mean() < carried.mean()
+
+
+def test_an_output_without_any_partials_is_learned_from_values() -> None:
+    rng = np.random.default_rng(12)
+    x = np.array([0.5, 0.5, 2.0]) + rng.uniform(-1.0, 1.0, (20, 3)) * [0.05, 0.05, 0.2]
+    full = Dataset(x, *linearized(x), INPUTS, OUTPUTS)
+    found = correct(None, masked(full, []), 19, [], SIGNS).evaluate(x[[19]])
+    np.testing.assert_allclose(found.y, full.y[[19]], rtol=1e-9)
+    size = np.abs(full.partials[19]).max(axis=1, keepdims=True)
+    assert (np.abs(found.dydx()[0] - full.partials[19]) / size).max() < 0.2

@@ -91,3 +91,28 @@ def test_points_that_almost_coincide_do_not_break_it() -> None:
     y, dydz = smooth(points)
     values, _ = krige(points, y, dydz).evaluate(POINTS)
     np.testing.assert_allclose(values, y[: len(POINTS)], atol=1e-4)
+
+
+def test_noise_is_told_from_the_function_where_there_may_be_some() -> None:
+    rng = np.random.default_rng(7)
+    points = np.vstack([np.zeros(2), rng.uniform(-1.0, 1.0, (40, 2))])
+
+    def wave(z: np.ndarray) -> np.ndarray:
+        return np.stack([np.sin(2.0 * z[:, 0]) + z[:, 1], np.cos(z @ [1.0, 1.0])], axis=1)
+
+    y = wave(points) + 0.02 * rng.standard_normal((41, 2))
+    unknown = np.full((41, 2, 2), np.nan)
+    inside = rng.uniform(-0.8, 0.8, (200, 2))
+    errors = {
+        noisy: np.sqrt(((krige(points, y, unknown, noisy=noisy).evaluate(inside)[0] - wave(inside)) ** 2).mean())
+        for noisy in (True, False)
+    }
+    assert errors[True] < 0.02
+    assert errors[False] > 2.0 * errors[True]
+
+
+def test_without_noise_allowing_for_it_costs_little() -> None:
+    y, dydz = smooth(POINTS)
+    inside = np.random.default_rng(8).uniform(-0.6, 0.6, (50, 3))
+    truth, _ = smooth(inside)
+    assert np.abs(krige(POINTS, y, dydz, noisy=True).evaluate(inside)[0] - truth).max() < 2e-2

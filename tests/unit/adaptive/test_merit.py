@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gradopt.adaptive.merit import initial_penalties, merit, next_penalties
+from gradopt.adaptive.merit import initial_penalties, merit, next_penalties, raised_penalties
 from gradopt.adaptive.problem import Limits, Responses
 
 LIMITS = Limits(
@@ -42,3 +42,9 @@ def test_penalties_follow_the_multipliers_at_once_upwards_and_slowly_downwards()
     for _ in range(60):
         upwards = next_penalties(upwards, np.zeros(3))
     assert ((upwards > 0.0) & (upwards < 0.01)).all()
+
+
+def test_penalties_rise_where_an_accepted_step_left_the_violation() -> None:
+    before, after = np.array([0.1, 0.1, 0.1, 0.0]), np.array([0.1, 0.01, 0.095, 1e-5])
+    found = raised_penalties(np.ones(4), before, after, tolerance=1e-3)
+    assert (found > 1.0).tolist() == [True, False, True, False]
