@@ -37,8 +37,8 @@ INSTALL = "On Debian and Ubuntu: apt-get install xfoil xvfb."
 # panels for ever, as at one point in fifty, a few panels more or less let it settle; values then move by 0.1 counts.
 _ATTEMPTS: tuple[tuple[int, tuple[float, ...]], ...] = ((240, ()), (240, (-1.0, -0.5)), (236, ()), (244, (1.0, 0.5)))
 _POINTS_PER_SIDE = 120  # of the outline; XFOIL makes its panels on a spline through them
-_ITERATIONS = 80
-_TIMEOUT = 30.0  # seconds, where a point takes 0.1
+_ITERATIONS = 40
+_TIMEOUT = 10.0  # seconds, where a point takes 0.1
 _SAME = 1e-9  # degrees
 
 Floats = NDArray[np.float64]
