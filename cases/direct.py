@@ -12,7 +12,7 @@ from cases.adaptive import FEASIBLE, Answer, Report, Visit, objective, shown, un
 from cases.case import AdaptiveCase
 from cases.model import SLSQP, get_design, get_responses, pose, run
 from gradopt.adaptive.state import Exit
-from gradopt.data.variables import Variable, column_bounds
+from gradopt.data.variables import column_bounds
 from gradopt.errors import GradoptError
 from gradopt.om.answers import TruthAnswers
 from gradopt.om.component import SurrogateComp
@@ -81,7 +81,7 @@ def run_direct(case: AdaptiveCase, report: Report, most: int | None = None) -> D
     problem = pose(case.model(case.truths), case.inputs, bounds, case.responses, case.start, driver, case.direct_ref)
     for component in problem.model.system_iter(recurse=True, typ=SurrogateComp):
         if component.truth is not None:
-            component.answer_from(_OnDemand(TruthAnswers(component.truth, store), case.differences))
+            component.answer_from(_OnDemand(component.truth, store, differences=case.differences))
     try:
         success = run(problem)
     except om.AnalysisError:
@@ -95,11 +95,23 @@ def run_direct(case: AdaptiveCase, report: Report, most: int | None = None) -> D
 
 
 @dataclass(frozen=True, eq=False)
-class _Evaluation:
-    """Values of a truth at one point; partials it does not know are differenced when they are asked for."""
+class _OnDemand(TruthAnswers):
+    """Answers of a truth at one point; partials it does not know are differenced when they are asked for."""
 
-    answers: TruthAnswers
-    differences: Differences
+    differences: Differences = Differences()
+
+    def evaluate(self, x: np.ndarray) -> _Evaluation:
+        found = self.store.evaluate(self.truth, x)
+        if not found.ok.all():
+            raise om.AnalysisError(f"The truth failed at {found.x[0]}: {found.message[0]}")
+        return _Evaluation(self, found)
+
+
+@dataclass(frozen=True, eq=False)
+class _Evaluation:
+    """Values of a truth at one point, and partials on demand."""
+
+    answers: _OnDemand
     found: Evaluations
 
     @property
@@ -110,40 +122,6 @@ class _Evaluation:
         def beside(x: np.ndarray) -> Evaluations:
             return self.answers.store.evaluate(self.answers.truth, x)
 
-        found = self.found
-        partials = self.differences.partials(beside, found.x[0], found.y[0], found.dydx[0], self.answers.inputs)
+        x, y, known = (part[0] for part in (self.found.x, self.found.y, self.found.dydx))
+        partials = self.answers.differences.partials(beside, x, y, known, self.answers.inputs)
         return np.nan_to_num(partials)[None]  # what cannot be differenced is 0 to an optimizer
-
-
-@dataclass(frozen=True, eq=False)
-class _OnDemand:
-    """Answers of a truth, as `TruthAnswers`, for one point at a time."""
-
-    answers: TruthAnswers
-    differences: Differences
-
-    @property
-    def inputs(self) -> tuple[Variable, ...]:
-        return self.answers.inputs
-
-    @property
-    def outputs(self) -> tuple[Variable, ...]:
-        return self.answers.outputs
-
-    @property
-    def lower(self) -> np.ndarray:
-        return self.answers.lower
-
-    @property
-    def upper(self) -> np.ndarray:
-        return self.answers.upper
-
-    @property
-    def digest(self) -> str:
-        return self.answers.digest
-
-    def evaluate(self, x: np.ndarray) -> _Evaluation:
-        found = self.answers.store.evaluate(self.answers.truth, x)
-        if not found.ok.all():
-            raise om.AnalysisError(f"The truth failed at {found.x[0]}: {found.message[0]}")
-        return _Evaluation(self.answers, self.differences, found)
