@@ -17,6 +17,7 @@ from rich.markup import escape
 from cases.adaptive import run_adaptive, run_direct
 from cases.adaptive_outcome import adaptive_table, closing_lines, write_adaptive
 from cases.airfoil import case as airfoil
+from cases.airfoil_study import case as airfoil_study
 from cases.one_shot import run_one_shot, run_reference
 from cases.outcome import stages_table, summary_table, write_outcome
 from cases.rosenbrock import case as rosenbrock
@@ -28,7 +29,7 @@ from gradopt.truth.store import EvaluationStore
 
 CASES = {"airfoil": airfoil, "rosenbrock": rosenbrock, "rosenbrock_disk": rosenbrock_disk, "sellar": sellar}
 ONE_SHOT = {"airfoil": airfoil, "rosenbrock": rosenbrock}
-STUDIES: dict[str, Study] = {}
+STUDIES: dict[str, Study] = {"airfoil_study": airfoil_study}
 STORE = "evaluations.sqlite"
 
 

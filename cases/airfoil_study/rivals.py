@@ -119,7 +119,8 @@ def _slsqp(
     def slope(v: np.ndarray, rows: np.ndarray) -> np.ndarray:
         return at(v).jacobian[rows] * unit
 
-    return minimize(
+    solve: Any = minimize
+    return solve(
         lambda v: scaling.drag * at(v).f,
         start / unit,
         jac=lambda v: scaling.drag * at(v).gradient * unit,
