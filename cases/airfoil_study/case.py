@@ -10,7 +10,7 @@ from pathlib import Path
 from cases.airfoil_study.conditions import sample_conditions
 from cases.airfoil_study.family import Rules
 from cases.airfoil_study.pictures import draw_study, trace_fronts
-from cases.airfoil_study.problem import make_problem
+from cases.airfoil_study.problem import REACH, make_problem
 from cases.airfoil_study.study import run_rivals, run_study
 from cases.airfoil_study.tables import closing_lines, study_table, write_study
 from cases.study import Outcome
@@ -25,6 +25,8 @@ _SAMPLES = 8
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that only this study has."""
     parser.add_argument("--conditions", type=int, help="number of design conditions (default 50, with --quick 4)")
+    text = f"how far weights may go from the start's, chord fractions (default {REACH:g})"
+    parser.add_argument("--reach", type=float, default=REACH, help=text)
     parser.add_argument("--reference", action="store_true", help="also run SLSQP on the truth, cold and warm")
 
 
@@ -36,7 +38,7 @@ def run(arguments: argparse.Namespace, folder: Path, scratch: Path, report: Call
     rules = Rules()
     if arguments.quick:
         rules = replace(rules, waves=(1, 3), rounds=(4, 1), sweeps=(1.0,), finish=1)
-    problem = make_problem()
+    problem = make_problem(reach=arguments.reach)
     conditions = sample_conditions(number, arguments.seed)
     with EvaluationStore(folder / "evaluations.sqlite") as store:
         study = run_study(problem, conditions, store, rules, _SAMPLES, arguments.seed, report)

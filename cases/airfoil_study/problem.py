@@ -13,6 +13,7 @@ from cases.airfoil_study.conditions import RANGES, Condition
 from gradopt.adaptive.kkt import KKT, kkt
 from gradopt.adaptive.problem import Limits, Responses
 from gradopt.data.variables import Variable
+from gradopt.errors import InputError, explain
 from gradopt.truth.function import FunctionTruth
 
 CONFIDENCE = 0.90
@@ -28,7 +29,11 @@ CONSTRAINTS = ("CL", "CM", "analysis_confidence", *(f"thickness at {station:g}" 
 """Names of the constraints, in order."""
 
 _CD_REF, _CM_REF, _THICKNESS_REF = 0.005, 0.1, 0.1  # as in the case `airfoil`
-_WEIGHT_REACH = 0.10  # about the start, chord fractions: farther off drag falls along valleys that are flat for long
+REACH = 0.10
+"""How far weights may go from the start's, chord fractions. Farther off, drag falls along valleys that are flat for long:
+at 0.25 SLSQP itself takes twice the evaluations for 4 counts less."""
+
+_MOST_REACH = 0.25  # shapes that NeuralFoil still knows
 _ALPHA = (-4.0, 10.0)  # degrees
 _PROBE = 2.0  # degrees; one evaluation here tells lift and lift slope of the start
 
@@ -139,21 +144,25 @@ def conditions_of(responses: Responses, limits: Limits) -> KKT:
     )
 
 
-def make_problem(airfoil: str = "rae2822") -> AirfoilProblem:
+def make_problem(airfoil: str = "rae2822", reach: float = REACH) -> AirfoilProblem:
     """Build what all conditions share.
 
     Args:
         airfoil: Start: a name that AeroSandbox ships, or the path of a Selig `.dat` file.
+        reach: How far weights may go from the start's, chord fractions.
 
     Raises:
-        InputError: If there is no such airfoil.
+        InputError: If there is no such airfoil, or the reach is out of range.
         MissingExtraError: If NeuralFoil is not installed.
     """
+    if not 0.0 < reach <= _MOST_REACH:
+        remedy = "Beyond it there are shapes that NeuralFoil does not know."
+        raise InputError(explain("reach", f"be above 0 and at most {_MOST_REACH:g} (chord fractions)", reach, remedy))
     shape = load_shape(airfoil)
     aerodynamics = NeuralFoilTruth(shape, None)
     middle = np.concatenate([shape.upper_weights, shape.lower_weights])
-    lower = np.append(middle - _WEIGHT_REACH, _ALPHA[0])
-    upper = np.append(middle + _WEIGHT_REACH, _ALPHA[1])
+    lower = np.append(middle - reach, _ALPHA[0])
+    upper = np.append(middle + reach, _ALPHA[1])
     n = WEIGHTS_PER_SIDE
     low, high = RANGES["reynolds_exponent"]
     inputs = (
