@@ -30,8 +30,10 @@ CONSTRAINTS = ("CL", "CM", "analysis_confidence", *(f"thickness at {station:g}" 
 
 _CD_REF, _CM_REF, _THICKNESS_REF = 0.005, 0.1, 0.1  # as in the case `airfoil`
 REACH = 0.10
-"""How far weights may go from the start's, chord fractions. Farther off, drag falls along valleys that are flat for long:
-at 0.25 SLSQP itself takes twice the evaluations for 4 counts less."""
+"""How far weights may go from the start's, chord fractions.
+
+Farther off, drag falls along valleys that are flat for long: at 0.25 SLSQP takes twice the evaluations, for 4 counts.
+"""
 
 _MOST_REACH = 0.25  # shapes that NeuralFoil still knows
 _ALPHA = (-4.0, 10.0)  # degrees

@@ -22,8 +22,10 @@ from gradopt.errors import EvaluationError
 from gradopt.truth.store import EvaluationStore
 
 DIRECT = WARM = Scaling(0.2, 3.0, 1.0, 1e-4)
-"""The scaling and tolerance that took both rivals the fewest evaluations, of three scalings at two tolerances each, while
-their median drag stayed within 0.1 count of the best that any of these runs found."""
+"""The scaling and tolerance that took both rivals the fewest evaluations, of three scalings at two tolerances each.
+
+Their median drag stayed within 0.1 count of the best that any of these runs found.
+"""
 
 _SPREAD = 0.03  # of the weights of the first samples, chord fractions
 

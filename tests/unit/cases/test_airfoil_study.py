@@ -72,11 +72,9 @@ def points(n: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform([-1.0, -1.0, 0.0], [1.0, 1.0, 1.0], (n, 3))
 
 
-def solve(family: Valleys, **rules: object) -> Engine:
+def solve(family: Valleys) -> Engine:
     place = np.column_stack([family.p, family.least])
-    engine = Engine(
-        family, Rules(**{"waves": (1, 3), "rounds": (12, 6), "sweeps": (0.5,), "gain": 1e-5, **rules}), place
-    )  # type: ignore[arg-type]
+    engine = Engine(family, Rules(waves=(1, 3), rounds=(12, 6), sweeps=(0.5,), gain=1e-5), place)
     engine.solve(range(family.size), points(4))
     return engine
 
