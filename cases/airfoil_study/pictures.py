@@ -66,7 +66,7 @@ def _optimum(study: Study, condition: Condition) -> tuple[float, float, float]:
     apart = np.linalg.norm(place - coordinates_of([condition]), axis=1)
     starts = [study.designs[index].responses.u for index in np.argsort(apart, kind="stable")[:3]]
     found = study.engine.optimum(
-        problem.limits(condition), lambda u: problem.inputs_at(condition, u), starts, study.engine.rules.radius
+        problem.limits(condition), lambda u: problem.inputs_at(condition, u), starts, 0.5 * study.engine.rules.radius
     )
     y, dydx = problem.truth.f(problem.inputs_at(condition, found.u))
     true = problem.responses(found.u, y, dydx)
@@ -137,7 +137,7 @@ def _draw_differences(study: Study, rivals: Rivals, folder: Path) -> Path:
     axis.hist(np.clip(gap, edges[0], edges[-1]), bins=edges.tolist(), color=MODEL)
     axis.axvline(0.0, color=TRUTH, linewidth=1.0)
     axis.axvline(float(np.median(gap)), color=LIMIT, linestyle="--", label=f"median {np.median(gap):+.2f} counts")
-    axis.set(xlabel="CD less that of SLSQP from the same start, counts (beyond the ends: in the last bar)")
+    axis.set(xlabel="CD less that of SLSQP from the same start, counts; ends hold all beyond")
     axis.set_ylabel("conditions")
     axis.legend()
     return _saved(figure, folder / "differences.png")
