@@ -18,6 +18,7 @@ from cases.adaptive import run_adaptive
 from cases.adaptive_outcome import adaptive_table, closing_lines, write_adaptive
 from cases.airfoil import case as airfoil
 from cases.airfoil_rans import case as airfoil_rans
+from cases.airfoil_study import case as airfoil_study
 from cases.direct import run_direct
 from cases.one_shot import run_one_shot, run_reference
 from cases.outcome import stages_table, summary_table, write_outcome
@@ -37,7 +38,7 @@ CASES = {
     "wing": wing,
 }
 ONE_SHOT = {"airfoil": airfoil, "rosenbrock": rosenbrock}
-STUDIES: dict[str, Study] = {"airfoil_rans": airfoil_rans}
+STUDIES: dict[str, Study] = {"airfoil_rans": airfoil_rans, "airfoil_study": airfoil_study}
 STORE = "evaluations.sqlite"
 
 

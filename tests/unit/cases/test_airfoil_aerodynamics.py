@@ -127,3 +127,42 @@ def test_identity_tells_all_that_the_answers_depend_on(truth: NeuralFoilTruth) -
         NeuralFoilTruth(replace(shape, trailing_edge_thickness=0.01), 3e6, n_crit=8.0),
     ]
     assert len({truth.identity, *(other.identity for other in others)}) == 6
+
+
+@pytest.fixture(scope="module")
+def open_truth() -> NeuralFoilTruth:
+    """Reynolds number as the last input."""
+    return NeuralFoilTruth(load_shape("naca4412"), None, n_crit=8.0)
+
+
+def test_reynolds_number_as_an_input_changes_neither_values_nor_partials(
+    truth: NeuralFoilTruth, open_truth: NeuralFoilTruth
+) -> None:
+    x = design(truth, 0)
+    values, partials = open_truth.evaluate(np.append(x, np.log10(3e6)))
+    expected = truth.evaluate(x)
+    np.testing.assert_allclose(values, expected[0], rtol=1e-10)
+    np.testing.assert_allclose(partials[:, :17], expected[1], rtol=1e-8, atol=1e-10)
+
+
+def test_partial_with_respect_to_the_reynolds_exponent_is_exact(open_truth: NeuralFoilTruth) -> None:
+    x, step = np.append(design(open_truth, 1), 6.4), 1e-5
+    e = step * np.eye(18)[17]
+    difference = (open_truth.evaluate(x + e)[0] - open_truth.evaluate(x - e)[0]) / (2.0 * step)
+    np.testing.assert_allclose(open_truth.evaluate(x)[1][:, 17], difference, rtol=1e-5, atol=1e-9)
+    assert np.abs(difference).max() > 1e-4
+
+
+@pytest.mark.parametrize("exponent", [5e6, 4.0, np.nan])
+def test_reynolds_exponent_out_of_range_is_refused(open_truth: NeuralFoilTruth, exponent: float) -> None:
+    with pytest.raises(InputError, match=r"`x\[17\]` must be log10 of a Reynolds number, 5 to 8, got .*6\.7 for 5e6"):
+        open_truth.evaluate(np.append(design(open_truth, 0), exponent))
+
+
+def test_design_without_its_reynolds_exponent_is_refused(open_truth: NeuralFoilTruth) -> None:
+    with pytest.raises(ShapeError, match=r"`x` must have shape \(18,\), got \(17,\)\. .* log10 of the Reynolds number"):
+        open_truth.evaluate(np.zeros(17))
+
+
+def test_reynolds_number_as_an_input_is_another_truth(truth: NeuralFoilTruth, open_truth: NeuralFoilTruth) -> None:
+    assert truth.identity != open_truth.identity

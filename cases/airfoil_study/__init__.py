@@ -1,0 +1,1 @@
+"""Fifty airfoils for fifty conditions on one surrogate."""

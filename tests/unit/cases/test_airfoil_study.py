@@ -1,0 +1,225 @@
+"""The study of fifty conditions: conditions, surrogate, engine, rivals, command line."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cases.__main__ import main
+from cases.airfoil_study.conditions import RANGES, Condition, coordinates_of, neighbor_order, sample_conditions
+from cases.airfoil_study.family import Engine, Rules
+from cases.airfoil_study.kriging import fit
+from gradopt import Dataset, Variable
+from gradopt.adaptive.kkt import KKT, kkt
+from gradopt.adaptive.problem import Limits, Responses
+from gradopt.errors import InputError
+
+X = (Variable("x", (2,), lower=-2.0, upper=2.0), Variable("p", lower=0.0, upper=1.0))
+Y = (Variable("f", transform="log"), Variable("g"))
+
+
+def truth(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A bent valley exp(...) whose bottom moves with p, and a curved constraint."""
+    a, b, p = x
+    bend = b - a**2
+    height = 4.0 * bend**2 + (a - p) ** 2
+    slope = np.array([-16.0 * a * bend + 2.0 * (a - p), 8.0 * bend, -2.0 * (a - p)])
+    y = np.array([np.exp(0.3 * height), a + b + 0.1 * a * b])
+    return y, np.array([0.3 * y[0] * slope, [1.0 + 0.1 * b, 1.0 + 0.1 * a, 0.0]])
+
+
+@dataclass
+class Valleys:
+    """Members differ in p, which each holds fixed, and in the least g."""
+
+    p: tuple[float, ...]
+    least: tuple[float, ...]
+    asked: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        return len(self.p)
+
+    def limits(self, member: int) -> Limits:
+        edge = np.full(2, 2.0)
+        return Limits(-edge, edge, np.array([self.least[member]]), np.array([np.inf]), 2.0 * edge)
+
+    def start(self, member: int) -> np.ndarray:
+        return np.array([-0.5, 0.5])
+
+    def inputs_at(self, member: int, u: np.ndarray) -> np.ndarray:
+        return np.append(u, self.p[member])
+
+    def responses(self, u: np.ndarray, y: np.ndarray, dydx: np.ndarray) -> Responses:
+        return Responses(u, float(y[0]), dydx[0, :2], y[1:], dydx[1:, :2])
+
+    def conditions(self, member: int, responses: Responses) -> KKT:
+        r, limits = responses, self.limits(member)
+        bounds = (limits.c_lower, limits.c_upper)
+        return kkt(r.u, limits.lower, limits.upper, r.gradient, r.c, *bounds, r.jacobian, 1e-3, 1e-3)
+
+    def ask(self, x: np.ndarray) -> Dataset:
+        self.asked += [point for point in x if not any(np.array_equal(point, known) for known in self.asked)]
+        found = [truth(point) for point in self.asked]
+        return Dataset(np.array(self.asked), np.array([y for y, _ in found]), np.array([d for _, d in found]), X, Y)
+
+
+def points(n: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform([-1.0, -1.0, 0.0], [1.0, 1.0, 1.0], (n, 3))
+
+
+def solve(family: Valleys) -> Engine:
+    place = np.column_stack([family.p, family.least])
+    engine = Engine(family, Rules(waves=(1, 3), rounds=(12, 6), sweeps=(0.5,), gain=1e-5), place)
+    engine.solve(range(family.size), points(4))
+    return engine
+
+
+def test_members_end_at_optima_of_the_truth_for_few_evaluations() -> None:
+    family = Valleys((0.2, 0.4, 0.6, 0.8), (0.5, 0.5, 1.2, -1.0))
+    engine = solve(family)
+    for index, member in engine.members.items():
+        assert member.best is not None
+        assert member.kkt is not None
+        assert member.kkt.feasibility <= 1e-3
+        assert member.kkt.stationarity < 0.05, index
+    assert len(family.asked) <= 4 * 12
+
+
+def test_later_members_learn_from_earlier_ones() -> None:
+    engine = solve(Valleys((0.2, 0.3, 0.25, 0.22), (0.5, 0.5, 0.5, 0.5)))
+    first, *others = [engine.members[index].asked for index in range(4)]
+    assert max(others) < first
+
+
+def test_same_family_takes_the_same_steps() -> None:
+    one, two = (Valleys((0.2, 0.6), (0.5, 0.8)) for _ in range(2))
+    solve(one)
+    solve(two)
+    np.testing.assert_array_equal(one.asked, two.asked)
+
+
+def test_surrogate_has_values_and_partials_of_the_truth() -> None:
+    family = Valleys((0.5,), (0.0,))
+    data = family.ask(points(12))
+    surrogate = fit(data, 0)
+    answer = surrogate.evaluate(data.x)
+    np.testing.assert_allclose(answer.y, data.y, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(answer.dydx(), data.partials, rtol=2e-2, atol=2e-2)
+
+
+def test_partials_of_the_surrogate_are_those_of_its_values() -> None:
+    surrogate = fit(Valleys((0.5,), (0.0,)).ask(points(12)), 0)
+    x, step = np.array([0.3, -0.2, 0.4]), 1e-6
+    ends = [surrogate.evaluate(np.array([x + step * e, x - step * e])).y for e in np.eye(3)]
+    numeric = np.array([(end[0] - end[1]) / (2.0 * step) for end in ends]).T
+    np.testing.assert_allclose(surrogate.evaluate(x[None]).dydx()[0], numeric, rtol=1e-4, atol=1e-5)
+
+
+def test_surrogate_predicts_between_its_points() -> None:
+    surrogate = fit(Valleys((0.5,), (0.0,)).ask(points(40)), 0)
+    asked = 0.6 * points(20, 1)
+    true = np.array([truth(x)[0] for x in asked])
+    assert np.abs(surrogate.evaluate(asked).y - true).max() < 0.02 * np.ptp(true[:, 0])
+
+
+def test_metric_is_short_where_the_truth_bends() -> None:
+    surrogate = fit(Valleys((0.5,), (0.0,)).ask(points(40)), 0)
+    lengths = np.linalg.norm(surrogate.distances(0), axis=1)  # kernel lengths for each unit of x0, x1, p
+    assert lengths[0] > 1.5 * lengths[2]
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_condition_beyond_its_range_is_refused(name: str) -> None:
+    low, high = RANGES[name]
+    fields = {key: 0.5 * sum(ends) for key, ends in RANGES.items()}
+    fields[name] = high + 0.1
+    with pytest.raises(InputError, match=rf"`{name}` must be .* from {low:g} to {high:g}, got .*\. Choose one inside"):
+        Condition(**fields)
+
+
+def test_conditions_fill_their_ranges_and_depend_on_the_seed() -> None:
+    place = coordinates_of(sample_conditions(50, 0))
+    assert place.shape == (50, 4)
+    assert (place.min(axis=0) < 0.1).all()
+    assert (place.max(axis=0) > 0.9).all()
+    assert sample_conditions(50, 0) == sample_conditions(50, 0) != sample_conditions(50, 1)
+
+
+def test_each_condition_follows_its_nearest_predecessor() -> None:
+    conditions = sample_conditions(20, 3)
+    order, parents = neighbor_order(conditions)
+    assert sorted(order) == list(range(20))
+    place = coordinates_of(conditions)
+    for position in range(1, 20):
+        before = np.linalg.norm(place[order[:position]] - place[order[position]], axis=1)
+        assert np.linalg.norm(place[parents[position]] - place[order[position]]) == pytest.approx(before.min())
+
+
+def test_rival_counts_each_design_once_and_ends_feasible() -> None:
+    pytest.importorskip("neuralfoil")
+    from cases.airfoil_study.problem import COUNT, drag_of, make_problem
+    from cases.airfoil_study.rivals import Scaling, run_direct, run_warm
+
+    problem = make_problem()
+    conditions = [Condition(0.6, 6.8, -0.1, 1.0), Condition(0.62, 6.8, -0.1, 1.0)]
+    scaling = Scaling(0.5, 10.0, 1.0, 1e-4)
+    cold, warm = run_direct(problem, conditions, scaling), run_warm(problem, conditions, scaling)
+    for run in (*cold, *warm):
+        assert run.violation <= 1e-3
+        assert run.arrived is not None
+        assert 1 <= run.arrived <= run.evaluations
+    assert sum(run.evaluations for run in warm) < sum(run.evaluations for run in cold)
+    assert 20 * COUNT < drag_of(cold[0].responses) < 70 * COUNT
+
+
+def test_responses_are_scaled_and_their_gradients_are_exact() -> None:
+    pytest.importorskip("neuralfoil")
+    from cases.airfoil_study.problem import make_problem
+
+    problem, condition = make_problem(), Condition(0.6, 6.5, -0.1, 1.0)
+    u = np.append(problem.weights, 2.5)
+
+    def at(design: np.ndarray) -> Responses:
+        return problem.responses(design, *problem.truth.f(problem.inputs_at(condition, design)))
+
+    found, step = at(u), 1e-5
+    for j in (0, 9, 16):
+        e = step * np.eye(17)[j]
+        ends = [np.append(at(u + side * e).f, at(u + side * e).c) for side in (1.0, -1.0)]
+        expected = np.append(found.gradient[j], found.jacobian[:, j])
+        np.testing.assert_allclose((ends[0] - ends[1]) / (2.0 * step), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_quick_study_writes_its_files_and_costs_nothing_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("neuralfoil")
+    folder = tmp_path / "out"
+    argv = ["run", "airfoil_study", "--quick", "--conditions", "3", "--out", str(folder)]
+    assert main([*argv, "--reference"]) == 0
+    first = json.loads((folder / "result.json").read_text())
+    assert len(first["designs"]) == 3
+    assert first["rivals"]["direct"]["ratio"] == first["evaluations"] / first["rivals"]["direct"]["evaluations"]
+    pictures = {path.stem for path in folder.glob("*.png")}
+    assert pictures == {"fronts", "evaluations", "differences", "shapes"}
+    assert "truth evaluations" in capsys.readouterr().out
+    assert main(argv) == 0
+    again = json.loads((folder / "result.json").read_text())
+    assert again["evaluations_from_store"] == again["evaluations"] == first["evaluations"]
+    assert again["designs"] == first["designs"]
+
+
+def test_no_conditions_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "airfoil_study", "--conditions", "0", "--out", str(tmp_path)]) == 1
+    assert "`--conditions` must be at least 1, got 0." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("reach", ["0", "0.3", "nan"])
+def test_reach_out_of_range_is_refused(reach: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "airfoil_study", "--reach", reach, "--out", str(tmp_path)]) == 1
+    assert "`reach` must be above 0 and at most 0.25 (chord fractions), got " in capsys.readouterr().err
