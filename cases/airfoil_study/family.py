@@ -78,9 +78,10 @@ class Rules:
         feasible: Largest violation of a member that may rest.
         neighbors: Designs of other members to start from.
         penalty: Least penalty of a violation.
-        sweeps: Radius of the ball each time that all members are asked again; from `radius` on, neighbors' designs are
-            starts again.
-        batch: Members that are asked together then.
+        budget: Truth evaluations for each member up to which, after the waves, the candidates that promise most are
+            asked.
+        batch: How many of them are asked together.
+        wide: Radius of a member's ball from which on neighbors' designs are starts again.
         finish: Rounds at most in the end for members that are not feasible yet.
         finish_radius: Radius of their ball.
         metric_output: Output whose gradients show the metric, and in whose kernel lengths the ball is measured.
@@ -94,8 +95,9 @@ class Rules:
     feasible: float = 1e-3
     neighbors: int = 3
     penalty: float = 2.0
-    sweeps: tuple[float, ...] = (1.0, 1.0, 0.5, 0.3)
+    budget: float = 5.4
     batch: int = 10
+    wide: float = 0.7
     finish: int = 4
     finish_radius: float = 0.2
     metric_output: int = 1
@@ -175,11 +177,9 @@ class Engine:
             active, waiting = waiting[:count], waiting[count:]
             self._settle(active, self.rules.rounds[min(wave, len(self.rules.rounds) - 1)])
             wave += 1
-        for radius in self.rules.sweeps:
-            for begin in range(0, len(order), self.rules.batch):
-                batch = list(order[begin : begin + self.rules.batch])
-                self._set_radius(batch, radius)
-                self._settle(batch, 1, wide=radius >= self.rules.radius)
+        while self._data.n < self.rules.budget * len(order):
+            if not self._improve(order):
+                break
         for _ in range(self.rules.finish):
             open_ = [index for index in order if not self._feasible(self.members[index])]
             self._set_radius(open_, self.rules.finish_radius)
@@ -187,6 +187,17 @@ class Engine:
         for index in order:  # what the surrogate promises now that it knows everything
             self._candidate(index)
         return [self.members[index] for index in range(self.family.size)]
+
+    def _improve(self, order: Sequence[int]) -> bool:
+        """Ask the truth at the candidates that promise most; False where none promises anything."""
+        found = [
+            one
+            for index in order
+            if (one := self._candidate(index, self.members[index].region.radius >= self.rules.wide)) is not None
+        ]
+        found.sort(key=lambda one: -one.promised)  # a stable order: the same steps each time
+        self._ask(found[: self.rules.batch])
+        return bool(found)
 
     def _set_radius(self, active: Sequence[int], radius: float) -> None:
         for index in active:
@@ -199,18 +210,24 @@ class Engine:
             found = [one for index in active if (one := self._candidate(index, wide)) is not None]
             if not found:
                 return
-            points = np.array([self.family.inputs_at(one.member, one.predicted.u) for one in found])
-            self._learn(points)
-            for one, point in zip(found, points, strict=True):
-                rows = np.flatnonzero((self._data.x == point).all(axis=1))
-                if rows.size:
-                    known = self._data.y[rows[0]], self._data.partials[rows[0]]
-                    self._judge(one, self.family.responses(one.predicted.u, *known))
-                else:  # the truth failed there: come nearer
-                    member = self.members[one.member]
-                    self.members[one.member] = replace(member, region=member.region.after(np.nan, one.length))
+            self._ask(found)
             active = [one.member for one in found]
-            self.report(len(self.members), self.family.size, self._data.n)
+
+    def _ask(self, found: Sequence[_Candidate]) -> None:
+        """Ask the truth at candidates, learn, and judge them."""
+        if not found:
+            return
+        points = np.array([self.family.inputs_at(one.member, one.predicted.u) for one in found])
+        self._learn(points)
+        for one, point in zip(found, points, strict=True):
+            rows = np.flatnonzero((self._data.x == point).all(axis=1))
+            if rows.size:
+                known = self._data.y[rows[0]], self._data.partials[rows[0]]
+                self._judge(one, self.family.responses(one.predicted.u, *known))
+            else:  # the truth failed there: come nearer
+                member = self.members[one.member]
+                self.members[one.member] = replace(member, region=member.region.after(np.nan, one.length))
+        self.report(len(self.members), self.family.size, self._data.n)
 
     @property
     def _data(self) -> Dataset:

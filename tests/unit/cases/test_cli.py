@@ -103,7 +103,7 @@ def test_folder_with_brackets_is_told_as_it_is(tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["run", "wing"], r"'wing' \(choose from '?airfoil'?, '?rosenbrock'?, '?rosenbrock_disk'?, '?sellar'?"),
+        (["run", "wign"], r"'wign' \(choose from '?airfoil'?, '?rosenbrock'?, '?rosenbrock_disk'?, '?sellar'?"),
         (["run"], "required: NAME"),
         ([], "required: command"),
         (["run", "rosenbrock", "--seed", "-1"], "argument --seed: must not be negative, got -1"),

@@ -159,15 +159,27 @@ def test_slsqp_tells_of_each_run_of_the_model(make_case: MakeCase, calls: list[n
     assert noted[-1] == problem.get_val("f")
 
 
-def test_slsqp_does_not_tell_of_a_failed_run(make_case: MakeCase, calls: list[np.ndarray]) -> None:
+def test_slsqp_backs_away_from_a_failed_run_and_does_not_tell_of_it(
+    make_case: MakeCase, calls: list[np.ndarray]
+) -> None:
     case = make_case(fails=lambda x: bool(x[0] < 0.9))
     noted: list[om.Problem] = []
     model = om.Group()
     model.add_subsystem("truth", TruthComp(case), promotes=["*"])
     problem = pose(model, case.inputs, case.limits, case.responses[:2], case.start, SLSQP(note=noted.append))
+    problem.run_driver()
+    failed = sum(x[0] < 0.9 for x in calls)
+    assert failed > 0 and len(noted) == len(calls) - failed
+    assert problem.get_val("a")[0] >= 0.9
+
+
+def test_slsqp_raises_where_the_start_fails(make_case: MakeCase) -> None:
+    case = make_case(fails=lambda x: True)
+    model = om.Group()
+    model.add_subsystem("truth", TruthComp(case), promotes=["*"])
+    problem = pose(model, case.inputs, case.limits, case.responses[:2], case.start, SLSQP())
     with pytest.raises(om.AnalysisError, match="no convergence at"):
         problem.run_driver()
-    assert len(noted) == len(calls) - 1
 
 
 def test_model_of_the_loop_keeps_the_exact_parts(make_case: MakeCase) -> None:
