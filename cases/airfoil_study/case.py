@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace, folder: Path, scratch: Path, report: Call
         raise InputError(explain("--conditions", "be at least 1", number, "50 is what the study is about."))
     rules = Rules()
     if arguments.quick:
-        rules = replace(rules, waves=(1, 3), rounds=(4, 1), sweeps=(1.0,), finish=1)
+        rules = replace(rules, waves=(1, 3), rounds=(4, 1), budget=6.0, finish=1)
     problem = make_problem(reach=arguments.reach)
     conditions = sample_conditions(number, arguments.seed)
     with EvaluationStore(folder / "evaluations.sqlite") as store:

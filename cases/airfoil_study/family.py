@@ -4,8 +4,8 @@ The problems share a truth and differ in their bounds and in inputs that each ho
 waves. In each round every active member minimizes on the surrogate, within a ball about its best design or, at first,
 about the designs of the nearest members before it; the truth is asked at all these candidates together; then the
 surrogate is fitted again, once for all. A member rests where the optimality conditions hold on the truth, or where the
-surrogate, which is the truth's in value and partials there, promises no more than a given gain. In the end all members
-are asked again, since the surrogate has learned since they rested.
+surrogate, which is the truth's in value and partials there, promises no more than a given gain. After the waves the
+truth is asked, in batches, where most is promised, whichever members these are: the surrogate has learned since then.
 
 The ball is in the surrogate's own metric: a trust region long where the truth is smooth and short where it is not.
 """
@@ -29,6 +29,7 @@ from gradopt.data.dataset import Dataset
 _BALL = 50.0  # penalty of leaving the ball, over its squared radius
 _GROWTH = 1.15  # of the data until the length scale is searched again, which takes three fits
 _ELSEWHERE = 0.1  # part of the promise by which a candidate about another member's design must be the better one
+_HEAD_START = 0.02  # of members that are not feasible yet over those that may gain more, scaled as the objective
 _FAR = 1e-6  # kernel lengths: a candidate nearer to its center is none
 
 
@@ -81,7 +82,6 @@ class Rules:
         budget: Truth evaluations for each member up to which, after the waves, the candidates that promise most are
             asked.
         batch: How many of them are asked together.
-        wide: Radius of a member's ball from which on neighbors' designs are starts again.
         finish: Rounds at most in the end for members that are not feasible yet.
         finish_radius: Radius of their ball.
         metric_output: Output whose gradients show the metric, and in whose kernel lengths the ball is measured.
@@ -93,11 +93,10 @@ class Rules:
     rounds: tuple[int, ...] = (14, 1)
     gain: float = 2e-3
     feasible: float = 1e-3
-    neighbors: int = 3
+    neighbors: int = 6
     penalty: float = 2.0
-    budget: float = 5.4
+    budget: float = 7.2
     batch: int = 10
-    wide: float = 0.7
     finish: int = 4
     finish_radius: float = 0.2
     metric_output: int = 1
@@ -190,12 +189,9 @@ class Engine:
 
     def _improve(self, order: Sequence[int]) -> bool:
         """Ask the truth at the candidates that promise most; False where none promises anything."""
-        found = [
-            one
-            for index in order
-            if (one := self._candidate(index, self.members[index].region.radius >= self.rules.wide)) is not None
-        ]
-        found.sort(key=lambda one: -one.promised)  # a stable order: the same steps each time
+        found = [one for index in order if (one := self._candidate(index, wide=True)) is not None]
+        head_start = {one.member: 0.0 if self._feasible(self.members[one.member]) else _HEAD_START for one in found}
+        found.sort(key=lambda one: -(one.promised + head_start[one.member]))
         self._ask(found[: self.rules.batch])
         return bool(found)
 

@@ -74,7 +74,7 @@ def points(n: int, seed: int = 0) -> np.ndarray:
 
 def solve(family: Valleys) -> Engine:
     place = np.column_stack([family.p, family.least])
-    engine = Engine(family, Rules(waves=(1, 3), rounds=(12, 6), sweeps=(0.5,), gain=1e-5), place)
+    engine = Engine(family, Rules(waves=(1, 3), rounds=(12, 6), budget=12.0, batch=2, gain=1e-5), place)
     engine.solve(range(family.size), points(4))
     return engine
 
