@@ -12,8 +12,8 @@ once. Written to OUT/result.json with versions and commit, and printed, for each
 
 Methods: the loop with NeuralFoil as the surrogate that it corrects (`loop`), the loop that knows nothing beforehand
 (`loop, alone`), and SLSQP with three lengths of the differences' steps, as parts of the ranges of the weights (0.17 of
-chord) and of the angle (8.4 degrees), scaled by the reach of the one-shot samples, which served it best. And SLSQP from
-NeuralFoil's optimum, which it is told for nothing (`SLSQP after NeuralFoil`).
+chord) and of the angle (8.4 degrees), scaled by the reach of the one-shot samples, which served it best. And loop and
+SLSQP from NeuralFoil's optimum, which they are told for nothing (`loop after NeuralFoil`, `SLSQP after NeuralFoil`).
 
 With --cross, NeuralFoil's optimum is asked of XFOIL, and XFOIL's of NeuralFoil.
 
@@ -111,6 +111,8 @@ def study(airfoil: str, most: int, rival_most: int, steps: tuple[float, ...], sa
         EvaluationStore(),
         lambda line: None,
     )
+    rows["loop after NeuralFoil"], _ = loop(replace(believing, start=cheap.answer.x), most)
+    say(f"{airfoil}: loop after NeuralFoil", rows["loop after NeuralFoil"])
     for step in steps:
         rows[f"SLSQP, step {step:g}"] = direct(alone, step, rival_most)
         say(f"{airfoil}: SLSQP, step {step:g}", rows[f"SLSQP, step {step:g}"])

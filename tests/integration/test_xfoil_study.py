@@ -19,7 +19,13 @@ pytestmark = pytest.mark.skipif(
 def test_each_method_is_counted_by_its_calls(results_of: Results) -> None:
     result, printed = results_of("xfoil_study", "--quick", "--cross")
     methods = result["starts"]["rae2822"]["methods"]
-    assert set(methods) == {"loop", "loop, alone", "SLSQP, step 0.005", "SLSQP after NeuralFoil"}
+    assert set(methods) == {
+        "loop",
+        "loop, alone",
+        "loop after NeuralFoil",
+        "SLSQP, step 0.005",
+        "SLSQP after NeuralFoil",
+    }
     for row in methods.values():
         counts = [step[0] for step in row["steps"]]
         assert counts == sorted(counts) and counts[-1] <= row["calls"]
