@@ -97,7 +97,7 @@ class Rules:
     penalty: float = 2.0
     budget: float = 7.2
     batch: int = 10
-    finish: int = 4
+    finish: int = 8
     finish_radius: float = 0.2
     metric_output: int = 1
 
