@@ -12,20 +12,30 @@ from functools import cache
 _PATIENCE = 10.0  # seconds until a display must have said its number
 
 
-@cache
 def hidden_display() -> str | None:
-    """Start an Xvfb display that lives as long as this process.
+    """Start an Xvfb display that lives as long as this process, or return the one there is.
 
     Returns:
         Its name, such as ":12", for the environment variable DISPLAY; None where Xvfb is not installed or fails.
     """
+    started = _start()
+    if started is not None and started[0].poll() is not None:  # ended by somebody, or left behind by a fork
+        _start.cache_clear()
+        started = _start()
+    return None if started is None else started[1]
+
+
+@cache
+def _start() -> tuple[subprocess.Popen[bytes], str] | None:
     program = shutil.which("Xvfb")
     if program is None:
         return None
+    guard = shutil.which("setpriv")  # has it end with this process even if that is killed
+    command = [guard, "--pdeathsig", "TERM", program] if guard else [program]
     ours, theirs = os.pipe()
-    arguments = ["-displayfd", str(theirs), "-screen", "0", "320x240x8", "-nolisten", "tcp", "-noreset"]
+    command += ["-displayfd", str(theirs), "-screen", "0", "320x240x8", "-nolisten", "tcp", "-noreset"]
     quiet = subprocess.DEVNULL
-    server = subprocess.Popen([program, *arguments], pass_fds=(theirs,), stdin=quiet, stdout=quiet, stderr=quiet)
+    server = subprocess.Popen(command, pass_fds=(theirs,), stdin=quiet, stdout=quiet, stderr=quiet)
     atexit.register(_end, server, os.getpid())
     os.close(theirs)
     said = b""
@@ -36,7 +46,7 @@ def hidden_display() -> str | None:
             if not more:  # it has died
                 break
             said += more
-    return f":{int(said)}" if said.endswith(b"\n") else None
+    return (server, f":{int(said)}") if said.endswith(b"\n") else None
 
 
 def _end(server: subprocess.Popen[bytes], owner: int) -> None:

@@ -8,14 +8,14 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cases.airfoil import xfoil
-from cases.airfoil.display import hidden_display
+from cases.airfoil import display, xfoil
 from cases.airfoil.geometry import KulfanShape, load_shape
 from cases.airfoil.xfoil import Xfoil
 from gradopt import EvaluationError, InputError, Variable
@@ -43,10 +43,10 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", str(program.parent))
     xfoil._hash_of_program.cache_clear()
-    hidden_display.cache_clear()
+    display._start.cache_clear()
     yield program
     xfoil._hash_of_program.cache_clear()
-    hidden_display.cache_clear()
+    display._start.cache_clear()
 
 
 def at(shape: KulfanShape, alpha: float) -> np.ndarray:
@@ -137,6 +137,29 @@ def test_the_display_ends_with_its_process() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     number = done.stdout.strip()
     assert number.startswith(":") and not Path(f"/tmp/.X11-unix/X{number[1:]}").exists()
+
+
+@needs_xfoil
+def test_the_display_ends_with_a_process_that_is_killed() -> None:
+    code = "from cases.airfoil.display import _start, hidden_display; import os\n"
+    code += "hidden_display(); print(_start()[0].pid, flush=True); os.kill(os.getpid(), 9)"
+    root = Path(xfoil.__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    with pytest.raises(ProcessLookupError):
+        for _ in range(100):  # until it has ended
+            os.kill(int(done.stdout), 0)
+            time.sleep(0.05)
+
+
+@needs_xfoil
+def test_a_display_that_died_is_replaced() -> None:
+    first = display.hidden_display()
+    started = display._start()
+    assert started is not None and started[1] == first == display.hidden_display()
+    started[0].terminate()
+    started[0].wait()
+    assert display.hidden_display() is not None
+    assert display._start() is not started
 
 
 def test_a_missing_program_names_its_packages(naca0012: KulfanShape, monkeypatch: pytest.MonkeyPatch) -> None:
