@@ -106,7 +106,7 @@ def study(airfoil: str, most: int, rival_most: int, steps: tuple[float, ...], sa
     rows["loop, alone"], _ = loop(alone, 2 * most)
     say(f"{airfoil}: loop, alone", rows["loop, alone"])
     cheap = run_adaptive(
-        adaptive_case(on_neuralfoil, configuration=None, max_evaluations=200, tolerance=1e-3),
+        adaptive_case(on_neuralfoil, configuration=None, max_evaluations=min(200, 2 * most), tolerance=1e-3),
         0,
         EvaluationStore(),
         lambda line: None,
@@ -168,7 +168,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.getLogger("gradopt").setLevel(logging.ERROR)
     console = Console()
     if arguments.quick:
-        arguments.airfoils, arguments.most, arguments.rival_most = arguments.airfoils[:1], 24, 40
+        arguments.airfoils, arguments.most, arguments.rival_most = arguments.airfoils[:1], 20, 20
         arguments.steps = arguments.steps[:1]
     found: dict[str, Any] = {}
     crossed: dict[str, Any] = {}
