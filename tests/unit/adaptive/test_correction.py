@@ -223,3 +223,13 @@ def test_an_output_without_any_partials_is_learned_from_values() -> None:
     np.testing.assert_allclose(found.y, full.y[[19]], rtol=1e-9)
     size = np.abs(full.partials[19]).max(axis=1, keepdims=True)
     assert (np.abs(found.dydx()[0] - full.partials[19]) / size).max() < 0.2
+
+
+def test_without_kriging_the_nearest_known_partials_are_carried_to_the_center() -> None:
+    rng = np.random.default_rng(13)
+    x = np.array([0.5, 0.5, 2.0]) + rng.uniform(-1.0, 1.0, (3, 3)) * [0.05, 0.05, 0.2]
+    x[1] = x[2] + [0.3, 0.3, 1.0]  # known too, but farther off
+    full = Dataset(x, *linearized(x), INPUTS, OUTPUTS)
+    plain = Parts(secant=False, kriging=False)
+    found = correct(None, masked(full, [0, 1]), 2, [], SIGNS, plain).evaluate(x[[2]])
+    np.testing.assert_allclose(found.dydx()[0, 2, :2], full.partials[0, 2, :2])  # the output and inputs as they are
