@@ -200,10 +200,10 @@ class Engine:
             member = self.members[index]
             self.members[index] = replace(member, region=replace(member.region, radius=radius))
 
-    def _settle(self, active: list[int], rounds: int, wide: bool = False) -> None:
-        """Play rounds until all of these members rest; `wide` ones start at neighbors' designs too."""
+    def _settle(self, active: list[int], rounds: int) -> None:
+        """Play rounds until all of these members rest."""
         for _ in range(rounds):
-            found = [one for index in active if (one := self._candidate(index, wide)) is not None]
+            found = [one for index in active if (one := self._candidate(index)) is not None]
             if not found:
                 return
             self._ask(found)
