@@ -250,6 +250,11 @@ class AdaptiveDriver(om.ScipyOptimizeDriver):  # type: ignore[misc]
             self.exit = Exit.EXHAUSTED
         if self.exit is Exit.CONTRADICTED:
             self.certificate = replace(self.certificate, certified=False, reason=f"Not certified: {self.exit.advice}")
+        if not state.center.exact:
+            reason = (
+                "Not certified: the partials at the answer are estimates, the truth has not been differenced there."
+            )
+            self.certificate = replace(self.certificate, certified=False, reason=reason)
         if self._parts.first_order:
             model.learn(state.center, list(state.steps), state.region.radius)
         for component in components:
