@@ -21,7 +21,7 @@ from gradopt.surrogates.protocol import Configuration
 from gradopt.surrogates.starts import ENDS_ALL, Start, fixed_weights, learned_weights, numbered
 from gradopt.surrogates.trainable import notes_on
 from gradopt.training.adam import Adam
-from gradopt.training.belief import BeliefProblem
+from gradopt.training.belief import SurrogateProblem
 from gradopt.training.evidence import Evidence, EvidenceResult, Precisions
 from gradopt.training.levenberg_marquardt import LevenbergMarquardt
 from gradopt.training.residuals import NetworkProblem
@@ -169,7 +169,7 @@ def _train(
     keep: bool,
     time_limit: float | None = None,
 ) -> tuple[tuple[Member, ...], FitResult]:
-    def problem_of(member: Member) -> NetworkProblem | BeliefProblem:
+    def problem_of(member: Member) -> SurrogateProblem:
         return build_problem(configuration, member, data, scaling, weights)
 
     keep = keep and begun[0].learned is not None
@@ -201,7 +201,7 @@ def _train(
     kept = int(order[0])
     best = runs[kept]
     whole = problem_of(members[0])
-    belief = whole.judged(best.theta) if isinstance(whole, BeliefProblem) else None
+    belief = whole.judged(best.theta)
     result = FitResult(
         status=next((run.status for run in runs if run.status in ENDS_ALL), best.status),
         loss=whole.terms(best.theta),
@@ -233,7 +233,7 @@ def _order(loss: float) -> float:
     return loss if np.isfinite(loss) else np.inf
 
 
-def _member(run: SolverResult, begun: Member, keep: bool, problem: NetworkProblem | BeliefProblem) -> Member:
+def _member(run: SolverResult, begun: Member, keep: bool, problem: SurrogateProblem) -> Member:
     learned = begun.learned if keep else None
     if isinstance(run, EvidenceResult):
         learned = _in_words(run, problem)
@@ -259,7 +259,7 @@ def build_problem(
     data: Dataset,
     scaling: Scaling,
     weights: tuple[np.ndarray, np.ndarray],
-) -> NetworkProblem | BeliefProblem:
+) -> SurrogateProblem:
     """The loss of a network on some data, with its learned weights and, where it carries one, its belief."""
     network, learned, belief = member.network, member.learned, configuration.belief
     beta, gamma = weights
@@ -302,11 +302,11 @@ def usual_starts(configuration: Configuration, network: Network, data: Dataset) 
     problem = build_problem(configuration, member, data, Scaling.of(data), configuration.data_weights(data))
     solver = get_solver(configuration.solver, problem)
     if isinstance(solver, LevenbergMarquardt):
-        return True, (16 if problem.has_partials else 8) if learns(configuration, solver, problem) else 4
+        return True, (16 if problem.data.has_partials else 8) if learns(configuration, solver, problem) else 4
     return False, 1 if isinstance(solver, Adam) else 4
 
 
-def learns(configuration: Configuration, solver: Solver, problem: NetworkProblem | BeliefProblem) -> bool:
+def learns(configuration: Configuration, solver: Solver, problem: SurrogateProblem) -> bool:
     """Whether a fit learns its weights.
 
     It does where asked, and by "auto" with Levenberg-Marquardt, no alpha given, and matrices of all groups of residuals
@@ -322,56 +322,53 @@ def learns(configuration: Configuration, solver: Solver, problem: NetworkProblem
     return configuration.weights == "evidence"
 
 
-def as_evidence(asked: str | Solver, solver: LevenbergMarquardt, problem: NetworkProblem | BeliefProblem) -> Evidence:
+def as_evidence(asked: str | Solver, solver: LevenbergMarquardt, problem: SurrogateProblem) -> Evidence:
     """The solver that learns the weights, with the limits of the one that was asked for.
 
     By default it is given more iterations where there are partials or a belief: there they go on to lower the test
     errors, while fits to values alone become no better.
     """
-    partials, limit = problem.has_partials, solver.memory_limit
+    partials, limit = problem.data.has_partials, solver.memory_limit
     if isinstance(asked, str):
-        iterations = _LONG if partials or isinstance(problem, BeliefProblem) else _SHORT
+        iterations = _LONG if problem.has_slopes else _SHORT
         return Evidence(iterations, memory_limit=limit, keep_best=partials)
     return Evidence(solver.max_iterations, solver.time_limit, memory_limit=limit, keep_best=partials)
 
 
-def precisions_of(learned: LearnedWeights, problem: NetworkProblem | BeliefProblem) -> Precisions:
+def precisions_of(learned: LearnedWeights, problem: SurrogateProblem) -> Precisions:
     """Learned weights as a solver takes them."""
     noise = list(learned.beta)
-    if problem.has_partials:
+    if problem.data.has_partials:
         gamma = np.array(learned.gamma or learned.beta).reshape(len(noise), -1)
         each = int((~problem.believed).sum()) // len(noise) - 1
         noise += np.broadcast_to(gamma, (len(noise), each)).ravel().tolist()
     noise += learned.omega or ()
-    device = problem.x.device
+    _, device = problem.tensor_options
     alpha = torch.tensor(learned.alpha, dtype=torch.float64, device=device)
     return Precisions(alpha, torch.tensor(noise, dtype=torch.float64, device=device))
 
 
-def _in_words(run: EvidenceResult, problem: NetworkProblem | BeliefProblem) -> LearnedWeights:
-    noise, groups, omega = run.precisions.noise.tolist(), problem.network.parameter_groups[1], None
-    m = problem.network.layer_sizes[-1]
-    if isinstance(problem, BeliefProblem):
-        groups += tuple(f"belief, {name}" for name in problem.field.parameter_groups[1])
-        noise, omega = noise[:-m], tuple(noise[-m:])
+def _in_words(run: EvidenceResult, problem: SurrogateProblem) -> LearnedWeights:
+    noise, of_belief = run.precisions.noise, problem.believed
+    of_data, m = noise[~of_belief].tolist(), problem.data.network.layer_sizes[-1]
     return LearnedWeights(
         alpha=tuple(run.precisions.alpha.tolist()),
-        groups=groups,
+        groups=problem.group_names,
         determined=tuple(run.determined.tolist()),
-        beta=tuple(noise[:m]),
-        gamma=tuple(noise[m:]) or None,
-        omega=omega,
+        beta=tuple(of_data[:m]),
+        gamma=tuple(of_data[m:]) or None,
+        omega=tuple(noise[of_belief].tolist()) or None,
     )
 
 
 @contextmanager
-def _threads_for(solver: Solver, problem: NetworkProblem | BeliefProblem) -> Iterator[None]:
+def _threads_for(solver: Solver, problem: SurrogateProblem) -> Iterator[None]:
     """Use one thread for small problems: waking a second costs more than the work, most of all on a busy machine."""
     rows, columns = problem.n_residuals, problem.n_parameters
     large = columns >= _THREADED_PARAMETERS
     if isinstance(solver, LevenbergMarquardt):
         large = rows * columns * min(rows, columns) >= _THREADED_WORK
-    if large or problem.x.device.type != "cpu":
+    if large or problem.tensor_options[1].type != "cpu":
         yield
         return
     before = torch.get_num_threads()

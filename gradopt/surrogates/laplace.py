@@ -33,7 +33,6 @@ from gradopt.data.scaling import Scaling
 from gradopt.surrogates.fitting import Member, build_problem
 from gradopt.surrogates.protocol import Configuration
 from gradopt.surrogates.uncertainty import Posterior, chunks, derivatives, linear_parameters, whiten
-from gradopt.training.belief import BeliefProblem
 from gradopt.training.residuals import NetworkProblem
 
 _MOST_PARAMETERS = 2000  # of which the whole matrix is kept, 32 MB
@@ -95,14 +94,10 @@ def left_out_densities(
 
 def _fitted(configuration: Configuration, member: Member, data: Dataset, scaling: Scaling) -> _Fitted:
     weights, network = configuration.data_weights(data), member.network
-    problem = build_problem(configuration, member, data, scaling, weights)
-    of_belief = None
-    if isinstance(problem, BeliefProblem):
-        dtype, device = problem.tensor_options
-        parameters = torch.tensor(member.parameters, dtype=dtype, device=device)
-        precision_of_belief, slope = problem.prior_of_theta(parameters)
-        of_belief = precision_of_belief.cpu(), slope.cpu()
-        problem = problem.data
+    whole = build_problem(configuration, member, data, scaling, weights)
+    dtype, device = whole.tensor_options
+    of_belief = whole.prior_of_theta(torch.tensor(member.parameters, dtype=dtype, device=device))
+    problem = whole.data
     arrays = problem.x, problem.targets, problem.weights, problem.alpha
     x, targets, of_data, prior = (array.to("cpu", torch.float64) for array in arrays)
     problem = NetworkProblem(network, x, targets, of_data, prior)

@@ -26,7 +26,6 @@ from gradopt.errors import InputError, explain
 from gradopt.networks.jacobian import parameter_jacobian
 from gradopt.surrogates.fitted import Surrogate
 from gradopt.surrogates.fitting import build_problem, precisions_of
-from gradopt.training.belief import BeliefProblem
 from gradopt.training.evidence import Evidence, Precisions
 from gradopt.training.residuals import NetworkProblem
 
@@ -166,12 +165,12 @@ class _Fit:
         if best.learned is None:
             remedy = "Fit with weights='evidence': its noise tells what a residual means."
             raise InputError(explain("surrogate", "have learned its weights", "fixed weights", remedy))
-        in_reference = replace(configuration, dtype="float64", device="cpu")  # type: ignore[type-var]
-        weights = configuration.data_weights(data)
-        whole = build_problem(in_reference, replace(best, learned=None), data, surrogate.scaling, weights)
-        if isinstance(whole, BeliefProblem):
+        if best.auxiliary is not None:
             remedy = "Look for outliers with `JENN().fit(data)`."
             raise InputError(explain("surrogate", "be fitted without a belief", repr(configuration), remedy))
+        in_reference = replace(configuration, dtype="float64", device="cpu")  # type: ignore[type-var]
+        weights = configuration.data_weights(data)
+        whole = build_problem(in_reference, replace(best, learned=None), data, surrogate.scaling, weights).data
         return cls(whole, tuple(out), torch.tensor(best.theta), precisions_of(best.learned, whole))
 
     def trained(self, out: Sequence[Entry]) -> _Fit:

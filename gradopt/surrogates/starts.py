@@ -10,10 +10,9 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from gradopt.training.belief import BeliefProblem
+from gradopt.training.belief import SurrogateProblem
 from gradopt.training.evidence import Evidence, EvidenceResult, Precisions, log_evidence
 from gradopt.training.levenberg_marquardt import LevenbergMarquardt
-from gradopt.training.residuals import NetworkProblem
 from gradopt.training.result import Callback, SolverResult, Status
 from gradopt.training.solvers import Solver
 
@@ -35,7 +34,7 @@ class Start:
         theta: Initial parameters (n_parameters,).
     """
 
-    problem: NetworkProblem | BeliefProblem
+    problem: SurrogateProblem
     theta: np.ndarray
 
     @property
@@ -92,9 +91,7 @@ def learned_weights(
     Returns:
         The runs, up to one that ended them all.
     """
-    several = len(starts) > _ROUNDS[-1][1] and (
-        starts[0].problem.has_partials or isinstance(starts[0].problem, BeliefProblem)
-    )
+    several = len(starts) > _ROUNDS[-1][1] and starts[0].problem.has_slopes
     limits = [min(until, solver.max_iterations) for until, _ in _ROUNDS] if several else []
     limits.append(solver.max_iterations)
     trial = replace(solver, max_iterations=limits[0])
@@ -110,7 +107,8 @@ def learned_weights(
 
     runs = _one_by_one(first, len(starts), solver.time_limit)
     try:
-        if several and starts[0].problem.has_partials and starts[0].problem.has_values and not _ended(runs):
+        data = starts[0].problem.data
+        if several and data.has_partials and data.has_values and not _ended(runs):
             index, second = _values_first(trial, starts[:_VALUES_FIRST], callback, left())
             seconds = runs[index].seconds + second.seconds
             better = second if second.loss < runs[index].loss else runs[index]

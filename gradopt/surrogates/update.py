@@ -230,9 +230,7 @@ def _problem(
     in_reference = replace(surrogate.configuration, dtype="float64", device="cpu")  # type: ignore[type-var]
     some = data.select(np.arange(data.n)[rows])
     member = Member(surrogate.network, surrogate.theta, learned=learned)
-    found = build_problem(in_reference, member, some, surrogate.scaling, (beta, gamma))
-    assert isinstance(found, NetworkProblem), "the member carries no belief"
-    return found
+    return build_problem(in_reference, member, some, surrogate.scaling, (beta, gamma)).data
 
 
 def _misfit(surrogate: Surrogate, data: Dataset, rows: slice) -> float:

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from gradopt.networks.jacobian import parameter_jacobian, trace
-from gradopt.networks.mlp import Network
 from gradopt.training.fields import Field
 from gradopt.training.residuals import NetworkProblem
 from gradopt.training.result import BeliefResult
@@ -47,16 +46,6 @@ class BeliefProblem:
     alpha: Tensor
 
     @property
-    def network(self) -> Network:
-        """Shape of the network that is learned."""
-        return self.data.network
-
-    @property
-    def x(self) -> Tensor:
-        """Inputs of the data (n, d), standardized."""
-        return self.data.x
-
-    @property
     def n_parameters(self) -> int:
         """Length of theta and phi together."""
         return self.data.n_parameters + self.field.n_parameters
@@ -72,32 +61,32 @@ class BeliefProblem:
         return self.data.n_residuals + self.points.numel() * len(self.omega)
 
     @property
-    def has_partials(self) -> bool:
-        """Whether any known partial is fitted."""
-        return self.data.has_partials
-
-    @property
-    def has_values(self) -> bool:
-        """Whether any value is fitted."""
-        return self.data.has_values
-
-    @property
     def tensor_options(self) -> tuple[torch.dtype, torch.device]:
         """Type and device of the computation."""
         return self.data.tensor_options
+
+    @property
+    def has_slopes(self) -> bool:
+        """Whether anything is known of partials: a belief is."""
+        return True
+
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        """Names of the groups of parameters."""
+        return self.data.group_names + tuple(f"belief, {name}" for name in self.field.parameter_groups[1])
 
     @cached_property
     def parameter_groups(self) -> Tensor:
         """Group of each parameter (n_parameters,): those of the network, then those of the auxiliary one."""
         first = self.data.parameter_groups
         second = torch.as_tensor(self.field.parameter_groups[0], device=first.device)
-        return torch.cat([first, second + len(self.network.parameter_groups[1])])
+        return torch.cat([first, second + len(self.data.group_names)])
 
     @cached_property
     def residual_groups(self) -> Tensor:
         """Group of each residual (n_residuals,): those of the data, then the belief about each output."""
-        d = self.x.shape[1]
-        of_belief = torch.arange(len(self.omega), device=self.x.device).repeat_interleave(d).repeat(len(self.points))
+        k, d = self.points.shape
+        of_belief = torch.arange(len(self.omega), device=self.points.device).repeat_interleave(d).repeat(k)
         return torch.cat([self.data.residual_groups, len(self.data.residual_pools) + of_belief])
 
     @cached_property
@@ -126,7 +115,7 @@ class BeliefProblem:
         """The prior of theta alone, phi integrated out in the linear model about some parameters.
 
         Returns:
-            Its precision (k, k), float64, and the gradient (k,) of its negative logarithm.
+            Its precision (k, k) and the gradient (k,) of its negative logarithm, float64 on the CPU.
         """
         size = self.data.n_parameters
         precision = torch.diag(self.alpha).double()
@@ -138,7 +127,7 @@ class BeliefProblem:
             precision[size:, size:], torch.cat([precision[size:, :size], gradient[size:, None]], 1)
         )
         mixed = precision[:size, size:]
-        return precision[:size, :size] - mixed @ of_phi[:, :-1], gradient[:size] - mixed @ of_phi[:, -1]
+        return (precision[:size, :size] - mixed @ of_phi[:, :-1]).cpu(), (gradient[:size] - mixed @ of_phi[:, -1]).cpu()
 
     def split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         """Theta and phi."""
@@ -147,7 +136,7 @@ class BeliefProblem:
     def _disbelief(self, parameters: Tensor) -> Tensor:
         """Root-weighted differences (k, m, d) of the network's partials and the believed ones; differentiable."""
         theta, phi = self.split(parameters)
-        apart = trace(self.network, theta, self.points).partials() - self.field.partials(phi, self.points)
+        apart = trace(self.data.network, theta, self.points).partials() - self.field.partials(phi, self.points)
         return apart * torch.sqrt(self.omega)[:, None]
 
     def residuals(self, theta: Tensor) -> Tensor:
@@ -163,10 +152,10 @@ class BeliefProblem:
 
     def _belief_linearized(self, theta: Tensor, memory_limit: int) -> Iterator[tuple[Tensor, Tensor]]:
         first, second = self.split(theta)
-        per_point = len(self.omega) * self.points.shape[1] * self.n_parameters * self.x.element_size()
+        per_point = len(self.omega) * self.points.shape[1] * self.n_parameters * self.points.element_size()
         size = max(1, int(min(memory_limit, _CHUNK) / (4 * per_point)))
         for points in torch.split(self.points, size):
-            responses, jacobian = parameter_jacobian(self.network, first, points, partials=True)
+            responses, jacobian = parameter_jacobian(self.data.network, first, points, partials=True)
             believed, of_field = self.field.linearized(second, points)
             root = torch.sqrt(self.omega)[:, None]
             rows = torch.cat([jacobian[:, :, 1:], -of_field], dim=3).mul_(root[..., None])
@@ -187,18 +176,19 @@ class BeliefProblem:
     def judged(self, parameters: Tensor) -> BeliefResult:
         """How belief and network stand to each other at some parameters, from some hundred samples and points."""
         theta, phi = self.split(parameters)
-        learned, believed = trace(self.network, theta, self.points).partials(), self.field.partials(phi, self.points)
+        data, network = self.data, self.data.network
+        learned, believed = trace(network, theta, self.points).partials(), self.field.partials(phi, self.points)
         traces = dict.fromkeys(("values", "partials", "belief"), 0.0)
-        samples = slice(None, None, -(-len(self.x) // _JUDGED))
+        samples = slice(None, None, -(-len(data.x) // _JUDGED))
         points = self.points[:: -(-len(self.points) // _JUDGED)]
-        weights = self.data.weights[samples]
-        for x, weight in zip(self.x[samples], weights, strict=True):
-            jacobian = parameter_jacobian(self.network, theta, x[None], self.has_partials)[1][0]
+        weights = data.weights[samples]
+        for x, weight in zip(data.x[samples], weights, strict=True):
+            jacobian = parameter_jacobian(network, theta, x[None], data.has_partials)[1][0]
             squares = (jacobian**2).sum(dim=2) * weight
-            traces["values"] += float(squares[:, 0].sum()) * len(self.x) / len(weights)
-            traces["partials"] += float(squares[:, 1:].sum()) * len(self.x) / len(weights)
+            traces["values"] += float(squares[:, 0].sum()) * len(data.x) / len(weights)
+            traces["partials"] += float(squares[:, 1:].sum()) * len(data.x) / len(weights)
         for point in points:
-            jacobian = parameter_jacobian(self.network, theta, point[None], partials=True)[1][0, :, 1:]
+            jacobian = parameter_jacobian(network, theta, point[None], partials=True)[1][0, :, 1:]
             squares = (jacobian**2).sum(dim=(1, 2)) * self.omega
             traces["belief"] += float(squares.sum()) * len(self.points) / len(points)
         sizes = [float((each**2).sum(dim=2).mean().sqrt()) for each in (believed, learned, learned - believed)]
@@ -216,3 +206,7 @@ class BeliefProblem:
         found = self.data.terms(first)
         found["prior"] += 0.5 * float((self.alpha[len(first) :] * second) @ second)
         return {**found, "belief": 0.5 * float((self._disbelief(theta) ** 2).sum())}
+
+
+SurrogateProblem = NetworkProblem | BeliefProblem
+"""What the fit of a surrogate minimizes: the loss of its data, with a belief or without."""

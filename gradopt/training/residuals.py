@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gradopt.networks.jacobian import parameter_jacobian, trace
 from gradopt.networks.mlp import Network
+from gradopt.training.result import BeliefResult
 
 # Bytes held at once on the CPU, of the Jacobian with all that makes it and of the activations of a whole loss: what
 # leaves the cache is up to 3 times slower. Other devices take more, since each of their calls costs.
@@ -83,6 +84,11 @@ class NetworkProblem:
         return cls(network, tensor(x), tensor(targets), tensor(weights), tensor(prior))
 
     @property
+    def data(self) -> NetworkProblem:
+        """The loss of the data alone: without a belief this one."""
+        return self
+
+    @property
     def n_parameters(self) -> int:
         """Length of theta."""
         return self.network.n_parameters
@@ -103,9 +109,19 @@ class NetworkProblem:
         return self.targets.shape[2] > 1
 
     @property
+    def has_slopes(self) -> bool:
+        """Whether anything is known of partials: without a belief only those that are fitted."""
+        return self.has_partials
+
+    @property
     def has_values(self) -> bool:
         """Whether any value is fitted."""
         return bool((self.weights[:, :, 0] > 0.0).any())
+
+    @property
+    def group_names(self) -> tuple[str, ...]:
+        """Names of the groups of parameters."""
+        return self.network.parameter_groups[1]
 
     @cached_property
     def parameter_groups(self) -> Tensor:
@@ -234,3 +250,11 @@ class NetworkProblem:
                 values += 0.5 * float((errors[:, :, 0] ** 2).sum())
                 partials += 0.5 * float((errors[:, :, 1:] ** 2).sum())
         return {"values": values, "partials": partials, "prior": 0.5 * float((self.alpha * theta * theta).sum())}
+
+    def prior_of_theta(self, parameters: Tensor) -> tuple[Tensor, Tensor] | None:
+        """None: without a belief there is no prior beside alpha."""
+        return None
+
+    def judged(self, parameters: Tensor) -> BeliefResult | None:
+        """None: there is no belief to judge."""
+        return None

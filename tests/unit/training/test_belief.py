@@ -113,7 +113,17 @@ def test_groups_of_data_come_first(problem: BeliefProblem) -> None:
     assert torch.equal(problem.parameter_groups[: len(of_network)], of_network)
     assert problem.parameter_groups[len(of_network) :].min() == of_network.max() + 1
     values = problem.of_values()
-    assert not values.has_partials and values.has_values and values.believed.tolist() == [False] * 2 + [True] * 2
+    assert not values.data.has_partials and values.data.has_values
+    assert values.believed.tolist() == [False] * 2 + [True] * 2
+
+
+def test_a_belief_tells_of_slopes_and_values_alone_do_not(problem: BeliefProblem, parameters: Tensor) -> None:
+    plain = problem.data.of_values()
+    assert problem.of_values().has_slopes and problem.data.has_slopes and not plain.has_slopes
+    theta = problem.split(parameters)[0]
+    assert plain.data is plain and plain.judged(theta) is None and plain.prior_of_theta(theta) is None
+    of_field = tuple(f"belief, {name}" for name in problem.field.parameter_groups[1])
+    assert problem.group_names == plain.network.parameter_groups[1] + of_field
 
 
 def test_prior_of_theta_has_phi_integrated_out(problem: BeliefProblem, parameters: Tensor) -> None:
