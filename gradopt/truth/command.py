@@ -13,9 +13,8 @@ from numpy.typing import ArrayLike
 
 from gradopt.data.variables import Variable, total_size, unflatten
 from gradopt.errors import EvaluationError, InputError, explain
-from gradopt.truth.function import as_unique, check_apart, read_answer
+from gradopt.truth.function import as_sides, evaluate_function
 from gradopt.truth.identity import identity_of
-from gradopt.truth.points import as_points, evaluate_points
 from gradopt.truth.program import Finished, Program
 from gradopt.truth.protocol import Evaluations
 
@@ -74,9 +73,8 @@ class CommandTruth:
         """Check every field."""
         if not isinstance(self.program, Program):
             object.__setattr__(self, "program", Program(self.program))
-        for name in ("inputs", "outputs"):
-            object.__setattr__(self, name, as_unique(name, getattr(self, name)))
-        check_apart(self.inputs, self.outputs)
+        for name, variables in as_sides(self.inputs, self.outputs).items():
+            object.__setattr__(self, name, variables)
         if not callable(self.parse):
             remedy = "Pass the function that reads the files, not what it returns."
             raise InputError(explain("parse", "be a function of a Finished", repr(self.parse), remedy))
@@ -102,10 +100,7 @@ class CommandTruth:
             InputError: If `x` is not finite, the program is not installed, or `parse` returned no real numbers.
             ShapeError: If `x` is not (n, d), or `parse` returned other shapes than (m,) and (m, d).
         """
-        points, m, d = as_points(x, self.inputs), total_size(self.outputs), total_size(self.inputs)
-        return evaluate_points(
-            self._run, lambda answer: read_answer("parse(finished)", answer, m, d), points, m, (EvaluationError,)
-        )
+        return evaluate_function("parse(finished)", self._run, x, self.inputs, self.outputs, (EvaluationError,))
 
     def files(self, x: np.ndarray) -> tuple[Files, ...]:
         """Files of each run that is tried at x (d,)."""

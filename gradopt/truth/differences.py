@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 from gradopt.data.arrays import as_floats
 from gradopt.data.variables import Variable, column_bounds, total_size
 from gradopt.errors import InputError, ShapeError, explain
-from gradopt.truth.points import as_points
-from gradopt.truth.protocol import Evaluations, PointStatus, Truth
+from gradopt.truth.points import as_points, point_by_point
+from gradopt.truth.protocol import Evaluations, Truth
 
 _SUSPICIOUS = 20.0  # times the median of an output's slopes
 _AGREE = 0.5  # part of the larger of two slopes by which they may differ
@@ -137,23 +137,21 @@ class FiniteDifferences:
 
     def evaluate(self, x: ArrayLike) -> Evaluations:
         """Evaluate points x (n, d) and the points beside them."""
-        points, m = as_points(x, self.inputs), total_size(self.outputs)
-        rows = []
-        for point in points:
-            found = self.truth.evaluate(point[None])
-            if found.ok[0]:
-                spent: list[float] = []
+        return point_by_point(self._one, as_points(x, self.inputs), total_size(self.outputs))
 
-                def beside(x: np.ndarray, spent: list[float] = spent) -> Evaluations:
-                    answer = self.truth.evaluate(x)
-                    spent.extend(answer.seconds)
-                    return answer
+    def _one(self, point: np.ndarray) -> Evaluations:
+        found = self.truth.evaluate(point)
+        if not found.ok[0]:
+            return found
+        spent = found.seconds.tolist()
 
-                dydx = self.differences.partials(beside, point, found.y[0], found.dydx[0], self.inputs)
-                seconds = found.seconds + sum(spent)
-                found = Evaluations(found.x, found.y, dydx[None], [PointStatus.OK], [""], seconds)
-            rows.append(found)
-        return Evaluations.join(rows, m, points.shape[1])
+        def beside(x: np.ndarray) -> Evaluations:
+            answer = self.truth.evaluate(x)
+            spent.extend(answer.seconds)
+            return answer
+
+        dydx = self.differences.partials(beside, point[0], found.y[0], found.dydx[0], self.inputs)
+        return replace(found, dydx=dydx[None], seconds=np.array([sum(spent)]))
 
 
 def estimate_noise(

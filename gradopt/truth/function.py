@@ -47,9 +47,8 @@ class FunctionTruth:
         if not callable(self.f):
             remedy = "Pass the function, not what it returns."
             raise InputError(explain("f", "be a function of a point (d,)", repr(self.f), remedy))
-        for name in ("inputs", "outputs"):
-            object.__setattr__(self, name, as_unique(name, getattr(self, name)))
-        check_apart(self.inputs, self.outputs)
+        for name, variables in as_sides(self.inputs, self.outputs).items():
+            object.__setattr__(self, name, variables)
         object.__setattr__(self, "failures", as_failures(self.failures))
         if self.identity is None:
             object.__setattr__(self, "identity", identity_of(self.f))
@@ -67,14 +66,23 @@ class FunctionTruth:
             InputError: If `x` is not finite, or `f` returned no real numbers.
             ShapeError: If `x` is not (n, d), or `f` returned other shapes than (m,) and (m, d).
         """
-        points = as_points(x, self.inputs)
-        return evaluate_points(self.f, self._read, points, total_size(self.outputs), tuple(self.failures))
-
-    def _read(self, returned: Any) -> tuple[np.ndarray, np.ndarray]:
-        return read_answer("f(x)", returned, total_size(self.outputs), total_size(self.inputs))
+        return evaluate_function("f(x)", self.f, x, self.inputs, self.outputs, tuple(self.failures))
 
 
-def read_answer(argument: str, returned: Any, m: int, d: int) -> tuple[np.ndarray, np.ndarray]:
+def evaluate_function(
+    argument: str,
+    f: Callable[[np.ndarray], Any],
+    x: ArrayLike,
+    inputs: Sequence[Variable],
+    outputs: Sequence[Variable],
+    failures: tuple[type[Exception], ...],
+) -> Evaluations:
+    """Evaluate a function of one point (d,) at points x (n, d), as `FunctionTruth`; `argument` names its answer."""
+    m, d = total_size(outputs), total_size(inputs)
+    return evaluate_points(f, lambda answer: _read_answer(argument, answer, m, d), as_points(x, inputs), m, failures)
+
+
+def _read_answer(argument: str, returned: Any, m: int, d: int) -> tuple[np.ndarray, np.ndarray]:
     """Make values and partials of what a function of the user's returned.
 
     Args:
@@ -107,26 +115,25 @@ def read_answer(argument: str, returned: Any, m: int, d: int) -> tuple[np.ndarra
     return y.reshape(m), dydx.reshape(m, d)
 
 
-def as_unique(argument: str, variables: Any) -> tuple[Variable, ...]:
-    """Check that an argument is a sequence of variables with different names.
+def as_sides(inputs: Any, outputs: Any) -> dict[str, tuple[Variable, ...]]:
+    """Check that inputs and outputs of a truth are sequences of variables, no two of which have the same name.
 
     Args:
-        argument: Name of the argument, for messages.
-        variables: What came.
+        inputs: What came as inputs.
+        outputs: What came as outputs.
 
     Returns:
-        The variables.
+        The variables of both, by the name of the argument.
 
     Raises:
-        InputError: If it is not.
+        InputError: If they are not.
     """
-    found = as_variables(argument, variables)
-    return check_variables(argument, found, total_size(found), argument)
-
-
-def check_apart(inputs: Sequence[Variable], outputs: Sequence[Variable]) -> None:
-    """Raise `InputError` if an output has the name of an input."""
-    shared = sorted({v.name for v in inputs} & {v.name for v in outputs})
+    sides = {}
+    for name, given in (("inputs", inputs), ("outputs", outputs)):
+        found = as_variables(name, given)
+        sides[name] = check_variables(name, found, total_size(found), name)
+    shared = sorted({v.name for v in sides["inputs"]} & {v.name for v in sides["outputs"]})
     if shared:
         remedy = "OpenMDAO cannot tell them apart; rename one."
         raise InputError(explain("outputs", "have other names than `inputs`", shared, remedy))
+    return sides

@@ -10,10 +10,10 @@ from numpy.typing import ArrayLike
 
 from gradopt.data.variables import Variable, total_size
 from gradopt.errors import EvaluationError, InputError, explain
-from gradopt.truth.function import as_unique, check_apart
+from gradopt.truth.function import as_sides
 from gradopt.truth.identity import identity_of
 from gradopt.truth.openmdao_model import ModelFunction
-from gradopt.truth.points import as_failures, as_points, evaluate_points
+from gradopt.truth.points import as_failures, as_points, evaluate_points, point_by_point
 from gradopt.truth.protocol import Evaluations
 from gradopt.truth.totals_check import check_partials
 
@@ -90,8 +90,7 @@ class ModelTruth:
     def _model(self) -> ModelFunction:
         if self._built is None:
             built = ModelFunction(self._factory(), *self._names, self._require_convergence)
-            as_unique("inputs", built.inputs), as_unique("outputs", built.outputs)
-            check_apart(built.inputs, built.outputs)
+            as_sides(built.inputs, built.outputs)
             self._built = built
         return self._built
 
@@ -108,15 +107,15 @@ class ModelTruth:
             InputError: If `x` is not finite, or the totals of the first good point are not those of its values.
             ShapeError: If `x` is not (n, d).
         """
-        points, m = as_points(x, self.inputs), total_size(self.outputs)
-        parts = []
-        for row in range(len(points)):
-            parts.append(
-                evaluate_points(self._model.linearize, lambda pair: pair, points[row : row + 1], m, self._failures)
-            )
-            if self._check_pending and parts[-1].ok[0]:
-                self._check(parts[-1])
-        return Evaluations.join(parts, m, points.shape[1])
+        m = total_size(self.outputs)
+
+        def one(point: np.ndarray) -> Evaluations:
+            found = evaluate_points(self._model.linearize, lambda pair: pair, point, m, self._failures)
+            if self._check_pending and found.ok[0]:
+                self._check(found)
+            return found
+
+        return point_by_point(one, as_points(x, self.inputs), m)
 
     def _check(self, found: Evaluations) -> None:
         def values(point: np.ndarray) -> np.ndarray:

@@ -102,6 +102,11 @@ def evaluate_points(
     return Evaluations(x, y, dydx, status, message, seconds)
 
 
+def point_by_point(evaluate: Callable[[np.ndarray], Evaluations], x: np.ndarray, m: int) -> Evaluations:
+    """Evaluate points x (n, d) by what takes one at a time, (1, d); m is the number of output columns."""
+    return Evaluations.join([evaluate(point[None]) for point in x], m, x.shape[1])
+
+
 def _not_finite(values: np.ndarray, partials: np.ndarray) -> str:
     """Say what is not finite; NaN among the partials means not known, which is no failure."""
     if not np.isfinite(values).all():
