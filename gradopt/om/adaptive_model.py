@@ -17,7 +17,7 @@ from gradopt.adaptive.problem import Limits, Responses
 from gradopt.data.variables import flatten, total_size
 from gradopt.errors import EvaluationError, InputError, explain
 from gradopt.om.answers import Tangent
-from gradopt.om.knowledge import Corrected
+from gradopt.om.knowledge import Corrected, Knowledge
 from gradopt.om.quantities import Quantities, set_design
 from gradopt.surrogates.protocol import SupportsEvaluate
 
@@ -78,14 +78,17 @@ class AdaptiveModel:
     @property
     def evaluations(self) -> int:
         """Truth evaluations so far, over all truths."""
-        return sum(
-            knowledge.evaluations for knowledge in {id(c.knowledge): c.knowledge for c in self._components}.values()
-        )
+        return sum(knowledge.evaluations for knowledge in self._knowledges)
 
     @property
     def _asked(self) -> int:
         """Evaluations that were not for differences."""
-        return sum(k.asked for k in {id(c.knowledge): c.knowledge for c in self._components}.values())
+        return sum(knowledge.asked for knowledge in self._knowledges)
+
+    @property
+    def _knowledges(self) -> list[Knowledge]:
+        """What is known of each truth; components may share one."""
+        return list({id(c.knowledge): c.knowledge for c in self._components}.values())
 
     def design(self) -> Quantities:
         """The design variables as they are."""
@@ -149,15 +152,14 @@ class AdaptiveModel:
 
     def sample(self, u: np.ndarray) -> None:
         """Ask the truths for values alone; raises `EvaluationError` where they fail."""
-        everyone = {id(c.knowledge): c.knowledge for c in self._components}.values()
-        for knowledge in everyone:
+        for knowledge in self._knowledges:
             knowledge.guess = partial(
                 _nothing, (total_size(knowledge.truth.outputs), total_size(knowledge.truth.inputs))
             )
         try:
             self.truth(u)
         finally:
-            for knowledge in everyone:
+            for knowledge in self._knowledges:
                 knowledge.guess = None
 
     def _converge(self, u: np.ndarray) -> list[Tangent] | None:
