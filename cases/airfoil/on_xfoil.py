@@ -52,7 +52,7 @@ class NeuralFoilSurrogate:
 
     @property
     def lower(self) -> np.ndarray:
-        """Lower edge of the domain (17,): none, the trust region keeps it where it belongs."""
+        """Lower edge of the domain (17,): none, it knows all shapes within the bounds of the case."""
         return np.full(sum(variable.size for variable in self.inputs), -np.inf)
 
     @property

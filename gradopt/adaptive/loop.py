@@ -9,7 +9,8 @@ import numpy as np
 
 from gradopt.adaptive.detour import detour, with_failure
 from gradopt.adaptive.inner import Candidate, solve_inner
-from gradopt.adaptive.kkt import KKT, kkt
+from gradopt.adaptive.jump import jump
+from gradopt.adaptive.kkt import KKT
 from gradopt.adaptive.merit import initial_penalties, merit, next_penalties, raised_penalties
 from gradopt.adaptive.problem import Limits, Model, Responses
 from gradopt.adaptive.state import Exit, Round, Settings, State
@@ -32,16 +33,17 @@ def begin(model: Model, u: np.ndarray, settings: Settings) -> State:
         settings: Settings of the loop.
 
     Returns:
-        The state after round 0; ended already if the start is an optimum or the budget is one evaluation.
+        The state after round 0; ended already if the start is an optimum or the budget is one evaluation. Where
+        surrogates were given, partials that the truth does not know there are theirs: see `advance`.
 
     Raises:
         EvaluationError: If the truth fails there.
     """
     clock = time.perf_counter()
     center = model.truth(u)
-    if model.can_differentiate(u):
+    if model.can_differentiate(u) and not model.believes:
         center = model.differentiate(u)
-    conditions = _conditions(center, model.limits, settings)
+    conditions = settings.conditions(center, model.limits)
     penalties = initial_penalties(center, conditions.multipliers)
     fit = model.learn(center, [], settings.region.radius)
     nothing = np.full_like(center.c, np.nan)
@@ -71,6 +73,9 @@ def begin(model: Model, u: np.ndarray, settings: Settings) -> State:
 def advance(state: State, model: Model, settings: Settings) -> State:
     """Play one round.
 
+    Where surrogates were given, the first one asks the truth at their own optimum, far as that may be. The better of
+    it and the start is the first center, and only there are partials differenced that the truth does not know.
+
     Args:
         state: A state that has not ended.
         model: The problem.
@@ -81,6 +86,10 @@ def advance(state: State, model: Model, settings: Settings) -> State:
     """
     clock = time.perf_counter()
     limits = model.limits
+    if model.believes and len(state.rounds) == 1:
+        state = _jumped(state, model, settings)
+        if len(state.rounds) > 1 or state.exit is not None:
+            return state
     state = _sharpened(state, model, settings)
     if state.exit is not None:
         return state
@@ -141,6 +150,57 @@ def advance(state: State, model: Model, settings: Settings) -> State:
     return _ended(replace(state, rounds=(*state.rounds, record)), model, settings)
 
 
+def _jumped(state: State, model: Model, settings: Settings) -> State:
+    """The state after the jump, about the better end of it; without a new round where there is nowhere to jump to."""
+    clock = time.perf_counter()
+    start = state.center
+    found = jump(model, start.u, state.penalties, settings)
+    if found is None:
+        return _ended(_settled(state, start, model, settings), model, settings)
+    candidate = found.candidate.predicted
+    true, ratio, failure = None, np.nan, ""
+    try:
+        true = model.truth(candidate.u)
+    except EvaluationError as failed:  # no detours: between here and the start there is nothing that was promised
+        failure = str(failed)
+    if true is not None:
+        improvement = merit(start, model.limits, found.penalties) - merit(true, model.limits, found.penalties)
+        ratio = improvement / found.promised
+        state = replace(state, points=(*state.points, true), steps=((start, true),))
+    evaluations = model.evaluations
+    state = _settled(state, true if true is not None and ratio > 0.0 else start, model, settings)
+    record = Round(
+        number=1,
+        u=candidate.u,
+        objective=np.nan if true is None else true.f,
+        constraints=np.full_like(candidate.c, np.nan) if true is None else true.c,
+        predicted_objective=candidate.f,
+        predicted_constraints=candidate.c,
+        ratio=ratio,
+        accepted=ratio > 0.0,
+        restoration=found.candidate.restoration,
+        radius=found.radius,
+        evaluations=evaluations,
+        feasibility=state.kkt.feasibility,
+        stationarity=state.kkt.stationarity,
+        complementarity=state.kkt.complementarity,
+        fit="",  # given surrogates stay what they are
+        failure=failure,
+        seconds=time.perf_counter() - clock,
+    )
+    return _ended(replace(state, rounds=(*state.rounds, record)), model, settings)
+
+
+def _settled(state: State, center: Responses, model: Model, settings: Settings) -> State:
+    """The state about the first center, exact where the budget allows."""
+    if model.can_differentiate(center.u) and model.evaluations < settings.max_evaluations:
+        center = model.differentiate(center.u)
+    conditions = settings.conditions(center, model.limits)
+    penalties = initial_penalties(center, conditions.multipliers)
+    model.learn(center, list(state.steps), state.region.radius)
+    return replace(state, center=center, kkt=conditions, penalties=penalties)
+
+
 def _sharpened(state: State, model: Model, settings: Settings) -> State:
     """Difference the partials at a center that has none, where estimates have done what they can.
 
@@ -156,7 +216,7 @@ def _sharpened(state: State, model: Model, settings: Settings) -> State:
 def _differentiated(state: State, model: Model, settings: Settings) -> State:
     """The same state with exact derivatives at the center."""
     center = model.differentiate(state.center.u)
-    conditions = _conditions(center, model.limits, settings)
+    conditions = settings.conditions(center, model.limits)
     penalties = next_penalties(state.penalties, conditions.multipliers)
     steps = tuple((a, center if b.u is state.center.u else b) for a, b in state.steps)
     region = state.region
@@ -171,7 +231,7 @@ def _estimated(state: State, model: Model, settings: Settings) -> State:
     """The same state with the derivatives at the center that the surrogates have now."""
     found = model.corrected(state.center.u)
     center = replace(state.center, gradient=found.gradient, jacobian=found.jacobian)
-    return replace(state, center=center, kkt=_conditions(center, model.limits, settings))
+    return replace(state, center=center, kkt=settings.conditions(center, model.limits))
 
 
 def _ask(state: State, model: Model, settings: Settings) -> tuple[Candidate | None, State]:
@@ -200,7 +260,7 @@ def _judge(
     state: State, found: Candidate, true: Responses, limits: Limits, settings: Settings
 ) -> tuple[float, bool, KKT]:
     """Ratio of true to predicted improvement, whether to accept, and the optimality conditions at the candidate."""
-    conditions = _conditions(true, limits, settings)
+    conditions = settings.conditions(true, limits)
     before = merit(state.center, limits, state.penalties)
     predicted = before - merit(found.predicted, limits, state.penalties)
     improvement = before - merit(true, limits, state.penalties)
@@ -214,21 +274,6 @@ def _judge(
 
 def _distance(conditions: KKT) -> float:
     return max(conditions.feasibility, conditions.stationarity, conditions.complementarity)
-
-
-def _conditions(point: Responses, limits: Limits, settings: Settings) -> KKT:
-    return kkt(
-        point.u,
-        limits.lower,
-        limits.upper,
-        point.gradient,
-        point.c,
-        limits.c_lower,
-        limits.c_upper,
-        point.jacobian,
-        settings.tolerance,
-        settings.feasibility_tolerance,
-    )
 
 
 def _ended(state: State, model: Model, settings: Settings) -> State:

@@ -80,6 +80,15 @@ class Model(Protocol):
         """Whether derivatives are differences of the values, which then need no comparison with these."""
         ...
 
+    @property
+    def believes(self) -> bool:
+        """Whether surrogates were given for every truth, so that `believed` answers."""
+        ...
+
+    def believed(self, u: np.ndarray) -> Responses:
+        """Evaluate the problem on the given surrogates as they are; raises `EvaluationError` where these fail."""
+        ...
+
     def truth(self, u: np.ndarray) -> Responses:
         """Evaluate the true problem at u (k,); raises `EvaluationError` where it fails."""
         ...

@@ -7,8 +7,8 @@ from enum import StrEnum
 
 import numpy as np
 
-from gradopt.adaptive.kkt import FEASIBILITY_TOLERANCE, KKT, TOLERANCE
-from gradopt.adaptive.problem import Responses
+from gradopt.adaptive.kkt import FEASIBILITY_TOLERANCE, KKT, TOLERANCE, kkt
+from gradopt.adaptive.problem import Limits, Responses
 from gradopt.adaptive.region import Region
 
 
@@ -75,6 +75,21 @@ class Settings:
     verify: bool = True
     resolution: float = 0.0
 
+    def conditions(self, point: Responses, limits: Limits) -> KKT:
+        """Optimality conditions at a point, to these tolerances."""
+        return kkt(
+            point.u,
+            limits.lower,
+            limits.upper,
+            point.gradient,
+            point.c,
+            limits.c_lower,
+            limits.c_upper,
+            point.jacobian,
+            self.tolerance,
+            self.feasibility_tolerance,
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Round:
@@ -89,7 +104,8 @@ class Round:
         constraints: True constraints (p,).
         predicted_objective: What the surrogates said before; NaN in round 0.
         predicted_constraints: Likewise (p,).
-        ratio: True over predicted improvement of the merit; NaN in round 0 and after a failure.
+        ratio: True over predicted improvement of the merit; NaN in round 0 and after a failure. Of a jump to the
+            optimum of given surrogates, what these predicted between its two ends.
         accepted: Whether the candidate became the center.
         restoration: Whether the surrogates knew no feasible point in the region.
         radius: Half edge of the region in which the candidate was sought.

@@ -17,7 +17,7 @@ from gradopt.adaptive.problem import Limits, Responses
 from gradopt.data.variables import flatten, total_size
 from gradopt.errors import EvaluationError, InputError, explain
 from gradopt.om.answers import Tangent
-from gradopt.om.knowledge import Corrected
+from gradopt.om.knowledge import Corrected, Knowledge
 from gradopt.om.quantities import Quantities, set_design
 from gradopt.surrogates.protocol import SupportsEvaluate
 
@@ -62,6 +62,10 @@ class AdaptiveModel:
         self._objective = list(driver._objs)
         self._names = [*self._objective, *driver._cons]
         self._totals: _TotalJacInfo | None = None
+        self._given = [component.comp.given for component in components if component.comp.given is not None]
+        if self.believes:  # all that is known of partials before the truth is differenced
+            for component, given in zip(components, self._given, strict=True):
+                component.knowledge.guess = partial(_partials, given)
         design = self.design()
         constraints = Quantities(problem, "constraint", driver._cons)
         width = design.upper - design.lower
@@ -78,14 +82,17 @@ class AdaptiveModel:
     @property
     def evaluations(self) -> int:
         """Truth evaluations so far, over all truths."""
-        return sum(
-            knowledge.evaluations for knowledge in {id(c.knowledge): c.knowledge for c in self._components}.values()
-        )
+        return sum(knowledge.evaluations for knowledge in self._knowledges)
 
     @property
     def _asked(self) -> int:
         """Evaluations that were not for differences."""
-        return sum(k.asked for k in {id(c.knowledge): c.knowledge for c in self._components}.values())
+        return sum(knowledge.asked for knowledge in self._knowledges)
+
+    @property
+    def _knowledges(self) -> list[Knowledge]:
+        """What is known of each truth; components may share one."""
+        return list({id(c.knowledge): c.knowledge for c in self._components}.values())
 
     def design(self) -> Quantities:
         """The design variables as they are."""
@@ -128,6 +135,15 @@ class AdaptiveModel:
         return replace(found, exact=exact)
 
     @property
+    def believes(self) -> bool:
+        """Whether every component was given a surrogate."""
+        return len(self._given) == len(self._components)
+
+    def believed(self, u: np.ndarray) -> Responses:
+        """Run the model on the surrogates that were given; outside their domains the components' option rules."""
+        return self._run_on(self._given, u)
+
+    @property
     def differenced(self) -> bool:
         """Whether derivatives at a point are differences of values, as far as the truths do not give them."""
         return any(component.knowledge.differenced for component in self._components)
@@ -149,16 +165,16 @@ class AdaptiveModel:
 
     def sample(self, u: np.ndarray) -> None:
         """Ask the truths for values alone; raises `EvaluationError` where they fail."""
-        everyone = {id(c.knowledge): c.knowledge for c in self._components}.values()
-        for knowledge in everyone:
+        before = [(knowledge, knowledge.guess) for knowledge in self._knowledges]
+        for knowledge, _ in before:
             knowledge.guess = partial(
                 _nothing, (total_size(knowledge.truth.outputs), total_size(knowledge.truth.inputs))
             )
         try:
             self.truth(u)
         finally:
-            for knowledge in everyone:
-                knowledge.guess = None
+            for knowledge, guess in before:
+                knowledge.guess = guess
 
     def _converge(self, u: np.ndarray) -> list[Tangent] | None:
         """Tangents of the truths about the state in which a coupled model is consistent; None if it does not settle."""
@@ -183,8 +199,11 @@ class AdaptiveModel:
 
     def corrected(self, u: np.ndarray) -> Responses:
         """Run the model on the corrected surrogates."""
-        for component, answers in zip(self._components, self._corrected, strict=True):
-            if component.comp.answers is not answers:  # but the truth, which failed
+        return self._run_on(self._corrected, u)
+
+    def _run_on(self, surrogates: Sequence[SupportsEvaluate], u: np.ndarray) -> Responses:
+        for component, answers in zip(self._components, surrogates, strict=True):
+            if component.comp.answers is not answers:  # but the truth, say, which failed
                 component.comp.answer_from(answers)
         return self._run(u)
 
@@ -305,7 +324,10 @@ def _nothing(shape: tuple[int, int], x: np.ndarray) -> np.ndarray:
 
 
 def _partials(answers: SupportsEvaluate, x: np.ndarray) -> np.ndarray:
-    return np.asarray(answers.evaluate(x[None]).dydx()[0])
+    try:
+        return np.asarray(answers.evaluate(x[None]).dydx()[0])
+    except EvaluationError:  # the truth has answered there, and that counts
+        return _nothing((total_size(answers.outputs), total_size(answers.inputs)), x)
 
 
 class _Everywhere:

@@ -52,7 +52,8 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
 
         Args:
             surrogate: A fitted surrogate, such as `JENN(...).fit(data)`; may be left out where there is a truth. Beside
-                a truth it is what `AdaptiveDriver` corrects, and none is fitted in its place.
+                a truth it is what `AdaptiveDriver` corrects, and none is fitted in its place; the run asks the truth
+                at the surrogate's own optimum first.
             truth: What the surrogate stands for, such as a `FunctionTruth` or `ModelTruth`. The variables are its own.
             vec_size: Number of points evaluated together; 1 with a truth.
             extrapolate: What to do with inputs outside the surrogate's domain: "error" raises `AnalysisError` (not

@@ -49,7 +49,9 @@ class AdaptiveDriver(om.ScipyOptimizeDriver):  # type: ignore[misc]
 
     Works on every `SurrogateComp(truth=...)` of the model; all else stays exact. Each round minimizes on the
     surrogates within a trust region, asks the truth at the candidate, accepts or rejects it by the true merit, refits
-    the surrogates and corrects them about the best point. It ends where the KKT conditions of the true model hold;
+    the surrogates and corrects them about the best point. Where every component was given a surrogate, the first round
+    has no trust region: the truth is asked at the optimum of these as they are, and the better of it and the start is
+    where the other rounds begin. The run ends where the KKT conditions of the true model hold;
     then, and only then, `driver.result.success` is True.
 
     Recorders note one iteration for each pass through the truth.

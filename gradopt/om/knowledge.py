@@ -11,7 +11,7 @@ import numpy as np
 
 from gradopt.adaptive.correction import CorrectedSurrogate, Parts, correct
 from gradopt.data.dataset import Dataset
-from gradopt.errors import InputError, explain
+from gradopt.errors import EvaluationError, InputError, explain
 from gradopt.om.answers import TruthAnswers
 from gradopt.om.component import SurrogateComp
 from gradopt.surrogates.protocol import SupportsEvaluate
@@ -205,13 +205,15 @@ class Corrected:
         known = [row for row in range(data.n) if self.knowledge.known(row)]
         if len(known) < data.n:  # steps are between points of which one or both lack partials
             pairs = list(zip(known[:-1], known[1:], strict=True))
-        base = self.base
-        self._variants = {
-            used: correct(
-                base if used else None, data, center, pairs, signs, parts, reach, previous=self._variants.get(used)
-            )
-            for used in ((False, True) if base is not None else (False,))
-        }
+        before, self._variants = self._variants, {}
+        for used, base in ((False, None), (True, self.base)):
+            if used and base is None:
+                continue
+            try:
+                found = correct(base, data, center, pairs, signs, parts, reach, previous=before.get(used))
+            except EvaluationError:  # a surrogate that fails where the truth has answered is not used
+                continue
+            self._variants[used] = found
 
     def _judge(self, data: Dataset) -> None:
         new = np.arange(self._judged, data.n)
@@ -221,7 +223,10 @@ class Corrected:
         spread = np.ptp(data.y, axis=0)
         size = np.where(spread > 0.0, spread, 1.0)
         for used, variant in self._variants.items():
-            missed = (variant.evaluate(data.x[new]).y - data.y[new]) / size
+            try:
+                missed = (variant.evaluate(data.x[new]).y - data.y[new]) / size
+            except EvaluationError:
+                missed = np.full((len(new), data.m), np.inf)
             error = float(np.log(np.sqrt((missed**2).mean()) + np.finfo(float).tiny))
             self._errors[used] = _FORGET * self._errors.get(used, error) + (1.0 - _FORGET) * error
 

@@ -119,6 +119,17 @@ def test_an_estimate_never_certifies() -> None:
     assert (made.driver.exit is Exit.CERTIFIED) == bool((known & at_the_answer).any())
 
 
+def test_a_run_that_ends_at_estimates_has_no_certificate() -> None:
+    """Estimates say that the last point is the optimum, and the budget is spent before they can be differenced."""
+    made = problem(lambda x: float((x - 0.2) @ (x - 0.2)), max_evaluations=8)
+    made.run_driver()
+    driver = made.driver
+    assert driver.exit is Exit.BUDGET and driver.evaluations == 8
+    assert driver.certificate.stationarity < 1e-5
+    assert not driver.certificate.certified
+    assert driver.certificate.reason.startswith("Not certified: the partials at the answer are estimates")
+
+
 def test_a_noisy_truth_ends_where_its_steps_cannot_tell() -> None:
     def rough(x: np.ndarray) -> float:
         return f(x) + 1e-3 * np.sin(1e5 * x.sum())

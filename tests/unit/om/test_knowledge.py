@@ -8,8 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from gradopt import JENN, Dataset, EvaluationStore, FunctionTruth, InputError, Parts, Variable
+from gradopt import JENN, Dataset, EvaluationError, EvaluationStore, FunctionTruth, InputError, Parts, Variable
 from gradopt.adaptive.correction import CorrectedSurrogate
+from gradopt.om.answers import TrueEvaluation
 from gradopt.om.component import SurrogateComp
 from gradopt.om.knowledge import Corrected, Knowledge
 
@@ -146,6 +147,28 @@ def test_given_surrogate_is_the_base_whatever_was_fitted(rosenbrock: Truths) -> 
     assert Corrected(comp, knowledge).base is knowledge.fitted.surrogate
     given = SMALL.fit(data_of(knowledge))
     assert Corrected(SurrogateComp(given, truth=truth), knowledge).base is given
+
+
+def test_a_given_surrogate_that_fails_where_the_truth_answers_is_not_used(rosenbrock: Truths) -> None:
+    class Fragile:
+        def __init__(self, truth: FunctionTruth) -> None:
+            self.inputs, self.outputs, self.digest = truth.inputs, truth.outputs, "fragile"
+            self.lower, self.upper = np.full(2, -np.inf), np.full(2, np.inf)
+
+        def evaluate(self, x: np.ndarray) -> TrueEvaluation:
+            if (x[:, 0] > 0.5).any():
+                raise EvaluationError("never trained there")
+            return TrueEvaluation(np.zeros((len(x), 1)), np.zeros((len(x), 1, 2)))
+
+    truth = rosenbrock()
+    knowledge = Knowledge(truth, EvaluationStore(), None, None)
+    ask(knowledge, POINTS[:3])
+    found = corrected(knowledge, SurrogateComp(Fragile(truth), truth=truth), 0)
+    ask(knowledge, POINTS[3:])
+    for _ in range(2):
+        found.recorrect(3, [], np.zeros(1), Parts(), np.inf)
+        assert not found.on_network
+        assert found.answers.evaluate(POINTS[3:]).y == pytest.approx(data_of(knowledge).y[3:])
 
 
 def test_each_correction_learns_from_the_forecast_of_the_last(rosenbrock: Truths) -> None:
