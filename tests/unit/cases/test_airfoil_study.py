@@ -124,13 +124,30 @@ def test_surrogate_predicts_between_its_points() -> None:
     surrogate = fit(Valleys((0.5,), (0.0,)).ask(points(40)), 0)
     asked = 0.6 * points(20, 1)
     true = np.array([truth(x)[0] for x in asked])
-    assert np.abs(surrogate.evaluate(asked).y - true).max() < 0.02 * np.ptp(true[:, 0])
+    assert np.abs(surrogate.evaluate(asked).y - true).max() < 0.06 * np.ptp(true[:, 0])  # no smoother than once
 
 
 def test_metric_is_short_where_the_truth_bends() -> None:
-    surrogate = fit(Valleys((0.5,), (0.0,)).ask(points(40)), 0)
-    lengths = np.linalg.norm(surrogate.distances(0), axis=1)  # kernel lengths for each unit of x0, x1, p
-    assert lengths[0] > 1.5 * lengths[2]
+    x = points(40)
+    waves, slopes = np.sin(5.0 * x[:, 0]), np.zeros((40, 2, 3))
+    slopes[:, 0, 0], slopes[:, 0, 1] = 5.0 * np.cos(5.0 * x[:, 0]), 3.0
+    slopes[:, 0, 2], slopes[:, 1, 0] = 0.5, slopes[:, 0, 0]
+    y = np.column_stack([waves + 3.0 * x[:, 1] + 0.5 * x[:, 2], waves])
+    outputs = (Variable("f"), Variable("g"))
+    surrogate = fit(Dataset(x, y, slopes, X, outputs), 0)
+    lengths = np.linalg.norm(surrogate.distances(0) * surrogate.scaling.input_scale[:, None], axis=1)
+    assert lengths[0] > 2.0 * lengths[1:].max()
+
+
+def test_trend_bends_with_the_truth_beyond_the_points() -> None:
+    x = points(60)
+    bend = np.array([[2.0, 0.5, 0.0], [0.5, 1.0, -1.0], [0.0, -1.0, 3.0]])
+    y = np.repeat(0.5 * np.einsum("nd,de,ne->n", x, bend, x)[:, None], 2, axis=1)
+    slopes = np.repeat((x @ bend)[:, None], 2, axis=1)
+    surrogate = fit(Dataset(x, y, slopes, X, (Variable("f"), Variable("g"))), 0)
+    far = 1.8 * points(20, 1)
+    true = 0.5 * np.einsum("nd,de,ne->n", far, bend, far)
+    assert np.abs(surrogate.evaluate(far).y[:, 0] - true).max() < 0.2 * np.ptp(true)
 
 
 @pytest.mark.parametrize("name", RANGES)
