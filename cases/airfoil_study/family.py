@@ -91,11 +91,11 @@ class Rules:
     radius: float = 1.0
     largest: float = 4.0
     rounds: tuple[int, ...] = (14, 1)
-    gain: float = 2e-3
+    gain: float = 5e-4
     feasible: float = 1e-3
     neighbors: int = 6
     penalty: float = 2.0
-    budget: float = 7.2
+    budget: float = 8.0
     batch: int = 10
     finish: int = 8
     finish_radius: float = 0.2
