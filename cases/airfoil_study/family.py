@@ -260,9 +260,8 @@ class Engine:
                     length = float(np.linalg.norm((other.u - member.best.u) @ self._metric))
         self.members[index] = replace(member, promised=promised)
         feasible = self._feasible(member)
-        gain = (
-            self.rules.gain if len(self.members) > self.rules.waves[0] else 0.0
-        )  # the first are worth their way: others follow
+        # The first members go on to the end, for others follow them.
+        gain = self.rules.gain if len(self.members) > self.rules.waves[0] else 0.0
         if length < _FAR or (feasible and promised < gain):
             return None
         return _Candidate(index, found, length, promised)
