@@ -10,13 +10,13 @@ import numpy as np
 
 from cases.case import AdaptiveCase, Response
 from cases.model import get_design, get_responses, pose, run
-from gradopt.adaptive.state import Exit, Round
 from gradopt.data.dataset import Dataset
 from gradopt.data.variables import column_bounds
 from gradopt.errors import GradoptError
+from gradopt.loop.state import Exit, Iteration
 from gradopt.om.certificate import Certificate
 from gradopt.om.driver import AdaptiveDriver
-from gradopt.surrogates.fitted import Surrogate
+from gradopt.surrogates.fitted.surrogate import Surrogate
 from gradopt.truth.store import EvaluationStore
 
 Report = Callable[[str], None]
@@ -90,7 +90,7 @@ class Adaptive:
     case: AdaptiveCase
     seed: int
     visits: tuple[Visit, ...]
-    rounds: tuple[Round, ...]
+    rounds: tuple[Iteration, ...]
     answer: Answer
     exit: Exit
     certificate: Certificate
@@ -129,7 +129,7 @@ def run_adaptive(case: AdaptiveCase, seed: int, store: EvaluationStore, report: 
     clock, before = time.perf_counter(), store.evaluated
     configuration = None if case.configuration is None else replace(case.configuration, seed=seed)
 
-    def tell(last: Round) -> None:
+    def tell(last: Iteration) -> None:
         value = shown(case.responses[0], last.objective * case.responses[0].driver_ref)
         report(f"round {last.number}: {value}, {last.evaluations} evaluations")
 
@@ -139,7 +139,7 @@ def run_adaptive(case: AdaptiveCase, seed: int, store: EvaluationStore, report: 
         callback=tell,
         max_evaluations=case.max_evaluations,
         tolerance=case.tolerance,
-        differences=case.differences,
+        finite_differences=case.finite_differences,
         seed=seed,
     )
     problem = pose(case.model(case.truths), case.inputs, column_bounds(case.inputs), case.responses, case.start, driver)
@@ -206,7 +206,7 @@ def shown(response: Response, value: float) -> str:
     return f"{response.name} {value * response.shown_per_unit:.4g} {response.shown_unit}".rstrip()
 
 
-def _visit(case: AdaptiveCase, one: Round) -> Visit:
+def _visit(case: AdaptiveCase, one: Iteration) -> Visit:
     true = _values(case, one.objective, one.constraints)
     predicted = _values(case, one.predicted_objective, one.predicted_constraints)
     return Visit(one.evaluations, one.u, true, predicted, one.accepted)

@@ -15,7 +15,7 @@ from cases.case import AdaptiveCase, Response
 from cases.direct import Direct
 from cases.records import write_result
 from gradopt.data.variables import column_names
-from gradopt.report.loop import Trace, convergence, prediction, trust
+from gradopt.plots.history import Trace, convergence, prediction, trust
 
 _MOST = 6  # entries of a response that a table shows one by one
 _SIGNS = {"equals": "=", "lower": ">=", "upper": "<="}

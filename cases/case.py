@@ -11,9 +11,9 @@ import numpy as np
 import openmdao.api as om
 
 from gradopt.data.variables import Variable
-from gradopt.surrogates.jenn import JENN, MLP
-from gradopt.surrogates.polish import Polish
-from gradopt.truth.differences import Differences
+from gradopt.surrogates.configurations.jenn import JENN, MLP
+from gradopt.surrogates.configurations.polish import Polish
+from gradopt.truth.finite_differences import FiniteDifferences
 from gradopt.truth.protocol import Truth
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class AdaptiveCase:
     closing: JENN | MLP | None = None
     max_evaluations: int = 100
     tolerance: float = 1e-4
-    differences: Differences = Differences()
+    finite_differences: FiniteDifferences = FiniteDifferences()
     direct_ref: np.ndarray | None = None
     optimum: np.ndarray | None = None
     draw: Callable[[Adaptive, Path], list[Path]] = lambda result, folder: []

@@ -11,12 +11,12 @@ import openmdao.api as om
 from cases.adaptive import FEASIBLE, Answer, Report, Visit, objective, shown, unknown, violation
 from cases.case import AdaptiveCase
 from cases.model import SLSQP, get_design, get_responses, pose, run
-from gradopt.adaptive.state import Exit
 from gradopt.data.variables import column_bounds
 from gradopt.errors import GradoptError
-from gradopt.om.answers import TruthAnswers
+from gradopt.loop.state import Exit
 from gradopt.om.component import SurrogateComp
-from gradopt.truth.differences import Differences
+from gradopt.om.truth_evaluator import TruthAnswers
+from gradopt.truth.finite_differences import FiniteDifferences
 from gradopt.truth.protocol import Evaluations
 from gradopt.truth.store import EvaluationStore
 
@@ -81,7 +81,7 @@ def run_direct(case: AdaptiveCase, report: Report, most: int | None = None) -> D
     problem = pose(case.model(case.truths), case.inputs, bounds, case.responses, case.start, driver, case.direct_ref)
     for component in problem.model.system_iter(recurse=True, typ=SurrogateComp):
         if component.truth is not None:
-            component.answer_from(_OnDemand(component.truth, store, differences=case.differences))
+            component.answer_from(_OnDemand(component.truth, store, finite_differences=case.finite_differences))
     try:
         success = run(problem)
     except om.AnalysisError:
@@ -98,7 +98,7 @@ def run_direct(case: AdaptiveCase, report: Report, most: int | None = None) -> D
 class _OnDemand(TruthAnswers):
     """Answers of a truth at one point; partials it does not know are differenced when they are asked for."""
 
-    differences: Differences = Differences()
+    finite_differences: FiniteDifferences = FiniteDifferences()
 
     def evaluate(self, x: np.ndarray) -> _Evaluation:
         found = self.store.evaluate(self.truth, x)
@@ -123,5 +123,5 @@ class _Evaluation:
             return self.answers.store.evaluate(self.answers.truth, x)
 
         x, y, known = (part[0] for part in (self.found.x, self.found.y, self.found.dydx))
-        partials = self.answers.differences.partials(beside, x, y, known, self.answers.inputs)
+        partials = self.answers.finite_differences.partials(beside, x, y, known, self.answers.inputs)
         return np.nan_to_num(partials)[None]  # what cannot be differenced is 0 to an optimizer

@@ -15,7 +15,7 @@ from cases.model import TruthComp, build_problem, get_design, get_responses, set
 from gradopt.data.dataset import Dataset
 from gradopt.errors import EvaluationError, GradoptError
 from gradopt.om.component import SurrogateComp
-from gradopt.surrogates.fitted import Surrogate
+from gradopt.surrogates.fitted.surrogate import Surrogate
 
 Report = Callable[[str], None]
 """Is told what is being done, one line at a time."""

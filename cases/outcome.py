@@ -12,9 +12,9 @@ from cases.one_shot import OneShot, Reference, StageResult
 from cases.records import write_result
 from gradopt.data.dataset import Dataset
 from gradopt.data.variables import column_names
-from gradopt.report.plots import optimizer_history, predicted_against_true
-from gradopt.surrogates.fitted import Surrogate
-from gradopt.surrogates.polish import Polish
+from gradopt.plots.surrogate import optimizer_history, predicted_against_true
+from gradopt.surrogates.configurations.polish import Polish
+from gradopt.surrogates.fitted.surrogate import Surrogate
 
 
 def summary_table(result: OneShot, reference: Reference | None) -> Table:

@@ -42,7 +42,7 @@ from cases.airfoil_rans.accuracy import HIDDEN, accuracy, network, values_alone
 from cases.airfoil_rans.data import ANGLE, COUNT, MACH, load_samples, split
 from cases.records import write_result
 from gradopt import JENN, MLP, Adam, Dataset
-from gradopt.report.plots import LIMIT, MODEL, TRUTH, new_figure
+from gradopt.plots.surrogate import LIMIT, MODEL, TRUTH, new_figure
 
 SPLIT_SEED = 0
 JENN_SETTINGS = {"alpha": 1e-2, "lambd": 1e-2, "is_normalize": True, "shuffle": True}

@@ -40,7 +40,7 @@ from cases.airfoil.case import adaptive
 from cases.case import AdaptiveCase
 from cases.direct import run_direct
 from cases.records import write_result
-from gradopt.adaptive.state import Exit
+from gradopt.loop.state import Exit
 from gradopt.truth.store import EvaluationStore
 from scripts.airfoil_study import AIRFOILS, SCALINGS
 

@@ -19,9 +19,9 @@ from rich.table import Table
 
 from gradopt import Dataset, LevenbergMarquardt
 from gradopt.data.scaling import Scaling
-from gradopt.report.plots import new_figure
-from gradopt.surrogates.fitting import Member, build_problem
-from gradopt.surrogates.gradinn import GradINN
+from gradopt.plots.surrogate import new_figure
+from gradopt.surrogates.fitting.networks import Member, build_problem
+from gradopt.surrogates.gradinn.configuration import GradINN
 from gradopt.training.evidence import Evidence
 from scripts.cost_growth import slope, status
 

@@ -50,9 +50,9 @@ from scipy.optimize import minimize
 
 from cases.records import write_result
 from cases.rosenbrock.function import rosenbrock
-from gradopt import JENN, LevenbergMarquardt, Parts
+from gradopt import JENN, CorrectionTerms, LevenbergMarquardt
 from gradopt.om.driver import DEFAULT
-from gradopt.report.plots import new_figure
+from gradopt.plots.surrogate import new_figure
 from scripts.airfoil_study import AIRFOILS, NEAR, SCALINGS, VIOLATION, Airfoil
 from scripts.small_problems import Counted, rosenbrock_study
 
@@ -67,11 +67,11 @@ SCIPY: dict[str, dict[str, float]] = {
 }
 BOXED = ("SLSQP", "L-BFGS-B")
 PARTS = {
-    "loop": Parts(),
-    "loop, no kriging": Parts(kriging=False),
-    "loop, no secants": Parts(secant=False),
-    "loop, JENN": Parts(),
-    "loop, learned": Parts(),
+    "loop": CorrectionTerms(),
+    "loop, no kriging": CorrectionTerms(kriging=False),
+    "loop, no secants": CorrectionTerms(secant=False),
+    "loop, JENN": CorrectionTerms(),
+    "loop, learned": CorrectionTerms(),
 }
 WITH_NETWORK = ("loop, JENN", "loop, learned")
 LEARNED = JENN((20,), starts=2)

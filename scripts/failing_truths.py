@@ -39,7 +39,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cases.records import write_result
-from gradopt.adaptive.state import Exit
+from gradopt.loop.state import Exit
 from scripts.small_problems import Function, Study, disk_study, rosenbrock_study
 
 FAILS = 0.2  # of the box
@@ -47,7 +47,7 @@ POINTS = 20_000
 BUDGET = 150
 MOST = 1.5  # times the evaluations without failures
 
-Region = Callable[[np.ndarray], np.ndarray]
+Shape = Callable[[np.ndarray], np.ndarray]
 """Whether points (n, d) fail, (n,)."""
 
 STUDIES = {
@@ -61,7 +61,7 @@ class Diverged(Exception):
     """What the truths raise here."""
 
 
-def region(shape: str, d: int, optimum: np.ndarray) -> Region:
+def region(shape: str, d: int, optimum: np.ndarray) -> Shape:
     """Make a region of one of the shapes; its size is set so that the wanted part of the box fails."""
     points = np.random.default_rng(d).uniform(-2.0, 2.0, (POINTS, d))
     if shape == "ball":  # beside the curve x_(i+1) = x_i^2, on which the valley's floor is
@@ -86,7 +86,7 @@ def region(shape: str, d: int, optimum: np.ndarray) -> Region:
     return _largest(cells, points)
 
 
-def _largest(measure: Callable[[np.ndarray], np.ndarray], points: np.ndarray) -> Region:
+def _largest(measure: Callable[[np.ndarray], np.ndarray], points: np.ndarray) -> Shape:
     limit = float(np.quantile(measure(points), FAILS, method="lower"))
     return lambda x: measure(x) <= limit
 
@@ -97,7 +97,7 @@ SHAPES = ("ball", "stripes", "walls", "slab", "cells")
 class Failing:
     """A truth that fails in a region; counts how often."""
 
-    def __init__(self, truth: Function, where: Region, raises: bool) -> None:
+    def __init__(self, truth: Function, where: Shape, raises: bool) -> None:
         """Wrap a truth."""
         self.truth, self.where, self.raises = truth, where, raises
         self.failures = 0

@@ -38,10 +38,10 @@ from rich.console import Console
 from rich.table import Table
 
 from cases.records import write_result
-from gradopt import JENN, LevenbergMarquardt, Parts
-from gradopt.adaptive.kkt import FEASIBILITY_TOLERANCE, TOLERANCE
-from gradopt.adaptive.state import Exit
+from gradopt import JENN, CorrectionTerms, LevenbergMarquardt
 from gradopt.errors import EvaluationError
+from gradopt.loop.state import Exit
+from gradopt.optimality.kkt import FEASIBILITY_TOLERANCE, TOLERANCE
 from scripts.independent_check import MARGIN, STEP, check
 from scripts.misleading_trials import Trial, trials
 
@@ -50,7 +50,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "corrected": {"configuration": None, "max_evaluations": 60},
     "uncorrected": {
         "configuration": NETWORK,
-        "correction": Parts(first_order=False),
+        "correction": CorrectionTerms(first_order=False),
         "initial_samples": 6,
         "max_evaluations": 30,
     },

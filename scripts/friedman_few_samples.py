@@ -33,7 +33,7 @@ from rich.table import Table
 
 from cases.records import write_result
 from gradopt import JENN, MLP, Dataset, LevenbergMarquardt
-from gradopt.report.plots import LIMIT, MODEL, TRUTH, new_figure
+from gradopt.plots.surrogate import LIMIT, MODEL, TRUTH, new_figure
 from scripts.benchmark_problems import PROBLEMS
 from scripts.gaussian_process import GP_RESTARTS, LEAST_NOISE, gaussian_process
 

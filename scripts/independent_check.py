@@ -1,6 +1,6 @@
 """Whether a point satisfies the first-order conditions, judged from values alone.
 
-Shares no code with `gradopt.adaptive.kkt`, and asks for no partials: it takes differences of the responses, and
+Shares no code with `gradopt.optimality.kkt`, and asks for no partials: it takes differences of the responses, and
 multipliers from bounded least squares over what is active.
 """
 

@@ -37,7 +37,7 @@ from rich.table import Table
 
 from cases.records import write_result
 from gradopt import JENN, MLP, Dataset, LevenbergMarquardt, Surrogate
-from gradopt.surrogates.outliers import find_outliers, leave_out
+from gradopt.surrogates.diagnostics.outliers import drop_outliers, find_outliers
 from gradopt.training.solvers import Solver
 from scripts.benchmark_problems import PROBLEMS
 
@@ -123,7 +123,7 @@ def wrong_study(names: dict[str, int], seeds: range, kinds: Sequence[str], solve
                 outliers = find_outliers(fit, bad)
                 record["seconds"].append(time.perf_counter() - start)
                 named = {(outlier.sample, outlier.output, outlier.input) for outlier in outliers}
-                repaired = configuration.fit(leave_out(bad, outliers)) if named else fit
+                repaired = configuration.fit(drop_outliers(bad, outliers)) if named else fit
                 record["named"].append(float(entries <= named))
                 record["others"].append(float(bool(named - entries)))
                 record["with"].append(error(fit, test) / error(clean, test))

@@ -16,7 +16,7 @@ from cases.airfoil_rans.accuracy import values_alone
 from cases.case import Case, Stage
 from cases.one_shot import run_one_shot
 from gradopt import JENN, MLP, Polish
-from gradopt.report.plots import LIMIT, MODEL, TRUTH, new_figure
+from gradopt.plots.surrogate import LIMIT, MODEL, TRUTH, new_figure
 from scripts.one_shot_problems import airfoil, best, branin, disk, excess, valley, violation
 from scripts.study_parts import cell, fit_settings, over_seeds
 

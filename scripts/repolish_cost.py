@@ -41,7 +41,7 @@ import gradopt
 from cases.records import write_result
 from cases.rosenbrock.function import rosenbrock
 from gradopt import JENN, Dataset, LevenbergMarquardt, Surrogate, Variable
-from gradopt.surrogates.update import Updated, update
+from gradopt.surrogates.fitting.incremental import IncrementalFit, incremental_fit
 
 TEST_SEED, TEST_POINTS, NEAR_POINTS, NEAR = 20_261_120, 1000, 30, 0.03
 FIGURES = ("values", "partials", "near_values", "near_partials")
@@ -115,12 +115,12 @@ def run(play: Play, configuration: JENN, additions: int, every: int, seed: int) 
     box = play.evaluate(np.random.default_rng(TEST_SEED).uniform(-2.0, 2.0, (TEST_POINTS, play.d)))
     configuration = replace(configuration, seed=seed)
     single = replace(configuration, starts=1)
-    state: Updated = update(configuration, data.select(range(play.initial)))
+    state: IncrementalFit = incremental_fit(configuration, data.select(range(play.initial)))
     seconds, made, checks = [], [], []
     for n in range(play.initial + 1, play.initial + additions + 1):
         present = data.select(range(n))
         candidate = data.x[n - 1]
-        state = update(configuration, present, state, candidate)
+        state = incremental_fit(configuration, present, state, candidate)
         seconds.append(state.seconds)
         in_vain = state.how == "warm" and state.cold_samples == n
         made.append("cold in vain" if in_vain else state.how)

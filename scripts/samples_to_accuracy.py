@@ -12,7 +12,7 @@ from rich.table import Table
 
 from cases.airfoil_rans.accuracy import network, values_alone
 from gradopt import JENN, MLP, Adam, Dataset
-from gradopt.report.plots import LIMIT, MODEL, TRUTH, new_figure
+from gradopt.plots.surrogate import LIMIT, MODEL, TRUTH, new_figure
 from scripts.airfoil_drag_data import load
 from scripts.study_parts import over_seeds, r2, samples_needed
 

@@ -42,7 +42,7 @@ from scipy.stats import spearmanr
 import gradopt
 from cases.records import write_result
 from gradopt import JENN, MLP, Dataset, LevenbergMarquardt, Surrogate
-from gradopt.surrogates.laplace import posteriors_of
+from gradopt.surrogates.uncertainty.laplace import posteriors_of
 from scripts.benchmark_problems import PROBLEMS, Problem
 
 HALF_WIDTH, WANTED = 1.645, (0.85, 0.95)

@@ -47,7 +47,7 @@ from cases.direct import run_direct
 from cases.model import adaptive_case
 from cases.records import write_result
 from gradopt.errors import EvaluationError
-from gradopt.truth.differences import Differences
+from gradopt.truth.finite_differences import FiniteDifferences
 from gradopt.truth.store import EvaluationStore
 
 FEASIBLE = 1e-3
@@ -90,7 +90,9 @@ def loop(case: AdaptiveCase, most: int) -> tuple[Row, np.ndarray]:
 
 def direct(case: AdaptiveCase, step: float, most: int) -> Row:
     """Run SLSQP with differences."""
-    found = run_direct(replace(case, differences=Differences(step), direct_ref=REACH), lambda line: None, most)
+    found = run_direct(
+        replace(case, finite_differences=FiniteDifferences(step), direct_ref=REACH), lambda line: None, most
+    )
     end = "converged" if found.success else "stopped" if found.evaluations >= most else "did not converge"
     return read(case, found.visits, found.evaluations, found.failed, end, found.seconds)
 

@@ -17,7 +17,7 @@ from cases.model import adaptive_case
 from gradopt.data.sampling import sobol
 from gradopt.data.variables import Variable
 from gradopt.errors import InputError, explain
-from gradopt.surrogates.jenn import JENN
+from gradopt.surrogates.configurations.jenn import JENN
 from gradopt.training.levenberg_marquardt import LevenbergMarquardt
 
 TITLE = "minimize an airfoil's drag at fixed lift, NeuralFoil as the truth"

@@ -19,9 +19,9 @@ from cases.case import AdaptiveCase, Case
 from cases.model import adaptive_case
 from gradopt.data.variables import Variable
 from gradopt.errors import EvaluationError, InputError, explain
-from gradopt.om.answers import TrueEvaluation
 from gradopt.om.component import SurrogateComp
-from gradopt.truth.differences import Differences
+from gradopt.om.truth_evaluator import TrueEvaluation
+from gradopt.truth.finite_differences import FiniteDifferences
 from gradopt.truth.protocol import Truth
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def xfoil_case(
         configuration=None,
         max_evaluations=24 if quick else 150,
         tolerance=TOLERANCE,
-        differences=Differences(STEP),
+        finite_differences=FiniteDifferences(STEP),
         draw=lambda result, folder: [*case.draw(result, folder), *_draw_flow(result, folder, xfoil)],
     )
     return replace(

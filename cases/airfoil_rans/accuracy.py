@@ -10,7 +10,7 @@ import numpy as np
 
 from cases.airfoil_rans.data import COUNT
 from gradopt import JENN, MLP, Adam, Dataset
-from gradopt.surrogates.fitted import Surrogate
+from gradopt.surrogates.fitted.surrogate import Surrogate
 
 HIDDEN = (64, 64)  # of the study of training
 AVERAGED = JENN((128, 128), activation="silu", dtype="float32", solver=Adam(epochs=80), starts=1)

@@ -9,7 +9,7 @@ import numpy as np
 
 from cases.airfoil_rans.trust import Trust
 from gradopt import Dataset
-from gradopt.surrogates.fitted import Surrogate
+from gradopt.surrogates.fitted.surrogate import Surrogate
 
 LEVEL = 0.9  # of intervals
 QUANTILES = (0.0, 0.5, 0.95, 0.99, 1.0)  # of the distance, between which errors are told apart

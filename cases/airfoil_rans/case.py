@@ -31,7 +31,7 @@ from cases.records import write_result
 from cases.study import Outcome
 from gradopt import Adam, Dataset
 from gradopt.errors import InputError, explain
-from gradopt.surrogates.fitted import Surrogate
+from gradopt.surrogates.fitted.surrogate import Surrogate
 
 TITLE = "learn the drag of 42,039 airfoils by RANS, and minimize it where the data are"
 

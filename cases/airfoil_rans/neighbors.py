@@ -10,7 +10,7 @@ from cases.airfoil_rans.data import FLOW, MODES
 from cases.airfoil_rans.optimization import Design
 from cases.airfoil_rans.trust import Trust
 from gradopt import Dataset
-from gradopt.surrogates.fitted import Surrogate
+from gradopt.surrogates.fitted.surrogate import Surrogate
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,7 +28,7 @@ from cases.airfoil_rans.data import ANGLE, CAMBER, MODES
 from cases.airfoil_rans.trust import Trust, TrustComp
 from cases.model import run
 from gradopt import SurrogateComp
-from gradopt.surrogates.fitted import Surrogate
+from gradopt.surrogates.fitted.surrogate import Surrogate
 
 HELD = 4  # leading camber modes
 STARTS = 5  # of SLSQP: the density of the data has several tops

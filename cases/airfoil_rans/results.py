@@ -15,7 +15,7 @@ from cases.airfoil_rans.data import ANGLE, COUNT, MACH_OF_SWEEP, REYNOLDS_OF_SWE
 from cases.airfoil_rans.neighbors import Neighbors
 from cases.airfoil_rans.optimization import Design
 from gradopt import Dataset
-from gradopt.surrogates.fitted import Surrogate
+from gradopt.surrogates.fitted.surrogate import Surrogate
 
 TARGET = 0.02  # relative error on the part of the sweep that is inside the data and within -1 to 5 degrees
 

@@ -19,12 +19,12 @@ from typing import Protocol
 import numpy as np
 
 from cases.airfoil_study.kriging import MetricKriging, fit
-from gradopt.adaptive.inner import solve_inner
-from gradopt.adaptive.kkt import KKT
-from gradopt.adaptive.merit import initial_penalties, merit, next_penalties
-from gradopt.adaptive.problem import Limits, Responses
-from gradopt.adaptive.region import Region
 from gradopt.data.dataset import Dataset
+from gradopt.loop.subproblem import solve_subproblem
+from gradopt.loop.trust_region import TrustRegion
+from gradopt.optimality.kkt import KKT
+from gradopt.optimality.merit import initial_penalties, merit, next_penalties
+from gradopt.optimality.problem import Limits, Responses
 
 _BALL = 50.0  # penalty of leaving the ball, over its squared radius
 _GROWTH = 1.15  # of the data until the length scale is searched again, which takes three fits
@@ -120,7 +120,7 @@ class Member:
     best: Responses | None
     kkt: KKT | None
     penalties: np.ndarray
-    region: Region
+    region: TrustRegion
     asked: int = 0
     promised: float = np.inf
 
@@ -281,7 +281,7 @@ class Engine:
         penalties = initial_penalties(centers[0], self.family.conditions(index, centers[0]).multipliers)
         penalties = np.maximum(penalties, self.rules.penalty)
         radius = self.rules.radius if near else 0.5 * self.rules.radius
-        region = Region(radius=self.rules.radius, largest=self.rules.largest)
+        region = TrustRegion(radius=self.rules.radius, largest=self.rules.largest)
         self.members[index] = Member(index, None, None, penalties, region)
         found = [self._minimize(inputs_at, limits, center, penalties, radius) for center in centers]
         best, length = min(found, key=lambda one: merit(one[0], limits, penalties))
@@ -359,7 +359,7 @@ class Engine:
             jacobian = np.vstack([found.jacobian, 2.0 * metric @ away])
             return replace(found, c=np.append(found.c, away @ away), jacobian=jacobian)
 
-        found = solve_inner(
+        found = solve_subproblem(
             lambda u: with_ball(self._predict(inputs_at, u)),
             balled,
             with_ball(center),

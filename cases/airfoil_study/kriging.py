@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-from gradopt.adaptive.correction import CorrectedEvaluation, about
+from gradopt.corrected.correction import CorrectedEvaluation, about
 from gradopt.data.dataset import Dataset
 from gradopt.data.scaling import Scaling
 

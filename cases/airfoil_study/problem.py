@@ -10,10 +10,10 @@ from cases.airfoil.aerodynamics import N_INPUTS, NeuralFoilTruth
 from cases.airfoil.case import STATIONS, THICKNESS
 from cases.airfoil.geometry import WEIGHTS_PER_SIDE, KulfanShape, load_shape, thickness_matrix, thickness_offset
 from cases.airfoil_study.conditions import RANGES, Condition
-from gradopt.adaptive.kkt import KKT, kkt
-from gradopt.adaptive.problem import Limits, Responses
 from gradopt.data.variables import Variable
 from gradopt.errors import InputError, explain
+from gradopt.optimality.kkt import KKT, kkt
+from gradopt.optimality.problem import Limits, Responses
 from gradopt.truth.function import FunctionTruth
 
 CONFIDENCE = 0.90

@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from cases.airfoil.aerodynamics import N_INPUTS
 from cases.airfoil_study.conditions import Condition, neighbor_order
 from cases.airfoil_study.problem import COUNT, AirfoilProblem, conditions_of, drag_of, violation
-from gradopt.adaptive.problem import Limits, Responses
+from gradopt.optimality.problem import Limits, Responses
 
 FEASIBLE = 1e-3
 """Largest scaled violation of a design that counts as feasible."""

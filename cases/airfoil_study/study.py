@@ -13,12 +13,12 @@ from cases.airfoil_study.conditions import Condition, coordinates_of, neighbor_o
 from cases.airfoil_study.family import Engine, Member, Rules
 from cases.airfoil_study.problem import AirfoilProblem, conditions_of, drag_of, violation
 from cases.airfoil_study.rivals import RivalRun, Scaling, run_direct, run_warm
-from gradopt.adaptive.kkt import KKT
-from gradopt.adaptive.problem import Limits, Responses
 from gradopt.data.dataset import Dataset
 from gradopt.data.sampling import sobol
 from gradopt.data.variables import Variable
 from gradopt.errors import EvaluationError
+from gradopt.optimality.kkt import KKT
+from gradopt.optimality.problem import Limits, Responses
 from gradopt.truth.store import EvaluationStore
 
 DIRECT = WARM = Scaling(0.2, 3.0, 1.0, 1e-6)

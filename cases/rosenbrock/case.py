@@ -14,8 +14,8 @@ from gradopt.data.sampling import full_factorial, latin_hypercube
 from gradopt.data.variables import Variable
 from gradopt.errors import InputError, explain
 from gradopt.om.driver import DEFAULT
-from gradopt.surrogates.jenn import JENN, MLP
-from gradopt.surrogates.polish import Polish
+from gradopt.surrogates.configurations.jenn import JENN, MLP
+from gradopt.surrogates.configurations.polish import Polish
 from gradopt.training.levenberg_marquardt import LevenbergMarquardt
 
 DEMO_SOLVER = LevenbergMarquardt(max_iterations=100)  # enough for 1e-5 on JENN's 389 points

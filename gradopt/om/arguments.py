@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from gradopt.data.dataset import Dataset
 from gradopt.errors import InputError, explain
-from gradopt.surrogates.update import Fits
+from gradopt.surrogates.fitting.incremental import Fits
 
 Configurations = Fits | Mapping[str, Fits | None] | None
 """One for all components, or one for each by its path; None fits nothing."""
@@ -30,18 +30,18 @@ def checked_configuration(configuration: Configurations) -> Configurations:
     return named if isinstance(configuration, Mapping) else configuration
 
 
-def checked_prior(prior: Mapping[str, Dataset] | None) -> dict[str, Dataset]:
+def checked_initial_data(initial_data: Mapping[str, Dataset] | None) -> dict[str, Dataset]:
     """Return a copy of what is known already, by paths of components.
 
     Raises:
         InputError: If it is no mapping to datasets.
     """
-    if prior is None:
+    if initial_data is None:
         return {}
-    if not isinstance(prior, Mapping) or not all(isinstance(data, Dataset) for data in prior.values()):
+    if not isinstance(initial_data, Mapping) or not all(isinstance(data, Dataset) for data in initial_data.values()):
         remedy = "Pass {'path.of.component': data}."
-        raise InputError(explain("prior", "give a Dataset for paths of components", repr(prior), remedy))
-    return dict(prior)
+        raise InputError(explain("initial_data", "give a Dataset for paths of components", repr(initial_data), remedy))
+    return dict(initial_data)
 
 
 def of_one(argument: str, by_path: Mapping[str, _T], sharing: Collection[str], paths: Collection[str]) -> _T | None:

@@ -11,9 +11,9 @@ import numpy as np
 import openmdao.api as om
 from openmdao.core.constants import _SetupStatus
 
-from gradopt.adaptive.kkt import FEASIBILITY_TOLERANCE, KKT, TOLERANCE, kkt
 from gradopt.errors import InputError, explain
 from gradopt.om.quantities import Arrays, Quantities
+from gradopt.optimality.kkt import FEASIBILITY_TOLERANCE, KKT, TOLERANCE, kkt
 
 _COUPLING = 1e-5  # relative error of a coupling variable that is called not converged
 _SHOWN = 12
@@ -25,7 +25,7 @@ _SIDES = {1: "upper", -1: "lower", 2: "equal"}
 class Certificate:
     """How far a point is from the first-order conditions of an optimum, and the multipliers there.
 
-    The measures are those of `gradopt.adaptive.kkt.kkt`, in the driver's scaling. Multipliers have OpenMDAO's signs:
+    The measures are those of `gradopt.optimality.kkt.kkt`, in the driver's scaling. Multipliers have OpenMDAO's signs:
     grad f + sum of multiplier * grad c = 0, and for a minimized, positively scaled objective >= 0 at an upper bound,
     <= 0 at a lower one; the optimal objective changes by -multiplier per unit of the bound. Dictionaries have the
     driver's names (aliases where there are any) and flat arrays of the entries that the driver sees. At a point that

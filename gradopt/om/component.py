@@ -10,7 +10,7 @@ import openmdao.api as om
 from gradopt.data.scaling import check_input_domain
 from gradopt.data.variables import Variable, column_names, column_slices
 from gradopt.errors import InputError, explain
-from gradopt.om.answers import TruthAnswers
+from gradopt.om.truth_evaluator import TruthAnswers
 from gradopt.surrogates.protocol import Evaluation, SupportsEvaluate
 from gradopt.truth.protocol import Truth
 from gradopt.truth.store import EvaluationStore

@@ -13,29 +13,29 @@ import numpy as np
 import openmdao.api as om
 from openmdao.core.driver import RecordingDebugging
 
-from gradopt.adaptive.correction import Parts
-from gradopt.adaptive.kkt import FEASIBILITY_TOLERANCE, TOLERANCE
-from gradopt.adaptive.loop import advance, begin
-from gradopt.adaptive.region import Region
-from gradopt.adaptive.state import Exit, Round, Settings, State
+from gradopt.corrected.correction import CorrectionTerms
 from gradopt.data.dataset import Dataset
 from gradopt.data.sampling import latin_hypercube
 from gradopt.data.variables import Variable
 from gradopt.errors import EvaluationError, InputError, explain
-from gradopt.om.adaptive_model import AdaptiveModel
-from gradopt.om.answers import TruthAnswers
-from gradopt.om.arguments import checked_configuration, checked_prior, of_one
+from gradopt.loop.run import advance, begin
+from gradopt.loop.state import Exit, Iteration, Settings, State
+from gradopt.loop.trust_region import TrustRegion
+from gradopt.om.arguments import checked_configuration, checked_initial_data, of_one
 from gradopt.om.certificate import Certificate, certify
 from gradopt.om.component import SurrogateComp
 from gradopt.om.knowledge import Corrected, Knowledge
-from gradopt.surrogates.jenn import JENN
-from gradopt.surrogates.update import Fits
-from gradopt.truth.differences import Differences
+from gradopt.om.problem_view import AdaptiveModel
+from gradopt.om.truth_evaluator import TruthAnswers
+from gradopt.optimality.kkt import FEASIBILITY_TOLERANCE, TOLERANCE
+from gradopt.surrogates.configurations.jenn import JENN
+from gradopt.surrogates.fitting.incremental import Fits
+from gradopt.truth.finite_differences import FiniteDifferences
 from gradopt.truth.store import EvaluationStore
 
 logger = logging.getLogger("gradopt")
 
-Watch = Callable[[Round], object]
+Watch = Callable[[Iteration], object]
 """Is called after each round; returning True ends the run there."""
 
 _FINEST = 0.1  # part of the steps of differences: what happens within is not seen by them
@@ -57,7 +57,7 @@ class AdaptiveDriver(om.ScipyOptimizeDriver):  # type: ignore[misc]
     Recorders note one iteration for each pass through the truth.
 
     Attributes:
-        history: A `Round` for each candidate, in the driver's scaling.
+        history: An `Iteration` for each candidate, in the driver's scaling.
         certificate: KKT conditions of the true model at the answer, None if the truth failed at the start.
         exit: Why the last run ended, an `Exit`; its `advice` says what to try.
         evaluations: Truth evaluations of the last run, stored and failed ones and those of differences among them.
@@ -70,10 +70,10 @@ class AdaptiveDriver(om.ScipyOptimizeDriver):  # type: ignore[misc]
         *,
         store: EvaluationStore | str | Path | None = None,
         configuration: Fits | Mapping[str, Fits | None] | None = DEFAULT,
-        prior: Mapping[str, Dataset] | None = None,
-        correction: Parts | None = None,
-        region: Region | None = None,
-        differences: Differences | None = None,
+        initial_data: Mapping[str, Dataset] | None = None,
+        correction: CorrectionTerms | None = None,
+        trust_region: TrustRegion | None = None,
+        finite_differences: FiniteDifferences | None = None,
         callback: Watch | None = None,
         **options: Any,
     ) -> None:
@@ -85,12 +85,12 @@ class AdaptiveDriver(om.ScipyOptimizeDriver):  # type: ignore[misc]
                 twice, and goes on where it ended.
             configuration: Global surrogate, such as `JENN((20,))`, or one for each component by its path; None fits
                 none, and the correction alone is the model. Components that were given a fitted one keep that.
-            prior: What is known already of a component's truth, by its path; of those that share a truth one.
-            correction: Parts of the correction to use; None = all of them.
-            region: First trust region and its rule; None = `Region()`.
-            differences: How partials that a truth does not know are differenced, where the surrogates' estimates of
-                them do not do; None = `Differences()`. Each step counts as an evaluation.
-            callback: Called with each `Round`; returning True ends the run.
+            initial_data: What is known already of a component's truth, by its path; of those that share a truth one.
+            correction: Terms of the correction to use; None = all of them.
+            trust_region: First trust region and its rule; None = `TrustRegion()`.
+            finite_differences: How partials that a truth does not return are finite-differenced, where the surrogates'
+                estimates of them do not suffice; None = `FiniteDifferences()`. Each step counts as an evaluation.
+            callback: Called with each `Iteration`; returning True ends the run.
             **options: `max_evaluations`, `tolerance`, `feasibility_tolerance`, `initial_samples`, `seed`, `starts`
                 and those of every driver. Those of SciPy's optimizers are not there: `tolerance` says when to stop.
 
@@ -99,26 +99,28 @@ class AdaptiveDriver(om.ScipyOptimizeDriver):  # type: ignore[misc]
         """
         super().__init__(**options)
         for name, value, kind in (
-            ("correction", correction, Parts),
-            ("region", region, Region),
-            ("differences", differences, Differences),
+            ("correction", correction, CorrectionTerms),
+            ("trust_region", trust_region, TrustRegion),
+            ("finite_differences", finite_differences, FiniteDifferences),
         ):
             if value is not None and not isinstance(value, kind):
                 remedy = f"Pass an object, such as {kind.__name__}()."
                 raise InputError(explain(name, f"be a {kind.__name__} or None", repr(value), remedy))
         if callback is not None and not callable(callback):
-            raise InputError(explain("callback", "be a callable or None", repr(callback), "It is given each Round."))
+            raise InputError(
+                explain("callback", "be a callable or None", repr(callback), "It receives each Iteration.")
+            )
         if store is not None and not isinstance(store, EvaluationStore | str | Path):
             remedy = "Pass EvaluationStore('evaluations.sqlite') or its path."
             raise InputError(explain("store", "be an EvaluationStore, a path or None", repr(store), remedy))
         self._configuration = checked_configuration(configuration)
-        self._prior = checked_prior(prior)
+        self._initial_data = checked_initial_data(initial_data)
         self.store = store if isinstance(store, EvaluationStore) else EvaluationStore(store)
-        self._parts = correction or Parts()
-        self._region = region or Region()
-        self._differences = differences or Differences()
+        self._parts = correction or CorrectionTerms()
+        self._region = trust_region or TrustRegion()
+        self._differences = finite_differences or FiniteDifferences()
         self._callback = callback
-        self.history: tuple[Round, ...] = ()
+        self.history: tuple[Iteration, ...] = ()
         self.certificate: Certificate | None = None
         self.exit: Exit | None = None
         self.evaluations = 0
@@ -152,7 +154,7 @@ class AdaptiveDriver(om.ScipyOptimizeDriver):  # type: ignore[misc]
         return "Adaptive_SLSQP"
 
     def get_exit_status(self) -> str:
-        """Say why the last run ended: one of the values of `gradopt.adaptive.state.Exit`."""
+        """Say why the last run ended: one of the values of `gradopt.loop.state.Exit`."""
         return "not run" if self.exit is None else self.exit.value
 
     def run(self) -> bool:
@@ -285,8 +287,8 @@ class AdaptiveDriver(om.ScipyOptimizeDriver):  # type: ignore[misc]
                 configuration = of_one("configuration", configuration, names, paths)
             if all(other.given is not None for other in sharing):
                 configuration = None
-            prior = of_one("prior", self._prior, names, paths)
-            known[id(truth)] = Knowledge(truth, self.store, configuration, prior, self._differences)
+            initial = of_one("initial_data", self._initial_data, names, paths)
+            known[id(truth)] = Knowledge(truth, self.store, configuration, initial, self._differences)
         return [Corrected(comp, known[id(comp.truth)]) for comp in comps]
 
     def _setup_driver(self, problem: om.Problem) -> None:

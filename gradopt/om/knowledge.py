@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gradopt.adaptive.correction import CorrectedSurrogate, Parts, correct
+from gradopt.corrected.correction import CorrectedSurrogate, CorrectionTerms, correct
 from gradopt.data.dataset import Dataset
 from gradopt.errors import EvaluationError, InputError, explain
-from gradopt.om.answers import TruthAnswers
 from gradopt.om.component import SurrogateComp
+from gradopt.om.truth_evaluator import TruthAnswers
+from gradopt.surrogates.fitting.incremental import Fits, IncrementalFit, incremental_fit
 from gradopt.surrogates.protocol import SupportsEvaluate
-from gradopt.surrogates.update import Fits, Updated, update
-from gradopt.truth.differences import Differences
+from gradopt.truth.finite_differences import FiniteDifferences
 from gradopt.truth.protocol import Evaluations, Truth
 from gradopt.truth.store import EvaluationStore
 
@@ -45,7 +45,7 @@ class Knowledge:
         store: EvaluationStore,
         configuration: Fits | None,
         prior: Dataset | None,
-        differences: Differences = Differences(),  # noqa: B008 (frozen)
+        finite_differences: FiniteDifferences = FiniteDifferences(),  # noqa: B008 (frozen)
     ) -> None:
         """Start without rows, or with those of `prior`, which do not count as evaluations.
 
@@ -55,13 +55,13 @@ class Knowledge:
         self.truth = truth
         self.answers = TruthAnswers(truth, store, self._note, self._complete)
         self.guess: Callable[[np.ndarray], np.ndarray] | None = None
-        self.fitted: Updated | None = None
+        self.fitted: IncrementalFit | None = None
         self.data = None if prior is None else _of_truth(prior, truth)
         self._configuration = configuration
         self._rows: dict[bytes, int] = {} if prior is None else {_key(x): row for row, x in enumerate(prior.x)}
         self._asked: set[bytes] = set()
         self._beside: set[bytes] = set()
-        self._differences = differences
+        self._differences = finite_differences
         self._differenced: set[int] = set()
 
     @property
@@ -125,7 +125,7 @@ class Knowledge:
             return ""
         try:
             with _without_advice():
-                self.fitted = update(self._configuration, self.data, self.fitted, candidate)
+                self.fitted = incremental_fit(self._configuration, self.data, self.fitted, candidate)
         except InputError as impossible:  # such as inputs that have not moved yet: the correction works without
             return f"none: {impossible}"
         return f"{self.fitted.how}: {self.fitted.reason}"
@@ -186,7 +186,7 @@ class Corrected:
         return self._variants[self.on_network]
 
     def recorrect(
-        self, center: int, pairs: Sequence[tuple[int, int]], signs: np.ndarray, parts: Parts, reach: float
+        self, center: int, pairs: Sequence[tuple[int, int]], signs: np.ndarray, parts: CorrectionTerms, reach: float
     ) -> None:
         """Judge the present variants by the rows that are new, and correct about another center.
 
@@ -194,7 +194,7 @@ class Corrected:
             center: Row of the center.
             pairs: Rows at the ends of each step so far.
             signs: Of the curvature of each output (m,), see `correct`.
-            parts: Parts of the correction to use.
+            parts: Terms of the correction to use.
             reach: See `correct`.
         """
         data = self.knowledge.data
@@ -256,7 +256,9 @@ def _of_truth(prior: Dataset, truth: Truth) -> Dataset:
         )
         if mine != theirs:
             remedy = "Make it with them: Dataset(x, y, dydx, truth.inputs, truth.outputs)."
-            raise InputError(explain(f"prior.{kind}s", f"have the names, shapes and units {mine}", theirs, remedy))
+            raise InputError(
+                explain(f"initial_data.{kind}s", f"have the names, shapes and units {mine}", theirs, remedy)
+            )
     return Dataset(prior.x, prior.y, prior.partials, truth.inputs, truth.outputs)
 
 

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import openmdao.api as om
 
-from gradopt.adaptive.state import Exit, Round
 from gradopt.data.dataset import Dataset
 from gradopt.errors import InputError, explain
+from gradopt.loop.state import Exit, Iteration
 from gradopt.om.certificate import Certificate
 from gradopt.om.component import SurrogateComp
 from gradopt.om.driver import AdaptiveDriver
@@ -36,13 +36,13 @@ class OptimizeResult:
     driver, in the model's shape, or flat where indices choose entries.
 
     Attributes:
-        x: Design variables at the answer, in the order in which `u` of a `Round` holds them.
+        x: Design variables at the answer, in the order in which `u` of an `Iteration` holds them.
         objective: True objective there; NaN where the truth failed at the start.
         constraints: True constraints there, likewise.
         certificate: KKT conditions of the true model there; None where the truth failed at the start.
         exit: Why the run ended; `exit.advice` says what to try.
         success: Whether the answer is certified.
-        history: A `Round` for each candidate, in the driver's scaling.
+        history: An `Iteration` for each candidate, in the driver's scaling.
         surrogate: Global surrogate, None without one. Its variables are called as in the model, with ":" for ".".
         data: What this run learned of the truth, None where nothing.
         store: The store, open.
@@ -58,7 +58,7 @@ class OptimizeResult:
     certificate: Certificate | None
     exit: Exit
     success: bool
-    history: tuple[Round, ...]
+    history: tuple[Iteration, ...]
     surrogate: Any
     data: Dataset | None
     store: EvaluationStore
@@ -87,7 +87,7 @@ def optimize(
     failures: Sequence[type[Exception]] = (),
     check_totals: bool = True,
     require_convergence: bool = True,
-    prior: Dataset | None = None,
+    initial_data: Dataset | None = None,
     **options: Any,
 ) -> OptimizeResult:
     """Optimize a whole OpenMDAO model on surrogates of it, until the optimum is certified on the model itself.
@@ -110,7 +110,7 @@ def optimize(
         failures: See `ModelTruth`.
         check_totals: See `ModelTruth`; checked once in a store.
         require_convergence: See `ModelTruth`.
-        prior: Samples that cost nothing, such as `data` of an earlier result.
+        initial_data: Samples that cost nothing, such as `data` of an earlier result.
         **options: Of `AdaptiveDriver`: `configuration`, `max_evaluations`, `tolerance`, `callback`, and so on.
 
     Returns:
@@ -142,7 +142,7 @@ def optimize(
         truth = choose(declared, build(check_totals=check_totals), transforms or {}, words)
         if check_totals and kept.evaluations(truth).ok.any():
             truth = replace(truth, model=build(check_totals=False))
-        driver = AdaptiveDriver(store=kept, prior=_known(prior, truth), **options)
+        driver = AdaptiveDriver(store=kept, initial_data=_known(initial_data, truth), **options)
         problem = _mirror(declared, truth, driver)
         before = kept.evaluated
         problem.run_driver()
@@ -153,19 +153,24 @@ def optimize(
         raise
 
 
-def _known(prior: Dataset | None, truth: Truth) -> dict[str, Dataset]:
+def _known(initial_data: Dataset | None, truth: Truth) -> dict[str, Dataset]:
     """Give samples the variables of the truth, whose bounds and transforms may differ from theirs."""
-    if prior is None:
+    if initial_data is None:
         return {}
-    if not isinstance(prior, Dataset):
-        raise InputError(explain("prior", "be a Dataset", repr(prior), "Such as `data` of an earlier result."))
+    if not isinstance(initial_data, Dataset):
+        raise InputError(
+            explain("initial_data", "be a Dataset", repr(initial_data), "Such as `data` of an earlier result.")
+        )
     theirs, mine = (
         [(v.name, v.shape, v.units) for v in (*inputs, *outputs)]
-        for inputs, outputs in ((prior.input_variables, prior.output_variables), (truth.inputs, truth.outputs))
+        for inputs, outputs in (
+            (initial_data.input_variables, initial_data.output_variables),
+            (truth.inputs, truth.outputs),
+        )
     )
     if theirs != mine:
-        raise InputError(explain("prior", f"have the names, shapes and units {mine}", theirs, "Convert it."))
-    return {COMPONENT: Dataset(prior.x, prior.y, prior.dydx, truth.inputs, truth.outputs)}
+        raise InputError(explain("initial_data", f"have the names, shapes and units {mine}", theirs, "Convert it."))
+    return {COMPONENT: Dataset(initial_data.x, initial_data.y, initial_data.dydx, truth.inputs, truth.outputs)}
 
 
 def _mirror(declared: Declarations, truth: ChosenEntries, driver: AdaptiveDriver) -> om.Problem:

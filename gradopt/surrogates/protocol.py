@@ -10,7 +10,7 @@ import numpy as np
 from gradopt.data.dataset import Dataset
 from gradopt.data.variables import Variable
 from gradopt.networks.mlp import Network
-from gradopt.surrogates.beliefs import Belief
+from gradopt.surrogates.gradinn.priors import Belief
 from gradopt.training.solvers import Solver
 
 

@@ -20,8 +20,8 @@ from cases.airfoil.on_xfoil import NeuralFoilSurrogate, xfoil_case
 from cases.airfoil.xfoil import Point, Side
 from cases.model import pose, run
 from gradopt import InputError
-from gradopt.adaptive.state import Exit
 from gradopt.data.variables import column_bounds
+from gradopt.loop.state import Exit
 from gradopt.om.driver import AdaptiveDriver
 
 needs_xfoil = pytest.mark.skipif(
@@ -79,7 +79,7 @@ def test_the_loop_lowers_the_drag_that_xfoil_sees(believe: bool) -> None:
     shape = load_shape("rae2822")
     case = xfoil_case(airfoil_case("rae2822"), shape, 5e6, believe=believe)
     driver = AdaptiveDriver(
-        configuration=None, max_evaluations=45, tolerance=case.tolerance, differences=case.differences
+        configuration=None, max_evaluations=45, tolerance=case.tolerance, finite_differences=case.finite_differences
     )
     problem = pose(case.model(case.truths), case.inputs, column_bounds(case.inputs), case.responses, case.start, driver)
     run(problem)

@@ -26,7 +26,7 @@ from cases.airfoil_rans.optimization import build_problem, design_at, minimize, 
 from cases.airfoil_rans.trust import Trust, TrustComp
 from gradopt import JENN, Adam, Dataset, Variable, load
 from gradopt.errors import FileFormatError, InputError, MissingExtraError
-from gradopt.surrogates.fitted import Surrogate
+from gradopt.surrogates.fitted.surrogate import Surrogate
 
 ROOT = Path(__file__).parents[3]
 FLOW_OF_DESIGN = (0.45, 2.0)

@@ -14,9 +14,9 @@ from cases.airfoil_study.conditions import RANGES, Condition, coordinates_of, ne
 from cases.airfoil_study.family import Engine, Rules
 from cases.airfoil_study.kriging import fit
 from gradopt import Dataset, Variable
-from gradopt.adaptive.kkt import KKT, kkt
-from gradopt.adaptive.problem import Limits, Responses
 from gradopt.errors import InputError
+from gradopt.optimality.kkt import KKT, kkt
+from gradopt.optimality.problem import Limits, Responses
 
 X = (Variable("x", (2,), lower=-2.0, upper=2.0), Variable("p", lower=0.0, upper=1.0))
 Y = (Variable("f", transform="log"), Variable("g"))

@@ -15,7 +15,7 @@ from cases.direct import run_direct
 from cases.model import adaptive_case
 from gradopt.om.component import SurrogateComp
 from gradopt.surrogates.protocol import Evaluation
-from gradopt.truth.differences import Differences
+from gradopt.truth.finite_differences import FiniteDifferences
 from gradopt.truth.function import FunctionTruth
 from gradopt.truth.protocol import Truth
 
@@ -38,7 +38,7 @@ def blind(make_case: MakeCase) -> AdaptiveCase:
         return np.asarray(known.f(x)[0])
 
     truth = FunctionTruth(values, known.inputs, known.outputs, identity="blind bowl")
-    return replace(case, truths=(truth,), differences=Differences(1e-6))
+    return replace(case, truths=(truth,), finite_differences=FiniteDifferences(1e-6))
 
 
 def test_a_line_search_backs_away_from_failures(make_case: MakeCase, calls: list[np.ndarray]) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import openmdao.api as om
 import pytest
 
-from gradopt import JENN, Exit, FunctionTruth, Round, certify, load
-from gradopt.adaptive.region import Region
+from gradopt import JENN, Exit, FunctionTruth, Iteration, certify, load
+from gradopt.loop.trust_region import TrustRegion
 
 Truths = Callable[..., FunctionTruth]
 Problems = Callable[..., om.Problem]
@@ -126,9 +126,9 @@ def test_nothing_is_printed(valley: Problems, capsys: pytest.CaptureFixture[str]
 
 
 def test_callback_sees_each_round_and_may_stop(valley: Problems, asked: list[np.ndarray]) -> None:
-    seen: list[Round] = []
+    seen: list[Iteration] = []
 
-    def watch(record: Round) -> bool:
+    def watch(record: Iteration) -> bool:
         seen.append(record)
         return record.number == 3
 
@@ -171,7 +171,7 @@ def test_failures_on_the_way_are_outcomes(valley: Problems, rosenbrock: Truths, 
 
 def test_exhausted_region_is_named(valley: Problems) -> None:
     seen: list[int] = []
-    problem = valley(region=Region(radius=1e-9), callback=lambda record: seen.append(record.number))
+    problem = valley(trust_region=TrustRegion(radius=1e-9), callback=lambda record: seen.append(record.number))
     assert problem.run_driver().exit_status == "region exhausted"
     assert seen == [0]
 

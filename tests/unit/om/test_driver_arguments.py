@@ -10,7 +10,7 @@ import numpy as np
 import openmdao.api as om
 import pytest
 
-from gradopt import JENN, AdaptiveDriver, Dataset, FunctionTruth, InputError, Parts, Variable
+from gradopt import JENN, AdaptiveDriver, CorrectionTerms, Dataset, FunctionTruth, InputError, Variable
 from gradopt.om.component import SurrogateComp
 
 Truths = Callable[..., FunctionTruth]
@@ -25,11 +25,23 @@ Problems = Callable[..., om.Problem]
         ("configuration", 3, "`configuration` must be an object that fits surrogates, or None, got 3. Pass JENN"),
         ("configuration", JENN, "`configuration` must be an object that fits surrogates, or None, got <class"),
         ("configuration", {"a": 3}, "`configuration['a']` must be an object that fits surrogates, or None, got 3."),
-        ("prior", 3, "`prior` must give a Dataset for paths of components, got 3. Pass {'path.of.component': data}."),
-        ("prior", {"comp": 3}, "`prior` must give a Dataset for paths of components, got {'comp': 3}."),
-        ("correction", True, "`correction` must be a Parts or None, got True. Pass an object, such as Parts()."),
-        ("region", 0.1, "`region` must be a Region or None, got 0.1. Pass an object, such as Region()."),
-        ("callback", 3, "`callback` must be a callable or None, got 3. It is given each Round."),
+        (
+            "initial_data",
+            3,
+            "`initial_data` must give a Dataset for paths of components, got 3. Pass {'path.of.component': data}.",
+        ),
+        ("initial_data", {"comp": 3}, "`initial_data` must give a Dataset for paths of components, got {'comp': 3}."),
+        (
+            "correction",
+            True,
+            "`correction` must be a CorrectionTerms or None, got True. Pass an object, such as CorrectionTerms().",
+        ),
+        (
+            "trust_region",
+            0.1,
+            "`trust_region` must be a TrustRegion or None, got 0.1. Pass an object, such as TrustRegion().",
+        ),
+        ("callback", 3, "`callback` must be a callable or None, got 3. It receives each Iteration."),
     ],
 )
 def test_argument_of_another_kind_is_refused(name: str, value: Any, words: str) -> None:
@@ -73,16 +85,16 @@ def test_more_samples_than_evaluations_are_refused(valley: Problems, asked: list
     assert not asked
 
 
-@pytest.mark.parametrize("name", ["prior", "configuration"])
+@pytest.mark.parametrize("name", ["initial_data", "configuration"])
 def test_unknown_path_is_refused(valley: Problems, name: str, asked: list[np.ndarray]) -> None:
-    value = {"other": Dataset(np.ones((1, 2)), np.ones((1, 1))) if name == "prior" else None}
+    value = {"other": Dataset(np.ones((1, 2)), np.ones((1, 1))) if name == "initial_data" else None}
     expected = rf"`{name}` must name components among \['comp'\], got \['other'\]\. Use paths such as 'group\.comp'"
     with pytest.raises(InputError, match=expected):
         valley(**{name: value}).run_driver()
     assert not asked
 
 
-@pytest.mark.parametrize("name", ["prior", "configuration"])
+@pytest.mark.parametrize("name", ["initial_data", "configuration"])
 def test_two_words_on_a_shared_truth_are_refused(rosenbrock: Truths, name: str) -> None:
     truth, problem = rosenbrock(), om.Problem(reports=None)
     problem.model.add_subsystem("a", SurrogateComp(truth=truth), promotes_inputs=["x"])
@@ -93,7 +105,7 @@ def test_two_words_on_a_shared_truth_are_refused(rosenbrock: Truths, name: str) 
     problem.model.add_design_var("x")
     problem.model.add_objective("s")
     variables = [Variable("x", (2,))], [Variable("f")]
-    value = Dataset(np.eye(2), np.ones((2, 1)), None, *variables) if name == "prior" else JENN((3,))
+    value = Dataset(np.eye(2), np.ones((2, 1)), None, *variables) if name == "initial_data" else JENN((3,))
     settings: dict[str, Any] = {name: {"a": value, "b": value}}
     problem.driver = AdaptiveDriver(**settings)
     problem.setup()
@@ -124,7 +136,7 @@ def test_problem_without_design_variables_is_refused(rosenbrock: Truths) -> None
 
 def test_neither_correction_nor_configuration_is_refused(valley: Problems) -> None:
     with pytest.raises(InputError, match="`correction` must be on while there is no fitted surrogate, got off"):
-        valley(correction=Parts(first_order=False)).run_driver()
+        valley(correction=CorrectionTerms(first_order=False)).run_driver()
 
 
 def test_truth_without_identity_has_no_file(valley: Problems) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import openmdao.api as om
 import pytest
 
-from gradopt import AdaptiveDriver, Differences, EvaluationError, Exit, FunctionTruth, InputError, Variable
+from gradopt import AdaptiveDriver, EvaluationError, Exit, FiniteDifferences, FunctionTruth, InputError, Variable
 from gradopt.om.component import SurrogateComp
 from gradopt.truth.store import EvaluationStore
 
@@ -29,7 +29,7 @@ def slope(x: np.ndarray) -> np.ndarray:
 
 def problem(f: Callable[[np.ndarray], Any], **options: Any) -> om.Problem:
     """The valley in the unit disk, which is exact; the function is the truth."""
-    options = {"configuration": None, "max_evaluations": 150, "differences": Differences(1e-7), **options}
+    options = {"configuration": None, "max_evaluations": 150, "differences": FiniteDifferences(1e-7), **options}
     truth = FunctionTruth(f, (Variable("x", (2,), lower=-2.0, upper=2.0),), (Variable("f"),), identity="valley")
     made = om.Problem(reports=None, driver=AdaptiveDriver(**options))
     made.model.add_subsystem("valley", SurrogateComp(truth=truth), promotes=["*"])
@@ -111,7 +111,7 @@ def test_an_estimate_never_certifies() -> None:
     def blind(x: np.ndarray) -> tuple[float, np.ndarray]:
         return fragile(x), np.array([slope(x)[0], np.nan])
 
-    made = problem(blind, differences=Differences(2.5e-8), max_evaluations=40)
+    made = problem(blind, finite_differences=FiniteDifferences(2.5e-8), max_evaluations=40)
     made.run_driver()
     data = made.driver.data["valley"]
     known = ~np.isnan(data.dydx[:, 0, 1])
@@ -134,7 +134,7 @@ def test_a_noisy_truth_ends_where_its_steps_cannot_tell() -> None:
     def rough(x: np.ndarray) -> float:
         return f(x) + 1e-3 * np.sin(1e5 * x.sum())
 
-    made = problem(rough, differences=Differences(1e-3), max_evaluations=300)
+    made = problem(rough, finite_differences=FiniteDifferences(1e-3), max_evaluations=300)
     made.run_driver()
     assert made.driver.exit in (Exit.EXHAUSTED, Exit.CERTIFIED)
     assert made.driver.evaluations < 200
@@ -145,7 +145,9 @@ def test_two_components_that_share_a_truth_are_differenced_at_their_own_points()
     truth = FunctionTruth(
         lambda x: float((x[0] - 0.5) ** 2), (Variable("x", lower=-2.0, upper=2.0),), (Variable("f"),), identity="q"
     )
-    made = om.Problem(reports=None, driver=AdaptiveDriver(configuration=None, differences=Differences(1e-6)))
+    made = om.Problem(
+        reports=None, driver=AdaptiveDriver(configuration=None, finite_differences=FiniteDifferences(1e-6))
+    )
     for name, x in (("a", "u"), ("b", "v")):
         made.model.add_subsystem(name, SurrogateComp(truth=truth), promotes_inputs=[("x", x)])
         made.model.add_design_var(x, lower=-2.0, upper=2.0)
@@ -162,5 +164,7 @@ def test_two_components_that_share_a_truth_are_differenced_at_their_own_points()
 
 
 def test_other_differences_are_refused() -> None:
-    with pytest.raises(InputError, match=r"`differences` must be a Differences or None, got 0\.1\. Pass an object"):
-        AdaptiveDriver(differences=0.1)  # type: ignore[arg-type]
+    with pytest.raises(
+        InputError, match=r"`finite_differences` must be a FiniteDifferences or None, got 0\.1\. Pass an object"
+    ):
+        AdaptiveDriver(finite_differences=0.1)  # type: ignore[arg-type]

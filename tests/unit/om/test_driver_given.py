@@ -11,9 +11,9 @@ import numpy as np
 import openmdao.api as om
 import pytest
 
-from gradopt import AdaptiveDriver, Differences, EvaluationError, Exit, FunctionTruth, Variable
-from gradopt.om.answers import TrueEvaluation
+from gradopt import AdaptiveDriver, EvaluationError, Exit, FiniteDifferences, FunctionTruth, Variable
 from gradopt.om.component import SurrogateComp
+from gradopt.om.truth_evaluator import TrueEvaluation
 
 X, F = Variable("x", (2,), lower=-2.0, upper=2.0), Variable("f")
 START = np.array([-0.6, 0.7])  # feasible
@@ -87,7 +87,7 @@ class Runs:
             return answer(x)
 
         self.asked.clear()
-        options = {"configuration": None, "max_evaluations": 150, "differences": Differences(1e-7), **options}
+        options = {"configuration": None, "max_evaluations": 150, "differences": FiniteDifferences(1e-7), **options}
         made = om.Problem(reports=None, driver=AdaptiveDriver(**options))
         expensive = SurrogateComp(given, truth=FunctionTruth(truth, (X,), (F,), identity="valley"))
         made.model.add_subsystem("valley", expensive, promotes=["*"])
@@ -116,7 +116,7 @@ def steps(made: om.Problem) -> list[Any]:
 
 def stay(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no run jump from here on."""
-    monkeypatch.setattr("gradopt.adaptive.loop.jump", lambda *_: None)
+    monkeypatch.setattr("gradopt.loop.run.jump", lambda *_: None)
 
 
 def test_the_second_point_is_the_optimum_of_the_given_surrogate(run: Runs) -> None:

@@ -95,7 +95,7 @@ def test_prior_is_used_and_costs_nothing(valley: Problems, rosenbrock: Truths, a
     points = np.random.default_rng(0).uniform(-2.0, 2.0, (6, 2))
     prior = truth.evaluate(points).dataset(truth.inputs, truth.outputs)
     asked.clear()
-    with_prior = valley(truth, prior={"comp": prior})
+    with_prior = valley(truth, initial_data={"comp": prior})
     assert with_prior.run_driver().success
     assert len(asked) == with_prior.driver.history[-1].evaluations
     assert with_prior.driver.data["comp"].n == 6 + len(asked)
@@ -110,7 +110,7 @@ def test_start_that_the_prior_holds_is_an_evaluation(
     truth = rosenbrock()
     prior = truth.evaluate([[1.25, -1.75], [0.0, 0.0]]).dataset(truth.inputs, truth.outputs)
     asked.clear()
-    problem = valley(truth, prior={"comp": prior}, max_evaluations=4)
+    problem = valley(truth, initial_data={"comp": prior}, max_evaluations=4)
     problem.run_driver()
     assert len(asked) == problem.driver.history[-1].evaluations == 4
 

@@ -8,11 +8,20 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from gradopt import JENN, Dataset, EvaluationError, EvaluationStore, FunctionTruth, InputError, Parts, Variable
-from gradopt.adaptive.correction import CorrectedSurrogate
-from gradopt.om.answers import TrueEvaluation
+from gradopt import (
+    JENN,
+    CorrectionTerms,
+    Dataset,
+    EvaluationError,
+    EvaluationStore,
+    FunctionTruth,
+    InputError,
+    Variable,
+)
+from gradopt.corrected.correction import CorrectedSurrogate
 from gradopt.om.component import SurrogateComp
 from gradopt.om.knowledge import Corrected, Knowledge
+from gradopt.om.truth_evaluator import TrueEvaluation
 
 Truths = Callable[..., FunctionTruth]
 POINTS = np.array([[0.1, 0.2], [0.3, -0.4], [-0.5, 0.6], [0.7, 0.8]])
@@ -70,10 +79,10 @@ def test_the_truth_replaces_what_the_prior_says(rosenbrock: Truths) -> None:
 
 def test_prior_of_other_variables_is_refused(rosenbrock: Truths) -> None:
     given = Dataset(POINTS, np.ones((4, 1)), inputs=[Variable("x", (2,))])
-    with pytest.raises(InputError, match=r"`prior\.outputs` must have .*'f'.*'y'.*Make it with them: Dataset\("):
+    with pytest.raises(InputError, match=r"`initial_data\.outputs` must have .*'f'.*'y'.*Make it with them: Dataset\("):
         Knowledge(rosenbrock(), EvaluationStore(), None, given)
     given = Dataset(POINTS, np.ones((4, 1)), inputs=[Variable("z", (2,))])
-    with pytest.raises(InputError, match=r"`prior\.inputs` must have the names, shapes and units"):
+    with pytest.raises(InputError, match=r"`initial_data\.inputs` must have the names, shapes and units"):
         Knowledge(rosenbrock(), EvaluationStore(), None, given)
 
 
@@ -104,9 +113,11 @@ def test_impossible_fit_is_noted(rosenbrock: Truths) -> None:
     assert knowledge.fitted is None
 
 
-def corrected(knowledge: Knowledge, comp: SurrogateComp, center: int, parts: Parts | None = None) -> Corrected:
+def corrected(
+    knowledge: Knowledge, comp: SurrogateComp, center: int, parts: CorrectionTerms | None = None
+) -> Corrected:
     found = Corrected(comp, knowledge)
-    found.recorrect(center, [], np.zeros(1), parts or Parts(), np.inf)
+    found.recorrect(center, [], np.zeros(1), parts or CorrectionTerms(), np.inf)
     return found
 
 
@@ -131,7 +142,7 @@ def test_better_forecast_decides_whether_the_network_answers(rosenbrock: Truths)
     found = corrected(knowledge, comp, 0)
     assert not found.on_network  # nothing was forecast yet
     ask(knowledge, POINTS[1:])
-    found.recorrect(0, [], np.zeros(1), Parts(), np.inf)
+    found.recorrect(0, [], np.zeros(1), CorrectionTerms(), np.inf)
     assert found.on_network
     assert found.answers.evaluate(POINTS[:1]).y == pytest.approx(data_of(knowledge).y[:1])
 
@@ -166,7 +177,7 @@ def test_a_given_surrogate_that_fails_where_the_truth_answers_is_not_used(rosenb
     found = corrected(knowledge, SurrogateComp(Fragile(truth), truth=truth), 0)
     ask(knowledge, POINTS[3:])
     for _ in range(2):
-        found.recorrect(3, [], np.zeros(1), Parts(), np.inf)
+        found.recorrect(3, [], np.zeros(1), CorrectionTerms(), np.inf)
         assert not found.on_network
         assert found.answers.evaluate(POINTS[3:]).y == pytest.approx(data_of(knowledge).y[3:])
 
@@ -178,6 +189,6 @@ def test_each_correction_learns_from_the_forecast_of_the_last(rosenbrock: Truths
     ask(knowledge, POINTS[:3])
     found = corrected(knowledge, SurrogateComp(truth=truth), 0)
     ask(knowledge, POINTS[3:])
-    found.recorrect(0, [], np.zeros(1), Parts(), np.inf)
+    found.recorrect(0, [], np.zeros(1), CorrectionTerms(), np.inf)
     assert isinstance(found.answers, CorrectedSurrogate)
     assert found.answers.correction.record.any()

@@ -226,7 +226,7 @@ def test_a_driver_that_was_told_the_same_takes_the_same_steps() -> None:
     problem.model.add_subsystem("comp", comp, promotes=["*"])
     problem.model.add_design_var("x", lower=-2.0, upper=2.0)
     problem.model.add_objective("f")
-    options: dict[str, Any] = {"initial_samples": 2, "seed": 3, "region": go.Region(radius=0.05)}
+    options: dict[str, Any] = {"initial_samples": 2, "seed": 3, "trust_region": go.TrustRegion(radius=0.05)}
     with EvaluationStore() as store, optimized(bowl(), **options) as found:
         problem.driver = AdaptiveDriver(store=store, configuration=None, **options)
         problem.setup()
@@ -238,7 +238,7 @@ def test_a_driver_that_was_told_the_same_takes_the_same_steps() -> None:
 def test_a_callback_sees_each_round_and_may_stop() -> None:
     seen: list[int] = []
 
-    def stop(found: go.Round) -> bool:
+    def stop(found: go.Iteration) -> bool:
         seen.append(found.number)
         return found.number == 1
 
@@ -274,7 +274,7 @@ def test_prior_samples_are_used_and_cost_nothing() -> None:
     with optimized(bowl()) as first:
         assert first.data is not None
         bare = go.Dataset(first.data.x, first.data.y, first.data.dydx, [go.Variable("x")], first.data.output_variables)
-        with optimized(bowl(), prior=bare) as second:
+        with optimized(bowl(), initial_data=bare) as second:
             assert second.success and second.data is not None
             assert second.evaluations < first.evaluations
             np.testing.assert_array_equal(second.data.x[: first.data.n], first.data.x)
@@ -334,9 +334,13 @@ BAD: list[tuple[Any, dict[str, Any], str]] = [
     (model("f = x**2", setup=lambda p: p.model.add_objective("f")), {}, "must have design variables, got none"),
     (bowl(), {"transforms": {"x": "log"}}, r"`transforms` must name responses among \['f'\], got 'x'"),
     (bowl(), {"transforms": {"f": "sqrt"}}, "`transform` must be None, 'log' or 'logit', got 'sqrt'"),
-    (bowl(), {"prior": 3}, "`prior` must be a Dataset, got 3"),
-    (bowl(), {"prior": go.Dataset(np.zeros((2, 1)), np.zeros((2, 1)))}, "`prior` must have the names, shapes and"),
-    (bowl(), {"region": 3}, "`region` must be a Region or None"),
+    (bowl(), {"initial_data": 3}, "`initial_data` must be a Dataset, got 3"),
+    (
+        bowl(),
+        {"initial_data": go.Dataset(np.zeros((2, 1)), np.zeros((2, 1)))},
+        "`initial_data` must have the names, shapes and",
+    ),
+    (bowl(), {"trust_region": 3}, "`trust_region` must be a TrustRegion or None"),
     (bowl(), {"failures": 3}, "`failures` must be a sequence of exception classes"),
 ]
 

@@ -11,7 +11,7 @@ import pytest
 
 import gradopt
 from gradopt import JENN, Dataset, FitInterrupted, LevenbergMarquardt, Progress, Status, Surrogate, Variable
-from gradopt.surrogates.update import update
+from gradopt.surrogates.fitting.incremental import incremental_fit
 from gradopt.training.levenberg_marquardt import LevenbergMarquardt as Solver
 
 QUICK = JENN((3,), solver=LevenbergMarquardt(max_iterations=6), starts=1)
@@ -175,5 +175,5 @@ def test_a_configuration_that_would_not_make_all_of_the_networks_cannot_continue
     configuration, data = replace(QUICK, **shape), hills()
     with pytest.raises(gradopt.InputError, match="`warm_start` must have hidden sizes"):
         configuration.fit(data, average)
-    first = replace(update(configuration, data), surrogate=average)
-    assert update(configuration, data, first).reason.endswith("the configuration asks for another network.")
+    first = replace(incremental_fit(configuration, data), surrogate=average)
+    assert incremental_fit(configuration, data, first).reason.endswith("the configuration asks for another network.")

@@ -7,7 +7,7 @@ import pytest
 
 from gradopt import Bounded, Constant, Dataset, Independent, Monotone, Oscillating, Smooth, Variable
 from gradopt.data.scaling import Scaling
-from gradopt.surrogates.beliefs import NetworkBelief
+from gradopt.surrogates.gradinn.priors import NetworkBelief
 
 NAMED = Dataset(
     np.random.default_rng(0).normal(size=(6, 3)) * [1.0, 2.0, 4.0],

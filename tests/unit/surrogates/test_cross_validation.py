@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gradopt import JENN, MLP, Dataset, InputError, LevenbergMarquardt, Variable
-from gradopt.surrogates.cross_validation import CrossValidation, cross_validate
+from gradopt.surrogates.diagnostics.cross_validation import CrossValidation, cross_validate
 
 QUICK = JENN((5,), starts=1, alpha=1e-4, solver=LevenbergMarquardt(max_iterations=20))
 INPUTS = (Variable("speed", units="m/s"), Variable("angle", (2,), units="deg"))

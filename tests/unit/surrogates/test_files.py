@@ -18,8 +18,8 @@ from safetensors.numpy import save_file
 import gradopt
 from gradopt import JENN, LBFGS, MLP, Adam, Dataset, FileFormatError, LevenbergMarquardt, Surrogate, Variable
 from gradopt.networks.mlp import TRENDS
-from gradopt.surrogates import container
-from gradopt.surrogates.fitting import Member
+from gradopt.surrogates.fitted import container
+from gradopt.surrogates.fitting.networks import Member
 
 QUICK = JENN((3,), solver=LevenbergMarquardt(max_iterations=4), starts=1)
 
@@ -174,7 +174,7 @@ def test_a_fit_on_cuda_loads_on_a_machine_without(
     surrogate: Surrogate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr("gradopt.surrogates.jenn._check_device", lambda device: None)
+        elsewhere.setattr("gradopt.surrogates.configurations.jenn._check_device", lambda device: None)
         replace(surrogate, configuration=replace(QUICK, device="cuda")).save(tmp_path / "bowl")
     assert gradopt.load(tmp_path / "bowl").configuration.device == "cpu"
 

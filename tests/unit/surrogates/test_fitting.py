@@ -154,8 +154,8 @@ def test_time_limit_holds_for_all_runs_together(
 ) -> None:
     left = limits_of(monkeypatch, kind)
     solver = LevenbergMarquardt(max_iterations=60, time_limit=100.0)
-    monkeypatch.setattr("gradopt.surrogates.starts._ROUNDS", ((2, 4), (3, 3)))
-    monkeypatch.setattr("gradopt.surrogates.starts._VALUES_FIRST", 3)
+    monkeypatch.setattr("gradopt.surrogates.fitting.starts._ROUNDS", ((2, 4), (3, 3)))
+    monkeypatch.setattr("gradopt.surrogates.fitting.starts._VALUES_FIRST", 3)
     replace(QUICK, solver=solver, starts=4, weights=weights).fit(bowl())
     assert len(left) == runs
     assert 99.9 < left[0] <= 100.0

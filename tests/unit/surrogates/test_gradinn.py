@@ -32,10 +32,10 @@ from gradopt import (
     find_outliers,
 )
 from gradopt.data.scaling import Scaling
-from gradopt.surrogates.collocation import collocation_points
-from gradopt.surrogates.fitting import build_problem
-from gradopt.surrogates.update import update
-from gradopt.training.belief import BeliefProblem
+from gradopt.surrogates.fitting.incremental import incremental_fit
+from gradopt.surrogates.fitting.networks import build_problem
+from gradopt.surrogates.gradinn.collocation import collocation_points
+from gradopt.surrogates.gradinn.loss import BeliefProblem
 from gradopt.training.result import BeliefResult, Progress
 
 LM = LevenbergMarquardt(max_iterations=40)
@@ -260,8 +260,8 @@ def test_a_fit_goes_on_from_one_with_or_without_a_belief(before: MLP | GradINN, 
 @pytest.mark.usefixtures("believer")
 def test_polish_and_update_keep_the_belief() -> None:
     data = friedman(14)
-    first = update(QUICK, data.select(np.arange(12)))
-    second = update(QUICK, data, first, candidate=data.x[0])
+    first = incremental_fit(QUICK, data.select(np.arange(12)))
+    second = incremental_fit(QUICK, data, first, candidate=data.x[0])
     before, after = (each.surrogate.members[0].auxiliary for each in (first, second))
     assert before is not None and after is not None and not np.array_equal(before, after)
     polished = first.surrogate.polish(data, Polish())

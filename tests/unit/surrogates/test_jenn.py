@@ -302,7 +302,7 @@ def test_an_interrupt_between_starts_keeps_the_best_start(monkeypatch: pytest.Mo
     def interrupt(*_: object) -> float:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("gradopt.surrogates.starts.log_evidence", interrupt)
+    monkeypatch.setattr("gradopt.surrogates.fitting.starts.log_evidence", interrupt)
     with pytest.raises(KeyboardInterrupt) as stop:
         replace(BASE, starts=2, weights="fixed").fit(waves())
     assert isinstance(stop.value, gradopt.FitInterrupted)

@@ -13,7 +13,7 @@ import torch
 from gradopt import JENN, LBFGS, MLP, Adam, Dataset, GradINN, InputError, LevenbergMarquardt, Progress
 from gradopt.data.scaling import Scaling
 from gradopt.networks.mlp import Network
-from gradopt.surrogates.fitting import Member, as_evidence, build_problem
+from gradopt.surrogates.fitting.networks import Member, as_evidence, build_problem
 from gradopt.training.evidence import Evidence
 from gradopt.training.result import Callback
 

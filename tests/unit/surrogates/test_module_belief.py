@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import gradopt
 from gradopt import MLP, Custom, Dataset, GradINN, InputError, LevenbergMarquardt, ShapeError, Variable
 from gradopt.data.scaling import Scaling
-from gradopt.training.fields import ModuleField
+from gradopt.surrogates.gradinn.auxiliary import ModuleField
 
 QUICK = GradINN((6,), activation="tanh", solver=LevenbergMarquardt(max_iterations=60), starts=2, collocation=20)
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gradopt import JENN, MLP, Dataset, InputError, LevenbergMarquardt, Surrogate, Variable, latin_hypercube
-from gradopt.surrogates.outliers import find_outliers, leave_out
+from gradopt.surrogates.diagnostics.outliers import drop_outliers, find_outliers
 
 INPUTS = (Variable("x", (2,), lower=-1.0, upper=1.0, units="m"),)
 OUTPUTS = (Variable("drag"), Variable("lift", transform="log"))
@@ -83,9 +83,9 @@ def test_what_does_little_harm_is_not_named(data: Dataset) -> None:
 
 def test_left_out_partials_are_marked_unknown_and_no_others(data: Dataset) -> None:
     bad = with_entry(data, WRONG, -data.partials[WRONG])
-    cleaned = leave_out(bad, find_outliers(fit(bad), bad))
+    cleaned = drop_outliers(bad, find_outliers(fit(bad), bad))
     assert np.argwhere(~cleaned.known).tolist() == [list(WRONG)]
-    assert leave_out(bad, ()).digest == bad.digest
+    assert drop_outliers(bad, ()).digest == bad.digest
 
 
 def test_values_alone_have_no_wrong_partials(data: Dataset) -> None:

@@ -15,10 +15,11 @@ from gradopt import JENN, MLP, Dataset, Variable
 from gradopt.data.scaling import Scaling
 from gradopt.networks.jacobian import parameter_jacobian, trace
 from gradopt.networks.mlp import TRENDS, Network
-from gradopt.surrogates import laplace, uncertainty
-from gradopt.surrogates.fitting import Member
-from gradopt.surrogates.laplace import left_out_densities, posterior_of, posteriors_of
-from gradopt.surrogates.uncertainty import Posterior, derivatives, linear_parameters, std_of, std_partials_of
+from gradopt.surrogates.fitting.networks import Member
+from gradopt.surrogates.uncertainty import laplace
+from gradopt.surrogates.uncertainty import posterior as uncertainty
+from gradopt.surrogates.uncertainty.laplace import left_out_densities, posterior_of, posteriors_of
+from gradopt.surrogates.uncertainty.posterior import Posterior, derivatives, linear_parameters, std_of, std_partials_of
 from gradopt.training.result import LearnedWeights
 
 LINEAR = Network((2, 2))  # without hidden layers: everything has a closed form

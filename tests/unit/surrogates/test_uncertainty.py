@@ -10,7 +10,7 @@ import pytest
 
 import gradopt
 from gradopt import JENN, LBFGS, Dataset, InputError, LevenbergMarquardt, Polish, Surrogate
-from gradopt.surrogates import container
+from gradopt.surrogates.fitted import container
 
 
 def gap(scale: float = 1.0) -> Dataset:

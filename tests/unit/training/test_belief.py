@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from gradopt.networks.mlp import Network
-from gradopt.training.belief import BeliefProblem
+from gradopt.surrogates.gradinn.auxiliary import NetworkField
+from gradopt.surrogates.gradinn.loss import BeliefProblem
 from gradopt.training.evidence import Evidence, Precisions
-from gradopt.training.fields import NetworkField
 from gradopt.training.levenberg_marquardt import LevenbergMarquardt
 from gradopt.training.residuals import NetworkProblem
 

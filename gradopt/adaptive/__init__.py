@@ -1,1 +1,0 @@
-"""The adaptive loop as pure functions of arrays: optimality, trust region, merit. Floor 5."""

@@ -1,0 +1,1 @@
+"""Surrogates corrected to the truth model about one point. Floor 5."""

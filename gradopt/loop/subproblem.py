@@ -1,0 +1,162 @@
+"""The inner problem of a round: minimize on the corrected surrogates within the region, by SLSQP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize
+
+from gradopt.errors import EvaluationError
+from gradopt.optimality.merit import merit
+from gradopt.optimality.problem import Limits, Responses
+
+_ITERATIONS = 100
+_TOLERANCE = 1e-12  # on the objective relative to the present improvement scale
+_FEASIBLE = 1e-8
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """Where the surrogates want to go.
+
+    Attributes:
+        predicted: Responses there, on the surrogates.
+        restoration: Whether the region held no feasible point, so that violations were minimized with the objective.
+        detour: Whether it is on the line of a candidate that failed.
+    """
+
+    predicted: Responses
+    restoration: bool
+    detour: bool = False
+
+
+def solve_subproblem(
+    model: Callable[[np.ndarray], Responses],
+    limits: Limits,
+    center: Responses,
+    box: tuple[np.ndarray, np.ndarray],
+    penalties: np.ndarray,
+    starts: Sequence[np.ndarray] = (),
+) -> Candidate:
+    """Minimize within a box.
+
+    Args:
+        model: Responses on the surrogates at u (k,); raises `EvaluationError` where the rest of the model fails.
+        limits: Bounds of the problem.
+        center: Responses at the center, of the truth, with which the model's agree.
+        box: Lower and upper edges, each (k,).
+        penalties: Of the merit (p,).
+        starts: Further points (k,) to start from than the center.
+
+    Returns:
+        The point of the lowest merit that was met; the center itself if there is none better.
+    """
+    lower, upper = box
+    seen = _Seen(model, limits, center, penalties)
+    for start in (center.u, *starts):
+        begin = np.clip(start, lower, upper)
+        done = seen.search(begin, lower, upper, elastic=False)
+        if not done and len(center.c):
+            seen.search(begin, lower, upper, elastic=True)
+    best = seen.best
+    violated = bool(limits.violations(best.c).max(initial=0.0) > 1e-6)
+    return Candidate(best, violated)
+
+
+class _Seen:
+    """The model with a memory: each point is asked once for value and gradient, and the best one is kept."""
+
+    def __init__(
+        self, model: Callable[[np.ndarray], Responses], limits: Limits, center: Responses, penalties: np.ndarray
+    ) -> None:
+        self._model, self._limits, self._center, self._penalties = model, limits, center, penalties
+        self._last: tuple[np.ndarray, Responses] | None = None
+        self.best = center
+        self._lowest = merit(center, limits, penalties)
+
+    def search(self, start: np.ndarray, lower: np.ndarray, upper: np.ndarray, elastic: bool) -> bool:
+        """Run SLSQP from a start; returns whether it ended well at a feasible point of the model."""
+        center, limits = self._center, self._limits
+        k, p = len(start), len(center.c)
+        # All of order one, or SLSQP ends early: steps in parts of the box, values in what a step across it may change.
+        reach = np.maximum(center.u - lower, upper - center.u)
+        origin, scale = center.u, np.where(reach > 0.0, reach, 1.0)
+        size = _size(center.gradient * scale)
+        sizes = np.array([_size(row * scale) for row in center.jacobian])
+        low, high = (lower - origin) / scale, (upper - origin) / scale
+        extra = p if elastic else 0
+        begin = (start - origin) / scale
+        violations = limits.violations(center.c) / sizes if p else center.c
+        begin = np.concatenate([begin, violations[:extra]])
+        bounds = [*zip(low, high, strict=True), *[(0.0, None)] * extra]
+        weights = (self._penalties * sizes / size)[:extra] if p else self._penalties
+
+        def at(v: np.ndarray) -> Responses:
+            return self._ask(np.clip(origin + v[:k] * scale, lower, upper))
+
+        def objective(v: np.ndarray) -> tuple[float, np.ndarray]:
+            found = at(v)
+            slope = np.concatenate([found.gradient * scale / size, weights])
+            return (found.f - center.f) / size + float(weights @ v[k:]), slope
+
+        try:
+            outcome = minimize(
+                objective,
+                begin,
+                jac=True,
+                method="SLSQP",
+                bounds=bounds,
+                constraints=self._constraints(at, k, extra, scale, sizes),
+                options={"maxiter": _ITERATIONS, "ftol": _TOLERANCE},
+            )
+            end = at(outcome.x)
+        except EvaluationError:  # the exact rest of the model fails there; what was met before still counts
+            return bool(limits.violations(self.best.c).max(initial=0.0) <= _FEASIBLE)
+        stuck = outcome.status != 0 and self.best is center  # as where constraints depend on each other
+        return not stuck and bool(limits.violations(end.c).max(initial=0.0) <= _FEASIBLE)
+
+    def _constraints(
+        self, at: Callable[[np.ndarray], Responses], k: int, extra: int, scale: np.ndarray, sizes: np.ndarray
+    ) -> list[Any]:
+        limits = self._limits
+        equal = np.flatnonzero(limits.equal)
+        above = np.flatnonzero(~limits.equal & np.isfinite(limits.c_lower))
+        below = np.flatnonzero(~limits.equal & np.isfinite(limits.c_upper))
+
+        def value(v: np.ndarray, rows: np.ndarray, sign: float, bound: np.ndarray) -> np.ndarray:
+            gap = sign * (at(v).c[rows] - bound[rows]) / sizes[rows]
+            return gap + v[k:][rows] if extra else gap
+
+        def slope(v: np.ndarray, rows: np.ndarray, sign: float, bound: np.ndarray) -> np.ndarray:
+            found = sign * at(v).jacobian[rows] * scale / sizes[rows, None]
+            return np.hstack([found, np.eye(extra)[rows]]) if extra else found
+
+        sides = [("ineq", above, 1.0, limits.c_lower), ("ineq", below, -1.0, limits.c_upper)]
+        if extra:  # an equality is two inequalities that share their slack
+            sides += [("ineq", equal, 1.0, limits.c_lower), ("ineq", equal, -1.0, limits.c_upper)]
+        else:
+            sides += [("eq", equal, 1.0, limits.c_lower)]
+        return [
+            {"type": kind, "fun": value, "jac": slope, "args": (rows, sign, bound)}
+            for kind, rows, sign, bound in sides
+            if len(rows)
+        ]
+
+    def _ask(self, u: np.ndarray) -> Responses:
+        if self._last is None or not np.array_equal(self._last[0], u):
+            found = self._model(u)
+            if not found.finite:
+                raise EvaluationError(f"The model on the surrogates is not finite at {u}.")
+            self._last = (u.copy(), found)
+            height = merit(found, self._limits, self._penalties)
+            if height < self._lowest:
+                self.best, self._lowest = found, height
+        return self._last[1]
+
+
+def _size(slope: np.ndarray) -> float:
+    """Length of a slope, 1 where there is none."""
+    return float(np.linalg.norm(slope)) or 1.0

@@ -1,0 +1,149 @@
+"""A truth that answers a component like a surrogate does, through a store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import openmdao.api as om
+
+from gradopt.data.scaling import check_output_domain
+from gradopt.data.variables import Variable, column_names, total_size
+from gradopt.errors import InputError, explain
+from gradopt.surrogates.protocol import Evaluation
+from gradopt.truth.protocol import Evaluations, Truth
+from gradopt.truth.store import EvaluationStore
+
+
+@dataclass(frozen=True, eq=False)
+class TrueEvaluation:
+    """Outputs `y` (n, m) of a truth, real or, to first order, complex; and its partials."""
+
+    y: np.ndarray
+    _partials: np.ndarray
+
+    def dydx(self) -> np.ndarray:
+        """Partials (n, m, d), physical."""
+        return self._partials
+
+
+@dataclass(frozen=True, eq=False)
+class TruthAnswers:
+    """Answers from the truth; each point is evaluated once.
+
+    Attributes:
+        truth: The truth.
+        store: Where its evaluations are looked up and kept.
+        told: Is called with each row that is handed out, failed ones too, before it is used.
+        complete: Fills in, at x (d,), the partials (m, d) of which some are NaN, as far as it can.
+    """
+
+    truth: Truth
+    store: EvaluationStore
+    told: Callable[[Evaluations], None] | None = None
+    complete: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+
+    @property
+    def inputs(self) -> tuple[Variable, ...]:
+        """Variables of the input columns."""
+        return self.truth.inputs
+
+    @property
+    def outputs(self) -> tuple[Variable, ...]:
+        """Variables of the output columns."""
+        return self.truth.outputs
+
+    @property
+    def lower(self) -> np.ndarray:
+        """Lower edge (d,): none, the truth itself says where it fails."""
+        return np.full(total_size(self.inputs), -np.inf)
+
+    @property
+    def upper(self) -> np.ndarray:
+        """Upper edge (d,)."""
+        return -self.lower
+
+    @property
+    def digest(self) -> str:
+        """What is evaluated."""
+        return f"truth:{self.truth.identity}"
+
+    def evaluate(self, x: np.ndarray) -> Evaluation:
+        """Evaluate x (n, d), physical.
+
+        Raises:
+            AnalysisError: Where the truth fails.
+            InputError: If it does not know all of its partials, or an output leaves the domain of its transform.
+        """
+        found = self.store.evaluate(self.truth, x.real)
+        if self.told is not None:
+            self.told(found)
+        if not found.ok.all():
+            row = int(np.flatnonzero(~found.ok)[0])
+            raise om.AnalysisError(f"The truth failed at {found.x[row]}: {found.message[row]}")
+        check_output_domain(found.y, self.outputs)
+        dydx = found.dydx
+        if np.isnan(dydx).any() and self.complete is not None:
+            dydx = np.array([self.complete(point, known) for point, known in zip(found.x, dydx, strict=True)])
+        if np.isnan(dydx).any():
+            _, output, column = (int(index) for index in np.argwhere(np.isnan(dydx))[0])
+            partial = f"d {column_names(self.outputs)[output]} / d {column_names(self.inputs)[column]}"
+            remedy = "Wrap it in FiniteDifferenceTruth, or run the AdaptiveDriver, which differences where that pays."
+            raise InputError(explain("truth", "know all of its partials", f"NaN for {partial}", remedy))
+        y = found.y
+        if np.iscomplexobj(x):  # complex step through a truth is exact to first order
+            y = y + 1j * np.einsum("nmd,nd->nm", dydx, x.imag)
+        return TrueEvaluation(y, dydx)
+
+
+@dataclass(frozen=True, eq=False)
+class Tangent:
+    """A truth to first order about one point where it has been evaluated.
+
+    Attributes:
+        answers: The truth.
+        x: The point (d,), physical.
+        y: Its outputs there (m,).
+        partials: Its partials there (m, d).
+    """
+
+    answers: TruthAnswers
+    x: np.ndarray
+    y: np.ndarray
+    partials: np.ndarray
+
+    @classmethod
+    def of(cls, answers: TruthAnswers, x: np.ndarray) -> Tangent:
+        """Evaluate the truth at x (d,); raises what `TruthAnswers.evaluate` does."""
+        found = answers.evaluate(x[None])
+        return cls(answers, x, found.y[0], found.dydx()[0])
+
+    @property
+    def inputs(self) -> tuple[Variable, ...]:
+        """Variables of the input columns."""
+        return self.answers.inputs
+
+    @property
+    def outputs(self) -> tuple[Variable, ...]:
+        """Variables of the output columns."""
+        return self.answers.outputs
+
+    @property
+    def lower(self) -> np.ndarray:
+        """Lower edge (d,): none."""
+        return self.answers.lower
+
+    @property
+    def upper(self) -> np.ndarray:
+        """Upper edge (d,)."""
+        return self.answers.upper
+
+    @property
+    def digest(self) -> str:
+        """What is evaluated."""
+        return self.answers.digest
+
+    def evaluate(self, x: np.ndarray) -> Evaluation:
+        """Evaluate x (n, d), physical, real or complex."""
+        return TrueEvaluation(self.y + (x - self.x) @ self.partials.T, np.repeat(self.partials[None], len(x), axis=0))

@@ -1,0 +1,1 @@
+"""Optimality conditions and merit on flat arrays. Floor 5."""

@@ -1,0 +1,1 @@
+"""Plots of histories, results and surrogates. Floor 8."""

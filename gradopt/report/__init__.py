@@ -1,1 +1,0 @@
-"""Pictures of results; reads results, computes nothing. Floor 7."""

@@ -1,0 +1,1 @@
+"""Configurations: frozen settings with `.fit`."""

@@ -1,0 +1,1 @@
+"""The fitted surrogate and its files."""

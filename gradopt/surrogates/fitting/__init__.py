@@ -1,0 +1,1 @@
+"""From data and configuration to fitted networks."""

@@ -1,0 +1,379 @@
+"""The wiring of a fit: data and configuration to a loss, a loss and starts to a solver, a solver to parameters."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from gradopt.data.dataset import Dataset
+from gradopt.data.scaling import Scaling
+from gradopt.errors import InputError, explain
+from gradopt.networks.mlp import Network
+from gradopt.surrogates.fitting.starts import ENDS_ALL, Start, fixed_weights, learned_weights, numbered
+from gradopt.surrogates.fitting.trainable import notes_on
+from gradopt.surrogates.gradinn.collocation import believing
+from gradopt.surrogates.gradinn.loss import SurrogateProblem
+from gradopt.surrogates.gradinn.priors import Belief
+from gradopt.surrogates.protocol import Configuration
+from gradopt.training.adam import Adam
+from gradopt.training.evidence import Evidence, EvidenceResult, Precisions
+from gradopt.training.levenberg_marquardt import LevenbergMarquardt
+from gradopt.training.residuals import NetworkProblem
+from gradopt.training.result import Callback, FitResult, LearnedWeights, SolverResult, Status
+from gradopt.training.solvers import Solver, get_solver
+
+logger = logging.getLogger("gradopt")
+
+_LONG, _SHORT = 400, 150  # iterations by default with partials or a belief, and on values alone
+_TEMPERATURE = 10.0  # nats by which a network may be less evident for a share of 1/e: neither one mode nor all
+_LEAST_SHARE = 1e-2  # of the best network's share; the cost of a prediction grows with the number of networks
+_FIXED_ALPHA = 1e-8  # where nothing is learned and nothing given: suits data without noise
+_THREADED_PARAMETERS = 30_000  # below which the same holds for an iteration of the other solvers
+_THREADED_WORK = 3e9  # multiplications of a Gauss-Newton matrix below which a second thread costs more than it brings
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One of the networks whose answers a surrogate averages.
+
+    Attributes:
+        network: Its shape.
+        theta: Its parameters (n_parameters,).
+        share: Its weight in the average.
+        learned: The weights it was fitted with, where they were learned.
+        auxiliary: Parameters of the network that carries a belief about its gradient, None without one.
+    """
+
+    network: Network
+    theta: np.ndarray
+    share: float = 1.0
+    learned: LearnedWeights | None = None
+    auxiliary: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        """Freeze the parameters."""
+        for name in ("theta", "auxiliary"):
+            if getattr(self, name) is not None:
+                array = np.array(getattr(self, name))
+                array.flags.writeable = False
+                object.__setattr__(self, name, array)
+
+    @property
+    def parameters(self) -> np.ndarray:
+        """All that is trained: theta, then the auxiliary parameters."""
+        return self.theta if self.auxiliary is None else np.concatenate([self.theta, self.auxiliary])
+
+
+def fit_networks(
+    configuration: Configuration,
+    networks: Sequence[Network],
+    data: Dataset,
+    scaling: Scaling,
+    weights: tuple[np.ndarray, np.ndarray],
+    callback: Callback | None,
+    belief: Belief | None,
+) -> tuple[tuple[Member, ...], FitResult]:
+    """Train from fresh initializations.
+
+    Args:
+        configuration: Settings of the fit.
+        networks: Shape of the network at each start.
+        data: The training data, checked.
+        scaling: Standardization to train in.
+        weights: beta (n, m) and gamma (n, m, d), gamma 0 where the partial is not known.
+        callback: See `gradopt.training.result.Callback`.
+        belief: That of the configuration, or None to do without.
+
+    Returns:
+        The networks to average, the best first, and how its fit went. Where the weights are learned, those are
+        averaged whose evidence comes near the best; otherwise there is one: that of the highest evidence
+        (Levenberg-Marquardt, alpha > 0) or the lowest loss.
+    """
+    generators = np.random.default_rng(configuration.seed).spawn(len(networks))
+    begun = [
+        Member(network, network.initialize(generator), auxiliary=_auxiliary(belief, data, generator))
+        for network, generator in zip(networks, generators, strict=True)
+    ]
+    return _train(configuration, begun, data, scaling, weights, callback, keep=False)
+
+
+def _auxiliary(belief: Belief | None, data: Dataset, generator: np.random.Generator) -> np.ndarray | None:
+    return None if belief is None else belief.initialize(data.d, data.m, generator)
+
+
+def with_fresh_belief(configuration: Configuration, members: Sequence[Member], data: Dataset) -> tuple[Member, ...]:
+    """Members that were fitted with another belief, or none, ready to go on with that of the configuration."""
+    generator = np.random.default_rng(configuration.seed)
+    fresh = _auxiliary(configuration.belief, data, generator)
+    return tuple(replace(member, auxiliary=fresh, learned=None) for member in members)
+
+
+def continue_networks(
+    configuration: Configuration,
+    members: Sequence[Member],
+    data: Dataset,
+    scaling: Scaling,
+    weights: tuple[np.ndarray, np.ndarray],
+    callback: Callback | None,
+    keep: bool,
+) -> tuple[tuple[Member, ...], FitResult]:
+    """Train on from the parameters of each of some members in turn.
+
+    Args:
+        configuration: Settings of the fit; its time limit is that of all members together.
+        members: The networks with their parameters and learned weights.
+        data: The training data, checked.
+        scaling: Standardization to train in.
+        weights: beta (n, m) and gamma (n, m, d), gamma 0 where the partial is not known.
+        callback: See `gradopt.training.result.Callback`; told the number of the member as that of the start.
+        keep: Whether learned weights stay as they are; otherwise learning goes on from them.
+
+    Returns:
+        The members with their new parameters and old shares, unchanged after one whose run ended them all, and how
+        the fit of the first went, with the seconds of all and the status of a run that ended them all.
+    """
+    continued, results = list(members), list[FitResult]()
+    limit, started = getattr(configuration.solver, "time_limit", None), time.perf_counter()
+    for index, member in enumerate(members):
+        left = None if limit is None else max(limit - (time.perf_counter() - started), 0.0)
+        told = numbered(callback, index)
+        try:
+            (found,), result = _train(configuration, [member], data, scaling, weights, told, keep, left)
+        except KeyboardInterrupt:
+            if not results:
+                raise
+            results[-1] = replace(results[-1], status=Status.INTERRUPTED)
+            break
+        continued[index] = replace(found, share=member.share)
+        results.append(result)
+        if result.status in ENDS_ALL:
+            break
+    seconds = sum(result.seconds for result in results)
+    status = results[-1].status if results[-1].status in ENDS_ALL else results[0].status
+    return tuple(continued), replace(results[0], seconds=seconds, status=status)
+
+
+def _train(
+    configuration: Configuration,
+    begun: Sequence[Member],
+    data: Dataset,
+    scaling: Scaling,
+    weights: tuple[np.ndarray, np.ndarray],
+    callback: Callback | None,
+    keep: bool,
+    time_limit: float | None = None,
+) -> tuple[tuple[Member, ...], FitResult]:
+    def problem_of(member: Member) -> SurrogateProblem:
+        return build_problem(configuration, member, data, scaling, weights)
+
+    keep = keep and begun[0].learned is not None
+    starts = [
+        Start(problem_of(member if keep else replace(member, learned=None)), member.parameters) for member in begun
+    ]
+    problem = starts[0].problem
+    if not problem.n_residuals:
+        raise InputError(explain("beta", "leave at least one positive weight", "all zero", "Weights of 1 are usual."))
+    solver = get_solver(configuration.solver, problem)
+    if time_limit is not None:
+        solver = replace(solver, time_limit=time_limit)  # type: ignore[type-var]
+    runs: Sequence[SolverResult]
+    with _threads_for(solver, problem):
+        if not keep and learns(configuration, solver, problem):
+            assert isinstance(solver, LevenbergMarquardt), "`learns` says so"
+            begin = None if begun[0].learned is None else precisions_of(begun[0].learned, problem)
+            evident = as_evidence(configuration.solver, solver, problem)
+            of_evidence = learned_weights(evident, starts, callback, begin)
+            runs, evidence = of_evidence, [-run.loss for run in of_evidence]
+        else:
+            judged = bool((problem.alpha > 0.0).all()) and len(starts) > 1
+            runs, evidence = fixed_weights(solver, starts, judged, callback)
+    judge = len(evidence) == len(runs) and bool(np.isfinite(evidence).all())
+    order = np.argsort([-value for value in evidence] if judge else [_order(run.loss) for run in runs], kind="stable")
+    order = order[_to_the_end(runs)[order]]
+    ended = [_member(runs[index], begun[index], keep, starts[index].problem) for index in order]
+    members = _averaged(ended, [runs[index] for index in order])
+    kept = int(order[0])
+    best = runs[kept]
+    whole = problem_of(members[0])
+    belief = whole.judged(best.theta)
+    result = FitResult(
+        status=next((run.status for run in runs if run.status in ENDS_ALL), best.status),
+        loss=whole.terms(best.theta),
+        iterations=best.iterations,
+        seconds=sum(run.seconds for run in runs),
+        solver=type(solver).__name__,
+        seed=configuration.seed,
+        start=kept,
+        start_losses=tuple(run.loss for run in runs),
+        log_evidence=tuple(evidence) if judge else None,
+        n_residuals=problem.n_residuals,
+        n_parameters=starts[kept].problem.n_parameters,
+        history=best.history,
+        notes=notes_on(data, scaling) + (belief.notes(members[0].learned is not None) if belief else ()),
+        learned=members[0].learned,
+        belief=belief,
+    )
+    logger.debug("fit: %s after %d iterations, loss %.3e", result.status.name, best.iterations, result.total_loss)
+    return members, result
+
+
+def _to_the_end(runs: Sequence[SolverResult]) -> np.ndarray:
+    """Which of some runs were not given up for others that went on (n_runs,), booleans."""
+    longest = max(run.iterations for run in runs)
+    return np.array([run.status is not Status.ITERATION_LIMIT or run.iterations == longest for run in runs])
+
+
+def _order(loss: float) -> float:
+    return loss if np.isfinite(loss) else np.inf
+
+
+def _member(run: SolverResult, begun: Member, keep: bool, problem: SurrogateProblem) -> Member:
+    learned = begun.learned if keep else None
+    if isinstance(run, EvidenceResult):
+        learned = _in_words(run, problem)
+    parameters = run.theta.detach().to("cpu", torch.float64).numpy()
+    theta, auxiliary = np.split(parameters, [len(begun.theta)])
+    return Member(begun.network, theta, learned=learned, auxiliary=None if begun.auxiliary is None else auxiliary)
+
+
+def _averaged(members: list[Member], runs: list[SolverResult]) -> tuple[Member, ...]:
+    """The members to average with their shares, of runs in order: one alone unless the weights were learned."""
+    if not (isinstance(runs[0], EvidenceResult) and np.isfinite(runs[0].loss)):
+        return (members[0],)
+    behind = np.array([run.loss - runs[0].loss for run in runs])
+    shares = np.exp(-np.where(np.isfinite(behind), behind, np.inf) / _TEMPERATURE)
+    shares[shares < _LEAST_SHARE] = 0.0
+    shares /= shares.sum()
+    return tuple(replace(member, share=float(share)) for member, share in zip(members, shares, strict=True) if share)
+
+
+def build_problem(
+    configuration: Configuration,
+    member: Member,
+    data: Dataset,
+    scaling: Scaling,
+    weights: tuple[np.ndarray, np.ndarray],
+) -> SurrogateProblem:
+    """The loss of a network on some data, with its learned weights and, where it carries one, its belief."""
+    network, learned, belief = member.network, member.learned, configuration.belief
+    beta, gamma = weights
+    gamma = np.where(scaling.constant, 0.0, gamma)  # a column held fixed has no partial to fit
+    alpha: float | np.ndarray = _FIXED_ALPHA if configuration.alpha is None else configuration.alpha
+    if learned is not None:
+        alpha = np.array(learned.alpha)[network.parameter_groups[0]]  # those of an auxiliary network come later
+        beta = beta * np.array(learned.beta)
+        gamma = gamma * np.array(learned.gamma or learned.beta).reshape(data.m, -1)
+    problem = NetworkProblem.build(
+        network,
+        scaling.scale_inputs(data.x),
+        scaling.scale_outputs(data.y),
+        scaling.scale_partials(data.x, data.y, data.partials),
+        beta,
+        gamma,
+        alpha,
+        getattr(torch, configuration.dtype),
+        configuration.device,
+    )
+    if belief is None or member.auxiliary is None:
+        return problem
+    return believing(configuration, belief, problem, data, scaling, learned)
+
+
+def usual_starts(configuration: Configuration, network: Network, data: Dataset) -> tuple[bool, int]:
+    """Whether the solver is Levenberg-Marquardt, for few samples, and the number of initializations it gets.
+
+    Args:
+        configuration: Settings of the fit.
+        network: Shape of a network.
+        data: The training data.
+
+    Returns:
+        Whether the solver is Levenberg-Marquardt; where it learns the weights 16 starts with partials and 8 without,
+        1 with Adam, otherwise 4.
+    """
+    auxiliary = _auxiliary(configuration.belief, data, np.random.default_rng(configuration.seed))
+    member = Member(network, np.empty(0), auxiliary=auxiliary)
+    problem = build_problem(configuration, member, data, Scaling.of(data), configuration.data_weights(data))
+    solver = get_solver(configuration.solver, problem)
+    if isinstance(solver, LevenbergMarquardt):
+        return True, (16 if problem.data.has_partials else 8) if learns(configuration, solver, problem) else 4
+    return False, 1 if isinstance(solver, Adam) else 4
+
+
+def learns(configuration: Configuration, solver: Solver, problem: SurrogateProblem) -> bool:
+    """Whether a fit learns its weights.
+
+    It does where asked, and by "auto" with Levenberg-Marquardt, no alpha given, and matrices of all groups of residuals
+    that take no more than half of the solver's memory limit.
+    """
+    if configuration.weights == "auto":
+        matrices = 8 * len(problem.residual_pools) * problem.n_parameters**2
+        few = isinstance(solver, LevenbergMarquardt) and matrices <= solver.memory_limit / 2
+        return few and configuration.alpha is None
+    if configuration.weights == "evidence" and not isinstance(solver, LevenbergMarquardt):
+        remedy = "Use solver='levenberg_marquardt', or weights='fixed' for a problem of this size."
+        raise InputError(explain("weights", "be 'fixed' with this solver", f"'evidence' with {solver}", remedy))
+    return configuration.weights == "evidence"
+
+
+def as_evidence(asked: str | Solver, solver: LevenbergMarquardt, problem: SurrogateProblem) -> Evidence:
+    """The solver that learns the weights, with the limits of the one that was asked for.
+
+    By default it is given more iterations where there are partials or a belief: there they go on to lower the test
+    errors, while fits to values alone become no better.
+    """
+    partials, limit = problem.data.has_partials, solver.memory_limit
+    if isinstance(asked, str):
+        iterations = _LONG if problem.has_slopes else _SHORT
+        return Evidence(iterations, memory_limit=limit, keep_best=partials)
+    return Evidence(solver.max_iterations, solver.time_limit, memory_limit=limit, keep_best=partials)
+
+
+def precisions_of(learned: LearnedWeights, problem: SurrogateProblem) -> Precisions:
+    """Learned weights as a solver takes them."""
+    noise = list(learned.beta)
+    if problem.data.has_partials:
+        gamma = np.array(learned.gamma or learned.beta).reshape(len(noise), -1)
+        each = int((~problem.believed).sum()) // len(noise) - 1
+        noise += np.broadcast_to(gamma, (len(noise), each)).ravel().tolist()
+    noise += learned.omega or ()
+    _, device = problem.tensor_options
+    alpha = torch.tensor(learned.alpha, dtype=torch.float64, device=device)
+    return Precisions(alpha, torch.tensor(noise, dtype=torch.float64, device=device))
+
+
+def _in_words(run: EvidenceResult, problem: SurrogateProblem) -> LearnedWeights:
+    noise, of_belief = run.precisions.noise, problem.believed
+    of_data, m = noise[~of_belief].tolist(), problem.data.network.layer_sizes[-1]
+    return LearnedWeights(
+        alpha=tuple(run.precisions.alpha.tolist()),
+        groups=problem.group_names,
+        determined=tuple(run.determined.tolist()),
+        beta=tuple(of_data[:m]),
+        gamma=tuple(of_data[m:]) or None,
+        omega=tuple(noise[of_belief].tolist()) or None,
+    )
+
+
+@contextmanager
+def _threads_for(solver: Solver, problem: SurrogateProblem) -> Iterator[None]:
+    """Use one thread for small problems: waking a second costs more than the work, most of all on a busy machine."""
+    rows, columns = problem.n_residuals, problem.n_parameters
+    large = columns >= _THREADED_PARAMETERS
+    if isinstance(solver, LevenbergMarquardt):
+        large = rows * columns * min(rows, columns) >= _THREADED_WORK
+    if large or problem.tensor_options[1].type != "cpu":
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

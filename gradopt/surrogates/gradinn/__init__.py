@@ -1,0 +1,1 @@
+"""GradINN: priors on the gradient, auxiliary network, collocation points and loss."""

@@ -1,0 +1,1 @@
+"""Posteriors of fitted networks and the predictive standard deviations they give."""

@@ -1,0 +1,237 @@
+"""The corrected surrogate has the truth's value and partials at the center, whatever it is made of."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from gradopt.corrected.correction import CorrectionTerms, about, correct, window
+from gradopt.data.dataset import Dataset
+from gradopt.data.variables import Variable
+from gradopt.surrogates.configurations.jenn import JENN
+from gradopt.training.levenberg_marquardt import LevenbergMarquardt
+
+RNG = np.random.default_rng(5)
+INPUTS = (Variable("a", shape=(2,), lower=0.0, upper=1.0), Variable("b", lower=0.1, upper=10.0, transform="log"))
+OUTPUTS = (Variable("p", transform="log"), Variable("q", transform="logit"), Variable("r"))
+PAIRS = [(0, 1), (1, 2), (0, 3)]
+SIGNS = np.array([1.0, -1.0, 0.0])
+
+
+def truth(x: np.ndarray) -> np.ndarray:
+    a, b, c = x.T
+    tilt = a - 0.5 * b + 0.3 * np.log(c)
+    return np.stack([np.exp(np.sin(2.0 * tilt)), 1.0 / (1.0 + np.exp(-2.0 * tilt)), a * b + c], axis=1)
+
+
+def linearized(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    steps = 1e-30j * np.eye(3)
+    return truth(x), np.stack([truth(x + step).imag / 1e-30 for step in steps], axis=-1)
+
+
+def dataset(n: int = 9, seed: int = 5) -> Dataset:
+    x = np.random.default_rng(seed).uniform([0.1, 0.1, 0.5], [0.9, 0.9, 5.0], (n, 3))
+    return Dataset(x, *linearized(x), INPUTS, OUTPUTS)
+
+
+FITTED = JENN((4,), solver=LevenbergMarquardt(max_iterations=5), starts=1).fit(dataset(6, 1))
+EVERY = [
+    CorrectionTerms(),
+    CorrectionTerms(secant=False),
+    CorrectionTerms(kriging=False),
+    CorrectionTerms(secant=False, kriging=False),
+]
+
+
+@pytest.mark.parametrize("parts", EVERY, ids=str)
+@pytest.mark.parametrize("surrogate", [None, FITTED], ids=["alone", "on a network"])
+@pytest.mark.parametrize("center", [0, 4])
+def test_value_and_partials_at_the_center_are_the_truths(
+    parts: CorrectionTerms, surrogate: object, center: int
+) -> None:
+    data = dataset()
+    found = correct(surrogate, data, center, PAIRS, SIGNS, parts).evaluate(data.x[[center]])  # type: ignore[arg-type]
+    np.testing.assert_allclose(found.y, data.y[[center]], rtol=1e-9)
+    np.testing.assert_allclose(found.dydx(), data.partials[[center]], rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("parts", EVERY, ids=str)
+def test_partials_are_the_derivatives_of_the_values(parts: CorrectionTerms) -> None:
+    found = correct(FITTED, dataset(), 2, PAIRS, SIGNS, parts)
+    x = RNG.uniform([0.1, 0.1, 0.5], [0.9, 0.9, 5.0], (4, 3))
+    dydx = found.evaluate(x).dydx()
+    for column in range(3):
+        stepped = found.evaluate(x + 1e-30j * np.eye(3)[column]).y.imag / 1e-30
+        np.testing.assert_allclose(stepped, dydx[:, :, column], rtol=1e-5, atol=1e-6)
+
+
+def test_kriging_makes_the_neighborhood_more_accurate() -> None:
+    data = dataset(15)
+    x = data.x[[0]] + RNG.uniform(-0.1, 0.1, (40, 3))
+    errors = {
+        parts: np.abs(correct(None, data, 0, PAIRS, SIGNS, parts).evaluate(x).y - truth(x)).max()
+        for parts in (CorrectionTerms(), CorrectionTerms(kriging=False, secant=False))
+    }
+    assert errors[CorrectionTerms()] < 0.2 * errors[CorrectionTerms(kriging=False, secant=False)]
+
+
+def test_outputs_stay_in_the_domain_of_their_transforms() -> None:
+    found = correct(None, dataset(4), 0, PAIRS, SIGNS).evaluate(np.array([[30.0, -30.0, 1e3], [-30.0, 30.0, 1e-3]]))
+    assert (found.y[:, 0] > 0.0).all()
+    assert ((found.y[:, 1] >= 0.0) & (found.y[:, 1] <= 1.0)).all()
+
+
+def test_a_quadratic_truth_is_known_after_a_few_steps() -> None:
+    x = np.vstack([np.zeros(2), np.eye(2), [[0.5, -1.0]]])
+    variables = [Variable("x", shape=(2,))], [Variable("y")]
+    data = Dataset(x, (2 * x[:, :1] ** 2 + x[:, 1:] ** 2), np.stack([4 * x[:, 0], 2 * x[:, 1]], 1)[:, None], *variables)
+    found = correct(None, data, 0, [(0, 1), (0, 2)], np.ones(1), CorrectionTerms(kriging=False))
+    at = np.array([[0.3, 0.7]])
+    np.testing.assert_allclose(found.evaluate(at).y, [[2 * 0.09 + 0.49]], rtol=1e-9)
+
+
+def test_unknown_partials_at_the_center_are_left_to_the_rest() -> None:
+    data = dataset()
+    masked = data.partials.copy()
+    masked[0, 2, 1] = np.nan
+    data = Dataset(data.x, data.y, masked, INPUTS, OUTPUTS)
+    found = correct(None, data, 0, PAIRS, SIGNS)
+    assert np.isfinite(found.evaluate(data.x).y).all()
+    known = ~np.isnan(masked[0])
+    np.testing.assert_allclose(found.evaluate(data.x[[0]]).dydx()[0][known], masked[0][known], rtol=1e-6, atol=1e-8)
+
+
+def test_reach_keeps_far_points_out_of_the_kriging() -> None:
+    data = dataset(12)
+    distance = np.linalg.norm(about(data, 0).scale_inputs(data.x), axis=1)
+    reach = float(np.sort(distance)[3])
+    kriging = correct(None, data, 0, PAIRS, SIGNS, reach=reach).correction.kriging
+    assert kriging is not None
+    assert len(kriging.points) == 4
+
+
+def test_a_single_point_gives_the_tangent() -> None:
+    data = dataset(1)
+    found = correct(None, data, 0, [], SIGNS)
+    assert found.correction.kriging is None
+    np.testing.assert_allclose(found.evaluate(data.x).y, data.y, rtol=1e-12)
+
+
+def test_coordinates_are_in_units_of_the_bounds_or_of_the_spread() -> None:
+    data = dataset()
+    scaling = about(data, 3)
+    np.testing.assert_array_equal(scaling.scale_inputs(data.x[[3]]), np.zeros((1, 3)))
+    np.testing.assert_array_equal(scaling.input_scale[:2], [1.0, 1.0])
+    assert scaling.input_scale[2] == pytest.approx(np.ptp(np.log(data.x[:, 2])))
+
+
+def test_the_window_grows_with_the_dimension_but_not_the_time() -> None:
+    sizes = [window(d) for d in (1, 2, 5, 10, 20, 50, 200, 2000)]
+    assert sizes[0] >= 8
+    assert all((n * (d + 1)) <= 2000 or n == 2 for n, d in zip(sizes, (1, 2, 5, 10, 20, 50, 200, 2000), strict=True))
+    assert min(sizes) == 2
+
+
+def test_the_digest_tells_corrections_apart() -> None:
+    data = dataset()
+    same, other = (correct(None, data, center, PAIRS, SIGNS).digest for center in (0, 1))
+    assert same == correct(None, data, 0, PAIRS, SIGNS).digest
+    assert same != other
+    assert correct(FITTED, data, 0, PAIRS, SIGNS).digest != same
+
+
+def test_kriging_is_left_out_where_it_did_worse_and_taken_back_where_it_did_better() -> None:
+    """Two inputs; the second output is a quadratic that the secants know: any kriging makes it worse."""
+    generator = np.random.default_rng(0)
+    x = generator.uniform(-1.0, 1.0, (14, 1))
+    y = np.concatenate([np.sin(6.0 * x), x**2], axis=1)
+    dydx = np.stack([6.0 * np.cos(6.0 * x), 2.0 * x], axis=1)
+    dydx[:, 1] += 0.3 * generator.normal(size=(14, 1))  # noise that kriging follows
+    variables = [Variable("x", lower=-1.0, upper=1.0)], [Variable("wave"), Variable("bowl")]
+    found = None
+    for n in range(3, 15):
+        data = Dataset(x[:n], y[:n], dydx[:n], *variables)
+        found = correct(None, data, n - 1, [(i, i + 1) for i in range(n - 1)], np.array([1.0, 1.0]), previous=found)
+    assert found is not None
+    record = found.correction.record
+    assert record[0] < 0.0
+    assert found.correction.used[0]
+    assert (record <= 0.0).tolist() == found.correction.used.tolist()
+    assert record[1] > record[0]
+
+
+def test_far_points_do_not_drown_the_near_ones_in_round_off() -> None:
+    """Values from 1e8 far off to 1e-8 at the center."""
+    x = np.array([[0.0], [1e-4], [-2e-4], [3e-2], [1.0], [-1.0]])
+    y, dydx = 1e8 * x**4 + x**2, (4e8 * x**3 + 2.0 * x)[:, None, :]
+    data = Dataset(x, y, dydx, [Variable("x", lower=-1.0, upper=1.0)], [Variable("y")])
+    kriging = correct(None, data, 0, [], np.ones(1)).correction.kriging
+    assert kriging is not None
+    assert len(kriging.points) == 3
+
+
+def test_only_outputs_with_a_good_record_use_kriging() -> None:
+    data = dataset(12)
+    correction = correct(None, data, 0, PAIRS, SIGNS).correction
+    z = np.full((1, 3), 0.2)
+    missed, slopes = correction.missed(z)
+    assert (missed != 0.0).all()
+    mixed = replace(correction, record=np.array([0.5, -0.5, 0.0]))
+    values, partials = mixed.evaluate(z)
+    plain, inclined = mixed.plain(z)
+    np.testing.assert_allclose(values - plain, missed * [0.0, 1.0, 1.0], atol=1e-14)
+    np.testing.assert_allclose(partials - inclined, slopes * np.array([0.0, 1.0, 1.0])[:, None], atol=1e-14)
+
+
+def test_outputs_that_only_constraints_use_may_curve_either_way() -> None:
+    x = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, 1.0]])
+    saddle, slopes = x[:, :1] ** 2 - 3.0 * x[:, 1:] ** 2, np.stack([2.0 * x[:, 0], -6.0 * x[:, 1]], axis=1)
+    box = [Variable("x", shape=(2,), lower=-1.0, upper=1.0)]
+    data = Dataset(x, saddle, slopes[:, None], box, [Variable("y")])
+    parts = CorrectionTerms(kriging=False)
+    free = correct(None, data, 0, [(0, 1), (1, 2)], np.zeros(1), parts).correction.hessian[0]
+    np.testing.assert_allclose(free, 4.0 * np.diag([2.0, -6.0]), atol=1e-9)  # a unit is the range, 2
+    convex = correct(None, data, 0, [(0, 1), (1, 2)], np.ones(1), parts).correction.hessian[0]
+    assert np.linalg.eigvalsh(convex).min() > 0.0
+
+
+def masked(data: Dataset, known: list[int]) -> Dataset:
+    """The data with partials in some rows alone."""
+    partials = np.full(data.partials.shape, np.nan)
+    partials[known] = data.partials[known]
+    return replace(data, dydx=partials)
+
+
+def test_unknown_partials_at_the_center_are_carried_there_and_improved_by_values() -> None:
+    rng = np.random.default_rng(11)
+    x = np.array([0.5, 0.5, 2.0]) + rng.uniform(-1.0, 1.0, (14, 3)) * [0.05, 0.05, 0.2]
+    full = Dataset(x, *linearized(x), INPUTS, OUTPUTS)
+    found = correct(None, masked(full, [0]), 13, [], SIGNS).evaluate(x[[13]])
+    np.testing.assert_allclose(found.y, full.y[[13]], rtol=1e-9)
+    size = np.abs(full.partials[13]).max(axis=1, keepdims=True)
+    carried = np.abs(full.partials[0] - full.partials[13]) / size
+    estimated = np.abs(found.dydx()[0] - full.partials[13]) / size
+    assert estimated.max() < 0.06
+    assert estimated.mean() < carried.mean()
+
+
+def test_an_output_without_any_partials_is_learned_from_values() -> None:
+    rng = np.random.default_rng(12)
+    x = np.array([0.5, 0.5, 2.0]) + rng.uniform(-1.0, 1.0, (20, 3)) * [0.05, 0.05, 0.2]
+    full = Dataset(x, *linearized(x), INPUTS, OUTPUTS)
+    found = correct(None, masked(full, []), 19, [], SIGNS).evaluate(x[[19]])
+    np.testing.assert_allclose(found.y, full.y[[19]], rtol=1e-9)
+    size = np.abs(full.partials[19]).max(axis=1, keepdims=True)
+    assert (np.abs(found.dydx()[0] - full.partials[19]) / size).max() < 0.2
+
+
+def test_without_kriging_the_nearest_known_partials_are_carried_to_the_center() -> None:
+    rng = np.random.default_rng(13)
+    x = np.array([0.5, 0.5, 2.0]) + rng.uniform(-1.0, 1.0, (3, 3)) * [0.05, 0.05, 0.2]
+    x[1] = x[2] + [0.3, 0.3, 1.0]  # known too, but farther off
+    full = Dataset(x, *linearized(x), INPUTS, OUTPUTS)
+    plain = CorrectionTerms(secant=False, kriging=False)
+    found = correct(None, masked(full, [0, 1]), 2, [], SIGNS, plain).evaluate(x[[2]])
+    np.testing.assert_allclose(found.dydx()[0, 2, :2], full.partials[0, 2, :2])  # the output and inputs as they are

@@ -1,0 +1,77 @@
+"""Secant curvature: definite, exact along the steps where the function allows it, damped where it does not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gradopt.corrected.secant import secant_hessian, symmetric_rank_one
+
+RNG = np.random.default_rng(0)
+
+
+def pairs_of(matrix: np.ndarray, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    steps = RNG.normal(size=(count, len(matrix)))
+    return [(step, matrix @ step) for step in steps]
+
+
+def test_the_last_secant_of_a_convex_function_is_met_exactly() -> None:
+    matrix = np.diag([1.0, 10.0, 100.0])
+    pairs = pairs_of(matrix, 5)
+    found = secant_hessian(pairs, 1.0, 3)
+    np.testing.assert_allclose(found @ pairs[-1][0], pairs[-1][1], rtol=1e-10)
+    assert np.linalg.eigvalsh(found).min() > 0.0
+
+
+def test_conjugate_steps_of_a_quadratic_give_its_hessian() -> None:
+    matrix = np.array([[4.0, 1.0], [1.0, 3.0]])
+    directions = np.linalg.eigh(matrix)[1].T
+    found = secant_hessian([(step, matrix @ step) for step in directions], 1.0, 2)
+    np.testing.assert_allclose(found, matrix, rtol=1e-10)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_it_is_definite_whatever_the_function_does(sign: float) -> None:
+    matrix = np.diag([5.0, -3.0, 0.1, -20.0])
+    found = secant_hessian(pairs_of(matrix, 12), sign, 4)
+    np.testing.assert_allclose(found, found.T, atol=1e-8 * np.abs(found).max())
+    assert (sign * np.linalg.eigvalsh(found)).min() > 0.0
+
+
+def test_a_concave_function_mirrors_a_convex_one() -> None:
+    pairs = pairs_of(np.diag([1.0, 2.0]), 4)
+    mirrored = [(step, -difference) for step, difference in pairs]
+    np.testing.assert_allclose(secant_hessian(mirrored, -1.0, 2), -secant_hessian(pairs, 1.0, 2), rtol=1e-12)
+
+
+def test_no_usable_pair_gives_no_curvature() -> None:
+    still = (np.zeros(2), np.ones(2))
+    unknown = (np.ones(2), np.array([np.nan, 1.0]))
+    straight = (np.array([1.0, 0.0]), np.array([0.0, 0.0]))
+    assert not secant_hessian([still, unknown, straight], 1.0, 2).any()
+    assert not secant_hessian([], 1.0, 2).any()
+
+
+def test_one_pair_sets_the_size_in_all_directions() -> None:
+    found = secant_hessian([(np.array([2.0, 0.0]), np.array([6.0, 0.0]))], 1.0, 2)
+    np.testing.assert_allclose(found, 3.0 * np.eye(2))
+
+
+def test_rank_one_updates_give_an_indefinite_hessian_after_d_steps() -> None:
+    matrix = np.array([[2.0, 1.0, 0.0], [1.0, -3.0, 0.5], [0.0, 0.5, 0.0]])
+    np.testing.assert_allclose(symmetric_rank_one(pairs_of(matrix, 3), 3), matrix, atol=1e-8)
+
+
+def test_rank_one_updates_leave_unseen_directions_straight() -> None:
+    step = np.array([1.0, 0.0, 0.0])
+    found = symmetric_rank_one([(step, np.array([4.0, 0.0, 0.0]))], 3)
+    np.testing.assert_allclose(found, np.diag([4.0, 0.0, 0.0]))
+
+
+def test_rank_one_updates_skip_what_they_cannot_divide_by() -> None:
+    unusable = [
+        (np.array([1.0, 0.0]), np.array([0.0, 1.0])),
+        (np.zeros(2), np.ones(2)),
+        (np.ones(2), np.full(2, np.nan)),
+    ]
+    assert not symmetric_rank_one(unusable, 2).any()

@@ -1,0 +1,53 @@
+"""The trust region: stays within the bounds, shrinks with failure, grows with success."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gradopt.loop.trust_region import TrustRegion
+from gradopt.optimality.problem import Limits
+
+LIMITS = Limits(np.array([0.0, -10.0]), np.array([1.0, 10.0]), np.zeros(0), np.zeros(0), np.array([1.0, 20.0]))
+
+
+def test_box_is_in_units_of_the_ranges_and_within_the_bounds() -> None:
+    lower, upper = TrustRegion(radius=0.2).box(np.array([0.1, 0.0]), LIMITS)
+    np.testing.assert_allclose(lower, [0.0, -4.0])
+    np.testing.assert_allclose(upper, [0.3, 4.0])
+
+
+def test_length_is_that_of_the_smallest_box() -> None:
+    assert TrustRegion().length(np.array([0.1, -4.0]), LIMITS) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "expected"),
+    [
+        (np.nan, 0.05),  # the truth failed
+        (-1.0, 0.05),
+        (0.1, 0.07),
+        (0.5, 0.2),
+        (0.9, 0.2),  # a good step well inside says nothing of the region's edge
+    ],
+)
+def test_a_step_changes_the_radius(ratio: float, expected: float) -> None:
+    region = TrustRegion(radius=0.2, retreat=0.5, shrink=0.7, grow=1.5)
+    assert region.after(ratio, 0.1).radius == pytest.approx(expected)
+
+
+def test_a_good_step_to_the_edge_enlarges_it_up_to_the_largest() -> None:
+    region = TrustRegion(radius=0.2, grow=1.5, largest=0.4)
+    assert region.after(0.9, 0.2).radius == pytest.approx(0.3)
+    assert region.after(0.9, 0.2).after(1.0, 0.3).radius == pytest.approx(0.4)
+
+
+def test_a_tiny_step_does_not_collapse_it() -> None:
+    region = TrustRegion(radius=0.2)
+    assert region.after(0.0, 1e-9).radius >= 0.01
+    assert region.after(-1.0, 1e-9).radius >= 0.01
+
+
+def test_it_is_exhausted_below_the_smallest() -> None:
+    assert TrustRegion(radius=1e-9, smallest=1e-8).exhausted
+    assert not TrustRegion(radius=1e-7, smallest=1e-8).exhausted
