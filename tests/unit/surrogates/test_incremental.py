@@ -23,7 +23,7 @@ from gradopt import (
     Variable,
 )
 from gradopt.data.scaling import Scaling
-from gradopt.surrogates import incremental_fit as module
+from gradopt.surrogates.fitting import incremental as module
 from gradopt.surrogates.fitting.incremental import IncrementalFit, incremental_fit
 from gradopt.training import levenberg_marquardt
 
