@@ -14,8 +14,8 @@ from gradopt.data.dataset import Dataset
 from gradopt.data.variables import column_bounds
 from gradopt.errors import GradoptError
 from gradopt.loop.state import Exit, Iteration
-from gradopt.om.certificate import Certificate
 from gradopt.om.driver import AdaptiveDriver
+from gradopt.optimality.certificate import Certificate
 from gradopt.surrogates.fitted.surrogate import Surrogate
 from gradopt.truth.store import EvaluationStore
 

@@ -15,7 +15,7 @@ from gradopt.data.variables import column_bounds
 from gradopt.errors import GradoptError
 from gradopt.loop.state import Exit
 from gradopt.om.component import SurrogateComp
-from gradopt.om.truth_evaluator import TruthAnswers
+from gradopt.om.truth_evaluator import TruthEvaluator
 from gradopt.truth.finite_differences import FiniteDifferences
 from gradopt.truth.protocol import Evaluations
 from gradopt.truth.store import EvaluationStore
@@ -81,7 +81,7 @@ def run_direct(case: AdaptiveCase, report: Report, most: int | None = None) -> D
     problem = pose(case.model(case.truths), case.inputs, bounds, case.responses, case.start, driver, case.direct_ref)
     for component in problem.model.system_iter(recurse=True, typ=SurrogateComp):
         if component.truth is not None:
-            component.answer_from(_OnDemand(component.truth, store, finite_differences=case.finite_differences))
+            component.evaluate_with(_OnDemand(component.truth, store, finite_differences=case.finite_differences))
     try:
         success = run(problem)
     except om.AnalysisError:
@@ -95,7 +95,7 @@ def run_direct(case: AdaptiveCase, report: Report, most: int | None = None) -> D
 
 
 @dataclass(frozen=True, eq=False)
-class _OnDemand(TruthAnswers):
+class _OnDemand(TruthEvaluator):
     """Answers of a truth at one point; partials it does not know are differenced when they are asked for."""
 
     finite_differences: FiniteDifferences = FiniteDifferences()

@@ -20,12 +20,12 @@ from gradopt.errors import ShapeError as ShapeError
 from gradopt.loop.state import Exit as Exit
 from gradopt.loop.state import Iteration as Iteration
 from gradopt.loop.trust_region import TrustRegion as TrustRegion
-from gradopt.om.certificate import Certificate as Certificate
 from gradopt.om.certificate import certify as certify
 from gradopt.om.component import SurrogateComp as SurrogateComp
 from gradopt.om.driver import AdaptiveDriver as AdaptiveDriver
 from gradopt.om.optimize import OptimizeResult as OptimizeResult
 from gradopt.om.optimize import optimize as optimize
+from gradopt.optimality.certificate import Certificate as Certificate
 from gradopt.surrogates.configurations.jenn import JENN as JENN
 from gradopt.surrogates.configurations.jenn import MLP as MLP
 from gradopt.surrogates.configurations.polish import Polish as Polish

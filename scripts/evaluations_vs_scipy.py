@@ -51,7 +51,7 @@ from scipy.optimize import minimize
 from cases.records import write_result
 from cases.rosenbrock.function import rosenbrock
 from gradopt import JENN, CorrectionTerms, LevenbergMarquardt
-from gradopt.om.driver import DEFAULT
+from gradopt.surrogates.configurations.default import default_configuration
 from gradopt.plots.surrogate import new_figure
 from scripts.airfoil_study import AIRFOILS, NEAR, SCALINGS, VIOLATION, Airfoil
 from scripts.small_problems import Counted, rosenbrock_study
@@ -297,7 +297,7 @@ def main() -> None:
     torch.set_num_threads(1)
     logging.getLogger("gradopt").setLevel(logging.ERROR)  # a run without a certificate is an outcome here
     console, load, clock = Console(width=170), os.getloadavg(), time.perf_counter()
-    network = JENN((5,), starts=1, solver=LevenbergMarquardt(max_iterations=2)) if quick else DEFAULT
+    network = JENN((5,), starts=1, solver=LevenbergMarquardt(max_iterations=2)) if quick else default_configuration()
     networks = dict(zip(WITH_NETWORK, (network, network if quick else LEARNED), strict=True))
     starts, dimensions = (2, [2]) if quick else (options.starts, options.dimensions)
     with_network = dict(zip((2, 5), [1] if quick else options.jenn_starts, strict=False))

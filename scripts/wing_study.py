@@ -43,7 +43,7 @@ from cases.direct import run_direct
 from cases.records import write_result
 from cases.wing.aerostructure import ALPHA, THICKNESS, TWIST
 from cases.wing.case import STARTS, start_of, wing_case
-from gradopt.om.driver import DEFAULT
+from gradopt.surrogates.configurations.default import default_configuration
 from gradopt.truth.store import EvaluationStore
 
 NEAR = (0.01, 0.001)
@@ -179,7 +179,7 @@ def main() -> None:
     case, whole = (wing_case("flat", panels, points, whole=whole) for whole in (False, True))
     arms = {"loop": case, "loop, whole": whole}
     if options.network:
-        arms["loop, JENN"] = replace(case, configuration=DEFAULT)
+        arms["loop, JENN"] = replace(case, configuration=default_configuration())
     starts: dict[str, Row] = {}
     result: dict[str, Any] = {
         "setup": {"panels": panels, "points": points, "scalings": SCALINGS, "violation": FEASIBLE, "near": NEAR},

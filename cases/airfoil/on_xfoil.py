@@ -20,7 +20,7 @@ from cases.model import adaptive_case
 from gradopt.data.variables import Variable
 from gradopt.errors import EvaluationError, InputError, explain
 from gradopt.om.component import SurrogateComp
-from gradopt.om.truth_evaluator import TrueEvaluation
+from gradopt.om.truth_evaluator import TruthEvaluation
 from gradopt.truth.finite_differences import FiniteDifferences
 from gradopt.truth.protocol import Truth
 
@@ -65,14 +65,14 @@ class NeuralFoilSurrogate:
         """What answers."""
         return self.aerodynamics.identity
 
-    def evaluate(self, x: np.ndarray) -> TrueEvaluation:
+    def evaluate(self, x: np.ndarray) -> TruthEvaluation:
         """Evaluate x (n, 17), real or, to first order, complex."""
         found = [self.aerodynamics.evaluate(point) for point in x.real]
         m = len(self.outputs)
         y, dydx = np.array([values[:m] for values, _ in found]), np.array([partials[:m] for _, partials in found])
         if np.iscomplexobj(x):
             y = y + 1j * np.einsum("nmd,nd->nm", dydx, x.imag)
-        return TrueEvaluation(y, dydx)
+        return TruthEvaluation(y, dydx)
 
 
 def check_truth(arguments: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ from cases.rosenbrock.pictures import draw, draw_path
 from gradopt.data.sampling import full_factorial, latin_hypercube
 from gradopt.data.variables import Variable
 from gradopt.errors import InputError, explain
-from gradopt.om.driver import DEFAULT
+from gradopt.surrogates.configurations.default import default_configuration
 from gradopt.surrogates.configurations.jenn import JENN, MLP
 from gradopt.surrogates.configurations.polish import Polish
 from gradopt.training.levenberg_marquardt import LevenbergMarquardt
@@ -44,7 +44,7 @@ def adaptive(arguments: argparse.Namespace) -> AdaptiveCase:
         raise InputError(explain("--samples", "come with --one-shot", arguments.samples, remedy))
     return adaptive_case(
         build(arguments),
-        configuration=DEFAULT,
+        configuration=default_configuration(),
         max_evaluations=10 if arguments.quick else 50 * arguments.dimension,
         draw=draw_path,
     )

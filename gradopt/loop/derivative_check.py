@@ -1,4 +1,4 @@
-"""A last look at the partials: a certificate is worth what they are."""
+"""Derivative check: the last one before a verdict, of partials against values beside an optimum."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import numpy as np
 
 from gradopt.optimality.problem import Limits, Responses
 
-_STEPS = (1e-4, 1e-3)  # part of each design variable's width: against curvature, and against noise
-_WRONG = 1e-3  # part of the slope along the step that may be missing
+_STEPS = (1e-4, 1e-3)  # in units of the ranges: the short one against curvature, the long one against noise; by hand
+_WRONG = 1e-3  # part of the slope along the step that may be missing: adjoints are that exact; by hand
 
 
 def probes(center: Responses, limits: Limits) -> list[np.ndarray]:
-    """Points (k,) near the center from which the partials can be checked, in the order to be tried.
+    """Return points (k,) near the center from which the partials can be checked, in the order to be tried.
 
-    All design variables move, each by a length of its own, so that no wrong entry can hide and no two wrong ones can
-    be counted on to cancel; at a bound they move inside. Fixed ones stay.
+    All design variables move, each by a length of its own, so that no wrong entry stays unseen and two wrong ones
+    cancel by chance only; at a bound they move inside. Fixed ones stay.
     """
     room_up, room_down = limits.upper - center.u, center.u - limits.lower
     generator = np.random.default_rng(0)
@@ -31,16 +31,16 @@ def probes(center: Responses, limits: Limits) -> list[np.ndarray]:
 
 
 def contradiction(center: Responses, probe: Responses, tolerance: float) -> tuple[float, int]:
-    """How far values and partials of two near points contradict each other.
+    """Measure how far values and partials of two near points contradict each other.
 
     Between them the change of a smooth response is the mean of its two slopes along the step, up to the third power
-    of the step (trapezoidal rule). What is beyond that is measured against the slopes themselves, or against the
-    tolerance to which the optimality conditions are asked, whichever is more.
+    of the step (trapezoidal rule). The rest is measured against the slopes themselves, or against the tolerance of
+    the optimality conditions, whichever is more.
 
     Args:
         center: Responses at one point.
         probe: Responses at the other.
-        tolerance: Of the optimality conditions.
+        tolerance: Limit of the optimality conditions.
 
     Returns:
         The largest contradiction over objective and constraints, above 1 where it cannot be put down to curvature or

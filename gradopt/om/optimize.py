@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 import openmdao.api as om
 
+from gradopt import openmdao_private as private
 from gradopt.data.dataset import Dataset
 from gradopt.errors import InputError, explain
 from gradopt.loop.state import Exit, Iteration
-from gradopt.om.certificate import Certificate
 from gradopt.om.component import SurrogateComp
 from gradopt.om.driver import AdaptiveDriver
-from gradopt.om.quantities import Arrays, Quantities, set_design
+from gradopt.om.quantities import Quantities, set_design
 from gradopt.om.whole_model import ChosenEntries, Declarations, Entry, choose, read
+from gradopt.optimality.certificate import Certificate
+from gradopt.optimality.layout import Arrays
 from gradopt.truth.identity import identity_of
 from gradopt.truth.model import ModelTruth
 from gradopt.truth.protocol import Truth
@@ -200,7 +202,7 @@ def _mirror(declared: Declarations, truth: ChosenEntries, driver: AdaptiveDriver
     for held in declared.inputs.values():
         problem.set_val(held.variable.name, held.value.ravel()[held.indices].reshape(held.variable.shape))
     problem.final_setup()
-    start = Quantities(problem, "design_var", driver._designvars)
+    start = Quantities(problem, "design_var", private.design_variables(driver))
     within = np.clip(start.value, start.lower, start.upper)
     if (within != start.value).any():
         set_design(problem, start, within)
@@ -210,9 +212,9 @@ def _mirror(declared: Declarations, truth: ChosenEntries, driver: AdaptiveDriver
 def _result(declared: Declarations, truth: ChosenEntries, problem: om.Problem, new: int) -> OptimizeResult:
     driver = problem.driver
     counted = driver.history[-1].evaluations if driver.history else driver.store.count(truth)
-    design = Quantities(problem, "design_var", driver._designvars)
-    objective = Quantities(problem, "objective", driver._objs).physical[0]
-    constraints = Quantities(problem, "constraint", driver._cons)
+    design = Quantities(problem, "design_var", private.design_variables(driver))
+    objective = Quantities(problem, "objective", private.objectives(driver)).physical[0]
+    constraints = Quantities(problem, "constraint", private.constraints(driver))
     found = constraints.physical
     if driver.certificate is None:
         objective, found = np.nan, np.full_like(found, np.nan)

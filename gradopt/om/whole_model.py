@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import openmdao.api as om
 from numpy.typing import ArrayLike
-from openmdao.core.constants import _SetupStatus
 from openmdao.utils.units import convert_units
 
+from gradopt import openmdao_private as private
 from gradopt.data.variables import Variable, column_slices
 from gradopt.errors import InputError, explain
 from gradopt.om.certificate import check_declared
-from gradopt.om.quantities import Arrays, Quantities
+from gradopt.om.quantities import Quantities
+from gradopt.optimality.layout import Arrays
 from gradopt.truth.model import ModelTruth
 from gradopt.truth.points import as_points
 from gradopt.truth.protocol import Evaluations
@@ -151,16 +152,16 @@ def read(factory: Callable[[], Any]) -> Declarations:
     if not isinstance(problem, om.Problem):
         remedy = "It builds the problem and returns it, set up or not, not run."
         raise InputError(explain("factory", "return an om.Problem", type(problem).__name__, remedy))
-    if problem._metadata is None or problem._metadata["setup_status"] < _SetupStatus.POST_SETUP:
+    if not private.is_set_up(problem):
         problem.setup()
     check_declared(problem, run_model=True)
     model, driver = problem.model, problem.driver
     independent = {model.get_source(name): name for name, _ in problem.list_indep_vars(out_stream=None)}
     computed = {name: meta["prom_name"] for name, meta in model.get_io_metadata(iotypes="output").items()}
-    designs = _entries(problem, "design_var", driver._designvars)
+    designs = _entries(problem, "design_var", private.design_variables(driver))
     objective, constraints = (
         _entries(problem, kind, declared)
-        for kind, declared in (("objective", driver._objs), ("constraint", driver._cons))
+        for kind, declared in (("objective", private.objectives(driver)), ("constraint", private.constraints(driver)))
     )
     inputs = {d.source: _held(problem, [d], independent.get(d.source, d.name)) for d in designs}
     outputs: dict[str, Held] = {}
@@ -205,7 +206,7 @@ def _held(problem: om.Problem, entries: Sequence[Entry], path: str) -> Held:
     indices = entries[0].indices
     if len(entries) > 1:
         indices = np.unique(np.concatenate([entry.indices for entry in entries]))
-    units = problem.model._var_allprocs_abs2meta["output"][source]["units"]
+    units = private.output_metadata(problem.model)[source]["units"]
     shape = value.shape if whole else indices.shape
     return Held(path, indices, value, Variable(path.replace(".", ":"), shape, units))
 

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import openmdao.api as om
-from openmdao.core.constants import _SetupStatus
-from openmdao.core.total_jac import _TotalJacInfo
 from openmdao.utils.units import is_compatible, unit_conversion
 
+from gradopt import openmdao_private as private
 from gradopt.data.variables import Variable, column_slices, flatten, unflatten
 from gradopt.errors import InputError, ShapeError, explain
 
@@ -45,7 +44,7 @@ class ModelFunction:
         if not isinstance(problem, om.Problem):
             remedy = "The factory builds the problem and returns it, set up or not, not run."
             raise InputError(explain("factory", "return an om.Problem", type(problem).__name__, remedy))
-        if problem._metadata["setup_status"] < _SetupStatus.POST_SETUP:
+        if not private.is_set_up(problem):
             problem.setup()
         problem.final_setup()
         if converged:
@@ -139,20 +138,12 @@ class ModelFunction:
         model = self._problem.model
         rows, columns = column_slices(self.outputs), column_slices(self.inputs)
         shape = (sum(v.size for v in self.outputs), sum(v.size for v in self.inputs))
-        if not model._use_derivatives:
+        if not private.uses_derivatives(model):
             return lambda: np.full(shape, np.nan)
-        info = _TotalJacInfo(
-            self._problem,
-            self._of_paths,
-            self._paths,
-            "flat_dict",
-            approx=model._owns_approx_jac,
-            driver_scaling=False,
-            driver=False,
-        )
+        info = private.Totals(self._problem, self._of_paths, self._paths, of_driver=False)
 
         def totals() -> np.ndarray:
-            found, dydx = info.compute_totals(), np.empty(shape)
+            found, dydx = info.compute(), np.empty(shape)
             for of, of_path in zip(self.outputs, self._of_paths, strict=True):
                 for wrt, path in zip(self.inputs, self._paths, strict=True):
                     factor = _factor(self._native[of_path], of.units) / _factor(self._native[path], wrt.units)

@@ -36,7 +36,7 @@ _GROWTH = 1.25  # growth of the data since the last cold fit that makes another 
 How = Literal["cold", "warm", "restarted"]
 
 
-class Fits(Configuration, Protocol):
+class SupportsFit(Configuration, Protocol):
     """A configuration that makes surrogates, such as `JENN`."""
 
     def fit(self, data: Dataset, warm_start: Surrogate | None = None, callback: Callback | None = None) -> Surrogate:
@@ -70,7 +70,7 @@ class IncrementalFit:
 
 
 def incremental_fit(
-    configuration: Fits,
+    configuration: SupportsFit,
     data: Dataset,
     previous: IncrementalFit | None = None,
     candidate: ArrayLike | None = None,
@@ -159,7 +159,7 @@ def incremental_fit(
 
 
 def _continued(
-    configuration: Fits, surrogate: Surrogate, data: Dataset, polish: Polish, point: np.ndarray | None
+    configuration: SupportsFit, surrogate: Surrogate, data: Dataset, polish: Polish, point: np.ndarray | None
 ) -> Surrogate:
     """A short fit from the present parameters."""
     solver = _short(configuration.solver, surrogate.fit_result.solver)
@@ -186,7 +186,7 @@ def _short(solver: str | Solver, last: str) -> Solver:
     return solver
 
 
-def _obstacle(configuration: Fits, surrogate: Surrogate, data: Dataset) -> str:
+def _obstacle(configuration: SupportsFit, surrogate: Surrogate, data: Dataset) -> str:
     """Why the surrogate cannot be continued on the data, or nothing."""
     surrogate.check_variables_of(data)
     Scaling.of(data)  # the data lie in the domains of the transforms, or this raises

@@ -13,7 +13,7 @@ import pytest
 
 from gradopt import AdaptiveDriver, EvaluationError, Exit, FiniteDifferences, FunctionTruth, Variable
 from gradopt.om.component import SurrogateComp
-from gradopt.om.truth_evaluator import TrueEvaluation
+from gradopt.om.truth_evaluator import TruthEvaluation
 
 X, F = Variable("x", (2,), lower=-2.0, upper=2.0), Variable("f")
 START = np.array([-0.6, 0.7])  # feasible
@@ -62,9 +62,9 @@ class Given:
     def upper(self) -> np.ndarray:
         return np.full(2, self.reach)
 
-    def evaluate(self, x: np.ndarray) -> TrueEvaluation:
+    def evaluate(self, x: np.ndarray) -> TruthEvaluation:
         found = [self.function(point.real) for point in x]
-        return TrueEvaluation(np.array([[f] for f, _ in found]), np.array([[slope] for _, slope in found]))
+        return TruthEvaluation(np.array([[f] for f, _ in found]), np.array([[slope] for _, slope in found]))
 
 
 class Runs:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import openmdao.api as om
 import pytest
+from gradopt.om.knowledge import Corrected, Knowledge
 
 from gradopt import JENN, CorrectionTerms, EvaluationError, EvaluationStore, FunctionTruth, InputError, Variable
 from gradopt.om.component import SurrogateComp
-from gradopt.om.knowledge import Corrected, Knowledge
 from gradopt.om.problem_view import AdaptiveModel
 from gradopt.surrogates.fitting.incremental import Fits
 

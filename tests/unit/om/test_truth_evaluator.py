@@ -1,4 +1,4 @@
-"""TruthAnswers: a truth answers like a surrogate, each point once, and says where it cannot."""
+"""TruthEvaluator: a truth answers like a surrogate, each point once, and says where it cannot."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import openmdao.api as om
 import pytest
 
 from gradopt import EvaluationStore, FunctionTruth, InputError, Variable
-from gradopt.om.truth_evaluator import Tangent, TruthAnswers
+from gradopt.om.truth_evaluator import Tangent, TruthEvaluator
 from gradopt.truth.protocol import Evaluations
 
 Truths = Callable[..., FunctionTruth]
@@ -18,21 +18,21 @@ Truths = Callable[..., FunctionTruth]
 def test_values_and_partials_are_the_truths(rosenbrock: Truths) -> None:
     truth = rosenbrock()
     x = np.array([[0.3, -0.4], [1.0, 1.0]])
-    found = TruthAnswers(truth, EvaluationStore()).evaluate(x)
+    found = TruthEvaluator(truth, EvaluationStore()).evaluate(x)
     known = truth.evaluate(x)
     np.testing.assert_array_equal(found.y, known.y)
     np.testing.assert_array_equal(found.dydx(), known.dydx)
 
 
 def test_a_point_is_evaluated_once(rosenbrock: Truths, asked: list[np.ndarray]) -> None:
-    answers = TruthAnswers(rosenbrock(), EvaluationStore())
+    answers = TruthEvaluator(rosenbrock(), EvaluationStore())
     for _ in range(2):
         answers.evaluate(np.array([[0.3, -0.4], [0.3, -0.4]]))
     assert len(asked) == 1
 
 
 def test_complex_step_is_exact_to_first_order(rosenbrock: Truths, asked: list[np.ndarray]) -> None:
-    answers = TruthAnswers(rosenbrock(), EvaluationStore())
+    answers = TruthEvaluator(rosenbrock(), EvaluationStore())
     x = np.array([[0.3, -0.4]])
     found = answers.evaluate(x + 1e-30j * np.array([[2.0, 3.0]]))
     np.testing.assert_array_equal(found.y.real, answers.evaluate(x).y)
@@ -42,7 +42,7 @@ def test_complex_step_is_exact_to_first_order(rosenbrock: Truths, asked: list[np
 
 def test_each_row_is_told_before_it_is_used(rosenbrock: Truths) -> None:
     told: list[Evaluations] = []
-    answers = TruthAnswers(rosenbrock(lambda x: x[0] > 0.0), EvaluationStore(), told.append)
+    answers = TruthEvaluator(rosenbrock(lambda x: x[0] > 0.0), EvaluationStore(), told.append)
     with pytest.raises(om.AnalysisError, match=r"The truth failed at \[0\.5 0\.5\]: no mesh"):
         answers.evaluate(np.array([[-0.5, 0.5], [0.5, 0.5]]))
     assert [found.ok.tolist() for found in told] == [[True, False]]
@@ -54,12 +54,12 @@ def test_unknown_partials_are_refused_by_name() -> None:
     )
     expected = r"`truth` must know all of its partials, got NaN for d drag / d speed\. Wrap it in FiniteDifferenceTruth"
     with pytest.raises(InputError, match=expected):
-        TruthAnswers(truth, EvaluationStore()).evaluate(np.ones((1, 2)))
+        TruthEvaluator(truth, EvaluationStore()).evaluate(np.ones((1, 2)))
 
 
 def test_there_are_no_edges_and_the_digest_names_the_truth(rosenbrock: Truths) -> None:
     truth = rosenbrock(identity="valley")
-    answers = TruthAnswers(truth, EvaluationStore())
+    answers = TruthEvaluator(truth, EvaluationStore())
     assert (answers.inputs, answers.outputs) == (truth.inputs, truth.outputs)
     assert answers.lower.tolist() == [-np.inf] * 2
     assert answers.upper.tolist() == [np.inf] * 2
@@ -69,7 +69,7 @@ def test_there_are_no_edges_and_the_digest_names_the_truth(rosenbrock: Truths) -
 def test_a_tangent_is_the_truth_at_its_point_and_straight_elsewhere(
     rosenbrock: Truths, asked: list[np.ndarray]
 ) -> None:
-    answers = TruthAnswers(rosenbrock(), EvaluationStore())
+    answers = TruthEvaluator(rosenbrock(), EvaluationStore())
     point = np.array([0.3, -0.4])
     tangent, known = Tangent.of(answers, point), answers.evaluate(point[None])
     x = np.array([[0.3, -0.4], [0.5, 0.6], [-1.0, 2.0]])

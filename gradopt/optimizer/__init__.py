@@ -1,0 +1,1 @@
+"""The loop without OpenMDAO: ask and tell for other programs, and SciPy's calling convention. Floor 7."""
