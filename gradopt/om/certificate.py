@@ -11,6 +11,7 @@ import numpy as np
 import openmdao.api as om
 from openmdao.core.constants import _SetupStatus
 
+from gradopt.data.json_values import plain_json
 from gradopt.errors import InputError, explain
 from gradopt.om.quantities import Arrays, Quantities
 from gradopt.optimality.kkt import FEASIBILITY_TOLERANCE, KKT, TOLERANCE, kkt
@@ -71,7 +72,7 @@ class Certificate:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values; a number that is not finite becomes None."""
-        return {name: _plain(value) for name, value in vars(self).items()}
+        return {name: plain_json(value) for name, value in vars(self).items()}
 
     def __str__(self) -> str:
         """Write the verdict, the measures, and the bounds and constraints that are active."""
@@ -275,11 +276,3 @@ def _undisturbed(problem: om.Problem) -> Iterator[None]:
             manager._recorders = kept
         if model._owns_approx_jac:
             problem.driver._total_jac = None  # its differences were set up for our totals; it makes new ones
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, np.ndarray | tuple):
-        return [_plain(entry) for entry in (value.tolist() if isinstance(value, np.ndarray) else value)]
-    return None if isinstance(value, float) and not np.isfinite(value) else value

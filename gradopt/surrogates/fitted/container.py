@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from gradopt.data.atomic import write_atomically
 from gradopt.errors import FileFormatError, InputError, explain
 
 FORMAT = "gradopt.surrogate"
@@ -40,19 +39,7 @@ def write(path: str | Path, header: Mapping[str, Any], arrays: Mapping[str, np.n
     if not path.parent.is_dir():
         remedy = f"Make it first: Path({str(path.parent)!r}).mkdir(parents=True)."
         raise InputError(explain("path", "lie in an existing folder", repr(str(path)), remedy))
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(save(contiguous, metadata))
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_atomically(path, save(contiguous, metadata))
 
 
 def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
