@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from gradopt.data.atomic import write_atomically
+from gradopt.data.json_values import plain_json
 from gradopt.versions import versions
 
 
@@ -32,23 +31,5 @@ def write_result(path: Path, result: Mapping[str, Any]) -> None:
         result: Plain values, arrays, and nested mappings of them. A number that is not finite becomes null.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(_plain({**result, **provenance()}), indent=2, allow_nan=False)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text + "\n")
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(name): _plain(entry) for name, entry in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value
+    text = json.dumps(plain_json({**result, **provenance()}), indent=2, allow_nan=False)
+    write_atomically(path, (text + "\n").encode())

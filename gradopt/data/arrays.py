@@ -84,3 +84,16 @@ def check_finite(argument: str, array: np.ndarray, columns: list[str], remedy: s
     count = int(bad.any(axis=1).sum())
     where = f"{array[row, column]} in row {row}, column {columns[column]!r} ({count} bad rows of {len(array)})"
     raise InputError(explain(argument, "be finite", where, remedy))
+
+
+def frozen(array: np.ndarray) -> np.ndarray:
+    """Make an array read-only, in place.
+
+    Args:
+        array: Array of any shape that the caller has created or copied.
+
+    Returns:
+        The same array.
+    """
+    array.flags.writeable = False
+    return array

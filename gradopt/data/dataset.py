@@ -10,8 +10,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gradopt.data.arrays import as_floats, check_finite, check_matrix
-from gradopt.data.variables import Variable, check_variables, column_names, column_slices
+from gradopt.data.arrays import as_floats, check_finite, check_matrix, frozen
+from gradopt.data.variables import (
+    Variable,
+    check_different_names,
+    check_same_variables,
+    check_variables,
+    column_names,
+    column_slices,
+)
 from gradopt.errors import InputError, ShapeError, explain
 
 
@@ -56,17 +63,13 @@ class Dataset:
             raise ShapeError(explain("x", "hold at least one sample and column, as `y`", got, "Nothing to learn from."))
         inputs = check_variables("inputs", self.inputs, x.shape[1], "x")
         outputs = check_variables("outputs", self.outputs, y.shape[1], "y")
-        shared = {v.name for v in inputs} & {v.name for v in outputs}
-        if shared:
-            remedy = "OpenMDAO cannot tell them apart; rename one."
-            raise InputError(explain("outputs", "have other names than `inputs`", sorted(shared), remedy))
+        check_different_names(inputs, outputs)
         remedy = "Drop those samples: a failed evaluation is no training data."
         check_finite("x", x, column_names(inputs), remedy)
         check_finite("y", y, column_names(outputs), remedy)
         dydx = self._check_partials((len(x), y.shape[1], x.shape[1]))
         for name, array in (("x", x), ("y", y), ("dydx", dydx)):
-            array.flags.writeable = False
-            object.__setattr__(self, name, array)
+            object.__setattr__(self, name, frozen(array))
         object.__setattr__(self, "inputs", inputs)
         object.__setattr__(self, "outputs", outputs)
 
@@ -196,13 +199,9 @@ class Dataset:
             InputError: If the variables differ.
         """
         check_dataset("other", other)
-        for name, mine, theirs in (
-            ("inputs", self.input_variables, other.input_variables),
-            ("outputs", self.output_variables, other.output_variables),
-        ):
-            if mine != theirs:
-                remedy = "Bring both to the same names, order, units and bounds first."
-                raise InputError(explain(f"other.{name}", f"equal {mine}", theirs, remedy))
+        remedy = "Bring both to the same names, order, units and bounds first."
+        check_same_variables("other.inputs", self.input_variables, other.input_variables, remedy, exact=True)
+        check_same_variables("other.outputs", self.output_variables, other.output_variables, remedy, exact=True)
         return replace(
             self,
             x=np.concatenate([self.x, other.x]),

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gradopt.data.arrays import frozen
 from gradopt.data.dataset import Dataset
 from gradopt.data.variables import Variable, column_names
 from gradopt.errors import InputError, explain
@@ -47,9 +48,7 @@ class Scaling:
     def __post_init__(self) -> None:
         """Freeze the arrays."""
         for name in ("input_mean", "input_scale", "output_mean", "output_scale"):
-            array = np.array(getattr(self, name))
-            array.flags.writeable = False
-            object.__setattr__(self, name, array)
+            object.__setattr__(self, name, frozen(np.array(getattr(self, name))))
 
     @classmethod
     def of(cls, data: Dataset) -> Scaling:

@@ -233,6 +233,36 @@ def as_variables(argument: str, variables: object) -> tuple[Variable, ...]:
     raise InputError(explain(argument, "be a sequence of Variable objects", repr(variables), remedy))
 
 
+def check_same_variables(
+    argument: str, expected: Sequence[Variable], got: Sequence[Variable], remedy: str, exact: bool = False
+) -> None:
+    """Check that two sequences of variables agree in number, order, names, shapes and units.
+
+    Args:
+        argument: Name of the argument that has the variables `got`, for messages.
+        expected: The variables that it must have.
+        got: The variables that it has.
+        remedy: What to do about it, one sentence.
+        exact: Whether bounds and transforms must agree too.
+
+    Raises:
+        InputError: If they differ.
+    """
+    if exact and tuple(expected) != tuple(got):
+        raise InputError(explain(argument, f"equal {tuple(expected)}", tuple(got), remedy))
+    mine, theirs = ([(v.name, v.shape, v.units) for v in variables] for variables in (expected, got))
+    if mine != theirs:
+        raise InputError(explain(argument, f"have the names, shapes and units {mine}", theirs, remedy))
+
+
+def check_different_names(inputs: Sequence[Variable], outputs: Sequence[Variable]) -> None:
+    """Raise `InputError` if an output has the name of an input."""
+    shared = sorted({v.name for v in inputs} & {v.name for v in outputs})
+    if shared:
+        remedy = "OpenMDAO cannot distinguish them; rename one."
+        raise InputError(explain("outputs", "have other names than `inputs`", shared, remedy))
+
+
 def check_variables(
     argument: str, variables: Sequence[Variable] | None, columns: int, letter: str
 ) -> tuple[Variable, ...]:

@@ -55,9 +55,7 @@ class Loop:
         self.state = tell(self.state, request, outcomes, self._problem, self._settings)
 
 
-def run(
-    loop: AskTell[Evaluations], evaluate: Callable[[Request], Evaluations], watch: Watch | None = None
-) -> State:
+def run(loop: AskTell[Evaluations], evaluate: Callable[[Request], Evaluations], watch: Watch | None = None) -> State:
     """Ask, evaluate and tell until the run ends.
 
     Args:

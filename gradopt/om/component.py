@@ -8,7 +8,7 @@ import numpy as np
 import openmdao.api as om
 
 from gradopt.data.scaling import check_input_domain
-from gradopt.data.variables import Variable, column_names, column_slices
+from gradopt.data.variables import Variable, check_same_variables, column_names, column_slices
 from gradopt.errors import InputError, explain
 from gradopt.om.truth_evaluator import TruthEvaluator
 from gradopt.surrogates.protocol import Evaluation, SupportsEvaluate
@@ -101,10 +101,9 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
     def surrogate(self, surrogate: SupportsEvaluate) -> None:
         _check_fitted(surrogate)
         if self._truth is None:
-            mine = (self._evaluator.inputs, self._evaluator.outputs)
-            theirs = (surrogate.inputs, surrogate.outputs)
-            if mine != theirs:
-                raise InputError(explain("surrogate", f"have the variables {mine}", theirs, "Use a new component."))
+            mine, remedy = self._evaluator, "Use a new component."
+            check_same_variables("surrogate.inputs", mine.inputs, surrogate.inputs, remedy, exact=True)
+            check_same_variables("surrogate.outputs", mine.outputs, surrogate.outputs, remedy, exact=True)
         else:
             _check_truth(self._truth, surrogate, self.options["vec_size"])
         self.keep(surrogate)
@@ -252,13 +251,7 @@ def _check_truth(truth: Truth, surrogate: SupportsEvaluate | None, vec_size: int
     if vec_size != 1:
         remedy = "Use one component for each point; they may share the truth."
         raise InputError(explain("vec_size", "be 1 with a truth", vec_size, remedy))
-    if surrogate is None:
-        return
-    for kind in ("inputs", "outputs"):
-        mine, theirs = (
-            [(variable.name, variable.shape, variable.units) for variable in getattr(owner, kind)]
-            for owner in (truth, surrogate)
-        )
-        if mine != theirs:
-            remedy = "Fit the surrogate to data of this truth."
-            raise InputError(explain(f"surrogate.{kind}", f"have the names, shapes and units {mine}", theirs, remedy))
+    if surrogate is not None:
+        remedy = "Fit the surrogate to data of this truth."
+        check_same_variables("surrogate.inputs", truth.inputs, surrogate.inputs, remedy)
+        check_same_variables("surrogate.outputs", truth.outputs, surrogate.outputs, remedy)

@@ -84,7 +84,9 @@ class TruthPasses:
 
     def _gatherings(self, state: State, found: Sequence[Guess | None]) -> list[_Gathering]:
         parts = zip(self._truths, state.samples, found, strict=True)
-        return [_Gathering(t, samples, guess, self._store, self._settings.finite_differences) for t, samples, guess in parts]
+        return [
+            _Gathering(t, samples, guess, self._store, self._settings.finite_differences) for t, samples, guess in parts
+        ]
 
     def _pass(
         self, state: State, u: np.ndarray, gatherings: list[_Gathering], context: Mapping[str, np.ndarray]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gradopt.data.json_values import plain_json
 from gradopt.optimality.kkt import KKT
 from gradopt.optimality.layout import Arrays, Layout
 
@@ -65,7 +66,7 @@ class Certificate:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values; a number that is not finite becomes None."""
-        return {name: _plain(value) for name, value in vars(self).items()}
+        return {name: plain_json(value) for name, value in vars(self).items()}
 
     def __str__(self) -> str:
         """Write the verdict, the measures, and the bounds and constraints that are active."""
@@ -157,11 +158,3 @@ def _reason(found: KKT, worst: dict[str, tuple[str, int]], flat: bool, loose: st
             f"{found.complementarity:.1e} (scaled) away"
         )
     return f"Not certified: {fault}."
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, np.ndarray | tuple):
-        return [_plain(entry) for entry in (value.tolist() if isinstance(value, np.ndarray) else value)]
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -137,10 +137,9 @@ class FlatProblem:
         self.components = (Component(0, initial),)
         columns = column_slices(self.outputs)
         known = ", ".join(columns)
-        for number, named in enumerate((objective, *constraints)):
-            if named.name not in columns:
-                what = "objective" if not number else "constraints"
-                raise InputError(explain(what, "name outputs", repr(named.name), f"The outputs are: {known}."))
+        for what, name in (("objective", objective.name), *(("constraints", one.name) for one in constraints)):
+            if name not in columns:
+                raise InputError(explain(what, "name outputs", repr(name), f"The outputs are: {known}."))
         size = {variable.name: variable.size for variable in self.outputs}
         if size[objective.name] != 1:
             remedy = "Make the entry that counts an output of its own."

@@ -15,7 +15,7 @@ from gradopt.data.arrays import as_floats
 from gradopt.data.dataset import Dataset
 from gradopt.data.scaling import check_output_domain
 from gradopt.data.variables import Variable, as_variables, column_bounds, column_slices, total_size
-from gradopt.errors import InputError, ShapeError, explain
+from gradopt.errors import FileFormatError, InputError, ShapeError, explain
 from gradopt.loop.ask import ask, samples_first
 from gradopt.loop.initial_design import initial_design
 from gradopt.loop.learning import guesses, no_partials
@@ -26,6 +26,7 @@ from gradopt.loop.state import Exit, Iteration, Stage, State, begin
 from gradopt.loop.tell import tell
 from gradopt.optimality.certificate import Certificate, certificate_of
 from gradopt.optimality.layout import Arrays, Layout
+from gradopt.optimizer import files
 from gradopt.optimizer.flat_problem import Constraint, FlatProblem, LinearConstraint, Objective
 from gradopt.surrogates.protocol import SupportsEvaluate
 from gradopt.truth.finite_differences import FiniteDifferencePlan
@@ -87,8 +88,8 @@ class Optimizer:
             bounds: Lower and upper bounds of the design variables, each (d,); None = those of `inputs`.
             configuration: Configuration of the global surrogate; None fits none, "default" is that of
                 `AdaptiveDriver`.
-            initial_surrogate: Fitted surrogate of the truth. It is corrected, none is fitted in its place, and the truth
-                is evaluated at its optimum first.
+            initial_surrogate: Fitted surrogate of the truth. It is corrected, none is fitted in its place, and the
+                truth is evaluated at its optimum first.
             initial_data: Samples of the truth that cost nothing.
             initial_samples: Number of points of a Latin hypercube that are evaluated before the start.
             seed: Seed of the Latin hypercube.
@@ -110,10 +111,9 @@ class Optimizer:
         self.settings = settings or Settings()
         lower, upper = _design_bounds(bounds, inputs)
         start = np.clip(start, lower, upper)
-        if isinstance(configuration, str):
-            configuration = _default_configuration(configuration)
+        fitted = _default_configuration(configuration) if isinstance(configuration, str) else configuration
         self.problem = FlatProblem(
-            inputs, outputs, start, (lower, upper), target, constraints, linear, configuration, initial_surrogate
+            inputs, outputs, start, (lower, upper), target, constraints, linear, fitted, initial_surrogate
         )
         design = initial_design(self.problem.limits, start, initial_samples, seed, self.settings.max_evaluations)
         self.state = begin(self.problem, start, self.settings, [initial_data], design)
@@ -254,9 +254,20 @@ class Optimizer:
         Args:
             path: File to write; it appears whole or not at all.
         """
-        from gradopt.optimizer.files import save
-
-        save(self, path)
+        problem = self.problem
+        parts = {
+            "inputs": problem.inputs,
+            "outputs": problem.outputs,
+            "x0": self.state.start,
+            "objective": problem.objective,
+            "constraints": problem.constraints,
+            "linear": problem.linear,
+            "bounds": (problem.limits.lower, problem.limits.upper),
+            "configuration": problem.truths[0].configuration,
+            "initial_surrogate": problem.components[0].initial,
+            "settings": self.settings,
+        }
+        files.write(path, {"problem": parts, "state": self.state, "plan": self._plan})
 
     @classmethod
     def load(cls, path: str | Path) -> Optimizer:
@@ -269,9 +280,14 @@ class Optimizer:
             FileNotFoundError: If there is no such file.
             FileFormatError: If the file is truncated, foreign, newer than this version, or was changed.
         """
-        from gradopt.optimizer.files import load
-
-        return load(path)
+        found = files.read(path)
+        try:
+            optimizer = cls(**found["problem"])
+            optimizer.state, optimizer._plan = found["state"], found["plan"]
+        except (KeyError, TypeError, ValueError) as broken:
+            remedy = "Copy it again from where it was written."
+            raise FileFormatError(f"{str(path)!r} lacks or garbles a part ({broken}). {remedy}") from broken
+        return optimizer
 
     def _evaluated(
         self, truth: Truth | Callable[[np.ndarray], Result], points: np.ndarray, store: EvaluationStore | None
@@ -279,7 +295,7 @@ class Optimizer:
         m, d = total_size(self.problem.outputs), total_size(self.problem.inputs)
         if not len(points):
             return Evaluations.join([], m, d)
-        if not hasattr(truth, "evaluate"):
+        if callable(truth):
             return truth(points)
         return truth.evaluate(points) if store is None else store.evaluate(truth, points)
 
@@ -400,4 +416,3 @@ def _default_configuration(name: str) -> Any:
         remedy = "Pass for instance JENN((20,)), None or 'default'."
         raise InputError(explain("configuration", "be an object that fits surrogates", repr(name), remedy))
     return default_configuration()
-

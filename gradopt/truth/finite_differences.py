@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gradopt.data.arrays import as_floats
+from gradopt.data.arrays import as_floats, frozen
 from gradopt.data.variables import Variable, column_bounds, total_size
 from gradopt.errors import InputError, ShapeError, explain
 from gradopt.truth.points import as_points, point_by_point
@@ -52,54 +52,152 @@ class FiniteDifferences:
         width = high - low
         return step * np.where(np.isfinite(width) & (width > 0.0), width, np.maximum(np.abs(x), 1.0))
 
-    def partials(
-        self, evaluate: Evaluate, x: np.ndarray, y: np.ndarray, known: np.ndarray, inputs: Sequence[Variable]
-    ) -> np.ndarray:
-        """Difference what is not known at one point.
-
-        A solver that jumps to another solution beside the point gives a slope far beyond all others. Such a one is
-        compared with that on the other side: it counts only where both agree.
+    def plan(self, x: np.ndarray, y: np.ndarray, known: np.ndarray, inputs: Sequence[Variable]) -> FiniteDifferencePlan:
+        """Plan the evaluations that give the unknown partials at one point.
 
         Args:
-            evaluate: Evaluates points; one call with one point for each input of which a partial is not known, and a
-                second on the other side where the first fails or is suspicious.
-            x: The point (d,).
+            x: The point (d,), physical.
             y: Outputs there (m,).
             known: Partials there (m, d), NaN where not known.
             inputs: Variables of the columns of x.
 
         Returns:
-            Partials (m, d); NaN where the truth failed on both sides, or these contradict each other.
+            Plan in its first stage: one point for each column of x that has an unknown partial.
         """
         lengths = self.lengths(x, inputs)
         sides = np.where(x + lengths <= column_bounds(inputs)[1], 1.0, -1.0)
+        return FiniteDifferencePlan(
+            x, y, known, sides * lengths, np.full((2, *known.shape), np.nan), np.zeros((2, len(x)), dtype=bool)
+        )
 
-        def slope(column: int, side: float) -> np.ndarray:
-            beside = x.copy()
-            beside[column] += side * lengths[column]
-            answer = evaluate(beside[None])
-            return (answer.y[0] - y) / (beside[column] - x[column])  # NaN where it failed
+    def partials(
+        self, evaluate: Evaluate, x: np.ndarray, y: np.ndarray, known: np.ndarray, inputs: Sequence[Variable]
+    ) -> np.ndarray:
+        """Finite-difference the unknown partials at one point.
 
-        wanted = np.flatnonzero(np.isnan(known).any(axis=0))
-        slopes = np.full(known.shape, np.nan)
-        for column in map(int, wanted):
-            slopes[:, column] = slope(column, sides[column])
-        # In units of the steps' lengths, which are chosen so that all inputs matter alike.
-        size = np.abs(slopes * lengths)
-        answered = size[:, wanted[~np.isnan(size[:, wanted]).any(axis=0)]]
-        usual = np.median(answered, axis=1) if answered.size else np.full(len(size), np.inf)
-        for column in map(int, wanted):
-            first = slopes[:, column]
-            doubtful = ~(size[:, column] <= _SUSPICIOUS * usual)
+        Args:
+            evaluate: Evaluates points; called with one point at a time, in the order of `FiniteDifferencePlan.points`.
+            x: The point (d,), physical.
+            y: Outputs there (m,).
+            known: Partials there (m, d), NaN where not known.
+            inputs: Variables of the columns of x.
+
+        Returns:
+            Partials (m, d); NaN where the truth failed on both sides, or the two sides contradict each other.
+        """
+        plan = self.plan(x, y, known, inputs)
+        while len(plan.points):
+            plan = plan.after(point_by_point(evaluate, plan.points, len(y)))
+        return plan.partials()
+
+
+@dataclass(frozen=True, eq=False)
+class FiniteDifferencePlan:
+    """Finite differences at one point, in at most two stages; `FiniteDifferences.plan` makes the first.
+
+    The first stage has one point for each column of x that has an unknown partial. A solver that jumps to another
+    solution beside the point gives a slope far beyond all others. The second stage therefore has a point on the other
+    side for each column whose first point failed or gave such a slope; the slope counts only where both sides agree.
+
+    Attributes:
+        x: The point (d,), physical.
+        y: Outputs there (m,).
+        known: Partials there (m, d), NaN where not known.
+        steps: Signed lengths (d,) of the steps of the first stage, physical. Those of the second are their negatives.
+        slopes: Slopes (2, m, d) of the two stages, NaN where not evaluated or where the truth failed.
+        evaluated: Whether the step of a stage in a column of x has been evaluated, bool (2, d).
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    known: np.ndarray
+    steps: np.ndarray
+    slopes: np.ndarray
+    evaluated: np.ndarray
+
+    def __post_init__(self) -> None:
+        """Copy and freeze."""
+        for each in fields(self):
+            object.__setattr__(self, each.name, frozen(np.array(getattr(self, each.name))))
+
+    @property
+    def points(self) -> np.ndarray:
+        """Points (q, d) to evaluate next, one for each remaining column of the stage; q = 0 after the last stage."""
+        stage, columns = self._next()
+        points = np.repeat(self.x[None], len(columns), axis=0)
+        points[np.arange(len(columns)), columns] += (self.steps if stage == 0 else -self.steps)[columns]
+        return points
+
+    def after(self, evaluations: Evaluations) -> FiniteDifferencePlan:
+        """Add the evaluations of one stage.
+
+        Args:
+            evaluations: Evaluations at `points`, one row for each, failed ones included.
+
+        Returns:
+            Plan of the next stage; without points after the last.
+
+        Raises:
+            InputError: If the evaluations are not those at `points`.
+        """
+        points = self.points
+        if not np.array_equal(evaluations.x, points):
+            remedy = "Pass one row for each point, in the order of the points, failed ones included."
+            expected = f"be at `points` = {points.tolist()}"
+            raise InputError(explain("evaluations", expected, evaluations.x.tolist(), remedy))
+        stage, columns = self._next()
+        slopes, evaluated = self.slopes.copy(), self.evaluated.copy()
+        for column, point, y in zip(map(int, columns), points, evaluations.y, strict=True):
+            slopes[stage, :, column] = (y - self.y) / (point[column] - self.x[column])  # NaN where it failed
+        evaluated[stage, columns] = True
+        return replace(self, slopes=slopes, evaluated=evaluated)
+
+    def partials(self) -> np.ndarray:
+        """Compute the partials from the evaluations of all stages.
+
+        Returns:
+            Partials (m, d); NaN where the truth failed on both sides, or the two sides contradict each other.
+
+        Raises:
+            InputError: If points are left to evaluate.
+        """
+        if left := len(self.points):
+            remedy = "Evaluate `points` and pass the evaluations to `after`."
+            raise InputError(explain("plan", "have no points left", f"{left} points", remedy))
+        doubtful, usual = self._doubtful()
+        partials, lengths = self.slopes[0].copy(), np.abs(self.steps)
+        for column in map(int, self._unknown()):
+            first, second = self.slopes[:, :, column]
             if np.isnan(first).all():
-                slopes[:, column] = slope(column, -sides[column])
-            elif doubtful.any():
-                second = slope(column, -sides[column])
+                partials[:, column] = second
+            elif doubtful[:, column].any():
                 apart = np.abs(first - second) > _AGREE * np.maximum(np.abs(first), np.abs(second))
                 better = np.where(np.abs(second) * lengths[column] <= _SUSPICIOUS * usual, second, np.nan)
                 both = np.where(apart, better, 0.5 * (first + second))
-                slopes[:, column] = np.where(doubtful & ~np.isnan(second), both, first)
-        return np.where(np.isnan(known), slopes, known)
+                partials[:, column] = np.where(doubtful[:, column] & ~np.isnan(second), both, first)
+        return np.where(np.isnan(self.known), partials, self.known)
+
+    def _unknown(self) -> np.ndarray:
+        """Columns (q,) of x that have an unknown partial."""
+        return np.flatnonzero(np.isnan(self.known).any(axis=0))
+
+    def _next(self) -> tuple[int, np.ndarray]:
+        """Index of the stage to evaluate next, and its columns of x; no columns after the last stage."""
+        unknown = self._unknown()
+        first = unknown[~self.evaluated[0, unknown]]
+        if len(first):
+            return 0, first
+        again = unknown[self._doubtful()[0][:, unknown].any(axis=0)]
+        return 1, again[~self.evaluated[1, again]]
+
+    def _doubtful(self) -> tuple[np.ndarray, np.ndarray]:
+        """Which slopes of the first stage failed or are suspicious, bool (m, d), and usual sizes of slopes (m,)."""
+        # In units of the steps' lengths, which are chosen so that all inputs matter alike.
+        size = np.abs(self.slopes[0] * np.abs(self.steps))
+        unknown = self._unknown()
+        found = size[:, unknown[~np.isnan(size[:, unknown]).any(axis=0)]]
+        usual = np.median(found, axis=1) if found.size else np.full(len(size), np.inf)
+        return ~(size <= _SUSPICIOUS * usual[:, None]), usual
 
 
 @dataclass(frozen=True)

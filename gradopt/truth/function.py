@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gradopt.data.arrays import as_floats
-from gradopt.data.variables import Variable, as_variables, check_variables, total_size
+from gradopt.data.variables import Variable, as_variables, check_different_names, check_variables, total_size
 from gradopt.errors import InputError, ShapeError, explain
 from gradopt.truth.identity import identity_of
 from gradopt.truth.points import as_failures, as_points, evaluate_points
@@ -132,8 +132,5 @@ def as_sides(inputs: Any, outputs: Any) -> dict[str, tuple[Variable, ...]]:
     for name, given in (("inputs", inputs), ("outputs", outputs)):
         found = as_variables(name, given)
         sides[name] = check_variables(name, found, total_size(found), name)
-    shared = sorted({v.name for v in sides["inputs"]} & {v.name for v in sides["outputs"]})
-    if shared:
-        remedy = "OpenMDAO cannot tell them apart; rename one."
-        raise InputError(explain("outputs", "have other names than `inputs`", shared, remedy))
+    check_different_names(sides["inputs"], sides["outputs"])
     return sides

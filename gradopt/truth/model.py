@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,10 +12,12 @@ from gradopt.data.variables import Variable, total_size
 from gradopt.errors import EvaluationError, InputError, explain
 from gradopt.truth.function import as_sides
 from gradopt.truth.identity import identity_of
-from gradopt.truth.openmdao_model import ModelFunction
 from gradopt.truth.points import as_failures, as_points, evaluate_points, point_by_point
 from gradopt.truth.protocol import Evaluations
 from gradopt.truth.totals_check import check_partials
+
+if TYPE_CHECKING:
+    from gradopt.truth.openmdao_model import ModelFunction
 
 
 class ModelTruth:
@@ -89,6 +91,8 @@ class ModelTruth:
     @property
     def _model(self) -> ModelFunction:
         if self._built is None:
+            from gradopt.truth.openmdao_model import ModelFunction  # here, as openmdao.api imports matplotlib and rich
+
             built = ModelFunction(self._factory(), *self._names, self._require_convergence)
             as_sides(built.inputs, built.outputs)
             self._built = built

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
-from openmdao.api import AnalysisError
+from openmdao.core.analysis_error import AnalysisError  # openmdao.api would import matplotlib and rich
 
 from gradopt.data.arrays import as_floats, check_finite, check_matrix
 from gradopt.data.variables import Variable, column_names, total_size

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gradopt.data.arrays import as_floats, check_matrix
+from gradopt.data.arrays import as_floats, check_matrix, frozen
 from gradopt.data.dataset import Dataset
 from gradopt.data.variables import Variable
 from gradopt.errors import InputError, ShapeError, explain
@@ -68,8 +68,7 @@ class Evaluations:
         object.__setattr__(self, "status", tuple(PointStatus(status) for status in self.status))
         object.__setattr__(self, "message", tuple(self.message))
         for name, array in arrays.items():
-            array.flags.writeable = False
-            object.__setattr__(self, name, array)
+            object.__setattr__(self, name, frozen(array))
         good = self.ok
         if not np.isfinite(x).all() or not np.isfinite(y[good]).all() or np.isinf(self.dydx[good]).any():
             remedy = "Give such a row the status 'not_finite' and NaN."

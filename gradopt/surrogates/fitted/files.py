@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +41,6 @@ def load(path: str | Path) -> Surrogate:
     try:
         settings: dict[str, Any] = dict(header["configuration"])
         settings |= {name.split(".")[1]: v for name, v in arrays.items() if name.startswith("configuration.")}
-        kind = settings.pop("kind")
-        if isinstance(settings["solver"], dict):
-            solver = dict(settings["solver"])
-            settings["solver"] = _SOLVERS[solver.pop("kind")](**solver)
-        if "prior" in settings:
-            settings["prior"] = belief_from_dict(settings["prior"])
-        settings["device"] = "cpu" if settings["device"] != "cpu" else settings["device"]
         inputs = tuple(Variable.from_dict(fields) for fields in header["inputs"])
         outputs = tuple(Variable.from_dict(fields) for fields in header["outputs"])
         if "network" in header:  # schema version 1, which knew one network and no trend
@@ -68,7 +62,7 @@ def load(path: str | Path) -> Surrogate:
         ]
         posteriors = tuple(Posterior.from_arrays(part) for part in parts if part)  # older files have none
         return Surrogate(
-            configuration=_CONFIGURATIONS[kind](**settings),
+            configuration=configuration_from_dict(settings),
             members=members,
             scaling=Scaling(
                 arrays["input_mean"],
@@ -91,3 +85,21 @@ def load(path: str | Path) -> Surrogate:
             f"{str(path)!r} lacks or garbles the field {broken}. It was not written by this version's "
             "`Surrogate.save`; save the surrogate again."
         ) from broken
+
+
+def configuration_from_dict(fields: Mapping[str, Any]) -> JENN | MLP | GradINN:
+    """Build a configuration from what its `to_dict` returned; one of another device comes back on the CPU.
+
+    Raises:
+        KeyError: If a field is missing, or the kind or the solver is unknown.
+        TypeError: If there is a field too many.
+    """
+    settings = dict(fields)
+    kind = settings.pop("kind")
+    if isinstance(settings["solver"], dict):
+        solver = dict(settings["solver"])
+        settings["solver"] = _SOLVERS[solver.pop("kind")](**solver)
+    if "prior" in settings:
+        settings["prior"] = belief_from_dict(settings["prior"])
+    settings["device"] = "cpu"
+    return _CONFIGURATIONS[kind](**settings)

@@ -11,6 +11,7 @@ import pytest
 
 from gradopt.data.variables import (
     Variable,
+    check_same_variables,
     check_variables,
     column_bounds,
     column_names,
@@ -211,3 +212,22 @@ def test_check_variables_returns_a_tuple() -> None:
 def test_check_variables_rejects(variables: list[Any], error: type[InputError], message: str) -> None:
     with pytest.raises(error, match=message):
         check_variables("inputs", variables, 2, "x")
+
+
+def test_the_same_variables_pass_and_bounds_count_only_where_asked() -> None:
+    mine, theirs = [Variable("a", (2,), "m", lower=0.0)], (Variable("a", (2,), "m"),)
+    check_same_variables("surrogate.inputs", mine, theirs, "Convert it.")
+    check_same_variables("surrogate.inputs", mine, tuple(mine), "Convert it.", exact=True)
+    expected = r"`surrogate\.inputs` must equal .*lower=\(0\.0, 0\.0\).*, got .*lower=None.* Convert it\."
+    with pytest.raises(InputError, match=expected):
+        check_same_variables("surrogate.inputs", mine, theirs, "Convert it.", exact=True)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [[Variable("b", (2,), "m")], [Variable("a", (3,), "m")], [Variable("a", (2,), "ft")], [], [Variable("a", (2,))]],
+)
+def test_other_names_shapes_units_or_numbers_of_variables_are_refused(other: list[Variable]) -> None:
+    expected = r"`data\.outputs` must have the names, shapes and units \[\('a', \(2,\), 'm'\)\], got \[.*\]\. Convert"
+    with pytest.raises(InputError, match=expected):
+        check_same_variables("data.outputs", [Variable("a", (2,), "m")], other, "Convert it.")

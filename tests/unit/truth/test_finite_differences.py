@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from gradopt import (
     ShapeError,
     Variable,
 )
-from gradopt.truth.finite_differences import estimate_noise
+from gradopt.truth.finite_differences import FiniteDifferencePlan, estimate_noise
 from gradopt.truth.store import EvaluationStore
 
 X = (Variable("x", (3,), lower=[0.0, -1.0, 0.0], upper=[2.0, 1.0, 100.0]), Variable("free"))
@@ -180,3 +181,53 @@ def test_noise_needs_points_that_answer() -> None:
         estimate_noise(truth(broken), AT)
     with pytest.raises(InputError, match="`points` must be at least 6, got 3"):
         estimate_noise(truth(), AT, points=3)
+
+
+def rough(x: np.ndarray) -> np.ndarray:
+    if x[0] > 0.5:
+        raise EvaluationError("no mesh")
+    return smooth(x) + (50.0 if x[1] > 0.2 else 0.0)
+
+
+def test_the_second_stage_has_the_other_side_of_failed_and_of_suspicious_points() -> None:
+    plan = FiniteDifferences(1e-4).plan(AT, smooth(AT), np.full((2, 4), np.nan), X)
+    steps = np.array([2e-4, 2e-4, 1e-2, 4e-4])
+    np.testing.assert_allclose(plan.points, AT + np.diag(steps), rtol=1e-15)
+    second = plan.after(truth(rough).evaluate(plan.points))
+    np.testing.assert_allclose(second.points, (AT - np.diag(steps))[:2], rtol=1e-15)
+    last = second.after(truth(rough).evaluate(second.points))
+    assert last.points.shape == (0, 4)
+    np.testing.assert_allclose(last.partials(), slopes(AT), rtol=1e-2, atol=1e-3)
+
+
+def test_a_plan_without_doubts_has_one_stage_and_one_without_unknowns_none() -> None:
+    plan = FiniteDifferences(1e-6).plan(AT, smooth(AT), np.full((2, 4), np.nan), X)
+    last = plan.after(truth().evaluate(plan.points))
+    assert len(last.points) == 0
+    np.testing.assert_allclose(last.partials(), slopes(AT), rtol=2e-5, atol=1e-6)
+    none = FiniteDifferences(1e-6).plan(AT, smooth(AT), slopes(AT), X)
+    assert len(none.points) == 0
+    assert np.array_equal(none.partials(), slopes(AT))
+
+
+def test_a_plan_rebuilt_from_its_arrays_in_each_stage_gives_the_same_partials() -> None:
+    differences = FiniteDifferences(1e-4)
+    plan = differences.plan(AT, smooth(AT), np.full((2, 4), np.nan), X)
+    while len(plan.points):
+        saved = {field.name: getattr(plan, field.name).tolist() for field in fields(plan)}
+        plan = FiniteDifferencePlan(**{name: np.array(values) for name, values in saved.items()})
+        plan = plan.after(truth(rough).evaluate(plan.points))
+    expected = differences.partials(truth(rough).evaluate, AT, smooth(AT), np.full((2, 4), np.nan), X)
+    assert np.array_equal(plan.partials(), expected)
+    with pytest.raises(ValueError, match="read-only"):
+        plan.slopes[0, 0, 0] = 1.0
+
+
+def test_evaluations_at_other_points_and_early_partials_are_refused() -> None:
+    plan = FiniteDifferences(1e-4).plan(AT, smooth(AT), np.full((2, 4), np.nan), X)
+    expected = r"`evaluations` must be at `points` = \[\[.*\]\], got \[\[.*\]\]\. Pass one row for each point, in the"
+    for other in (plan.points[::-1], plan.points[:2]):
+        with pytest.raises(InputError, match=expected):
+            plan.after(truth().evaluate(other))
+    with pytest.raises(InputError, match=r"`plan` must have no points left, got 4 points\. Evaluate `points` and pass"):
+        plan.partials()
