@@ -30,7 +30,7 @@ from scripts.digest_record import Record, Recorded, disturbed, record
 
 X, F, R2 = go.Variable("x", (2,), lower=-2.0, upper=2.0), go.Variable("f"), go.Variable("r2")
 FAR, NEAR = (1.25, -1.75), (-0.6, 0.7)
-NO_KRIGING = go.Parts(kriging=False)
+NO_KRIGING = go.CorrectionTerms(kriging=False)
 SMALL = go.JENN((8,), activation="tanh", starts=1, alpha=1e-6, solver=go.LevenbergMarquardt(max_iterations=40))
 AIRFOILS = ("naca0012", "rae2822", "naca4412")
 
@@ -160,7 +160,7 @@ def samples() -> go.Dataset:
 
 def run_given(f: Callable[[np.ndarray], Any], **options: Any) -> Record:
     """Run the loop with a fitted surrogate of the valley given."""
-    return run_disk(f, SMALL.fit(samples()), NEAR, differences=go.Differences(1e-6), **options)
+    return run_disk(f, SMALL.fit(samples()), NEAR, finite_differences=go.FiniteDifferences(1e-6), **options)
 
 
 def run_resumed() -> Record:
@@ -286,13 +286,13 @@ RUNS: dict[str, Callable[[], Record]] = {
     "sellar both": lambda: run_case(case_of("sellar --replace both"), 60),
     "without partials": lambda: run_disk(values),
     "without partials, initial samples": lambda: run_disk(values, initial_samples=5),
-    "without partials, exact constraint": lambda: run_disk(value, differences=go.Differences(1e-6)),
+    "without partials, exact constraint": lambda: run_disk(value, finite_differences=go.FiniteDifferences(1e-6)),
     "some partials": lambda: run_disk(some_partials),
     "fails in a slab": lambda: run_disk(slab, start=NEAR),
     "fails in a slab, initial samples": lambda: run_disk(slab, start=NEAR, initial_samples=6),
     "fails at the start": lambda: run_disk(fails_far),
     "wrong partials": lambda: run_disk(wrong_partials, start=NEAR),
-    "infeasible": lambda: run_disk(rosenbrock_disk, limit=-0.5, correction=NO_KRIGING, region=go.Region(smallest=0.02)),
+    "infeasible": lambda: run_disk(rosenbrock_disk, limit=-0.5, correction=NO_KRIGING, trust_region=go.TrustRegion(smallest=0.02)),
     "stopped": lambda: run_disk(rosenbrock_disk, callback=lambda one: one.number == 4),
     "initial samples": lambda: run_disk(rosenbrock_disk, initial_samples=6),
     "three starts": lambda: run_disk(rosenbrock_disk, starts=3),
@@ -306,11 +306,11 @@ RUNS: dict[str, Callable[[], Record]] = {
     "optimize": partial(run_optimize, configuration=None),
     "direct": lambda: run_direct_case(case_of("rosenbrock_disk"), 40),
     "direct, without partials": lambda: run_direct_case(disk_of(values), 40),
-    "noisy": lambda: run_disk(noisy, differences=go.Differences(1e-2)),
+    "noisy": lambda: run_disk(noisy, finite_differences=go.FiniteDifferences(1e-2)),
     "given": lambda: run_given(rosenbrock),
     "given, without partials": lambda: run_given(value),
     "given, initial samples": lambda: run_given(value, initial_samples=3),
-    "prior, network": lambda: run_disk(rosenbrock, prior={"valley": samples()}, configuration=SMALL),
+    "prior, network": lambda: run_disk(rosenbrock, initial_data={"valley": samples()}, configuration=SMALL),
     "rosenbrock 10": lambda: run_case(case_of("rosenbrock --dimension 10", configuration=None), 80),
     "rosenbrock 2, network": lambda: run_case(case_of("rosenbrock --dimension 2"), 40),
     "rosenbrock 5, network": lambda: run_case(case_of("rosenbrock --dimension 5"), 30),
