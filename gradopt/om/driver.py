@@ -18,10 +18,10 @@ from gradopt.errors import EvaluationError, InputError, explain
 from gradopt.loop.initial_design import initial_design
 from gradopt.loop.learning import corrected_surrogates, global_surrogates, learned
 from gradopt.loop.problem import LearnedTruth
-from gradopt.loop.run import Loop, run
+from gradopt.loop.running import Loop, run
 from gradopt.loop.settings import Settings
 from gradopt.loop.state import Exit, Iteration, State, begin
-from gradopt.loop.tell import with_gains
+from gradopt.loop.telling import with_gains
 from gradopt.loop.trust_region import TrustRegion
 from gradopt.om.arguments import Configurations, checked_configuration, checked_initial_data, of_one
 from gradopt.om.certificate import certify

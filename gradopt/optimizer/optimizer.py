@@ -16,14 +16,14 @@ from gradopt.data.dataset import Dataset
 from gradopt.data.scaling import check_output_domain
 from gradopt.data.variables import Variable, as_variables, column_bounds, column_slices, total_size
 from gradopt.errors import FileFormatError, InputError, ShapeError, explain
-from gradopt.loop.ask import ask, samples_first
+from gradopt.loop.asking import ask, samples_first
 from gradopt.loop.initial_design import initial_design
 from gradopt.loop.learning import guesses, no_partials
 from gradopt.loop.request import Outcome, Purpose, Request
-from gradopt.loop.run import Watch, run
+from gradopt.loop.running import Watch, run
 from gradopt.loop.settings import Settings
 from gradopt.loop.state import Exit, Iteration, Stage, State, begin
-from gradopt.loop.tell import tell
+from gradopt.loop.telling import tell
 from gradopt.optimality.certificate import Certificate, certificate_of
 from gradopt.optimality.layout import Arrays, Layout
 from gradopt.optimizer import files

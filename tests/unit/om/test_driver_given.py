@@ -116,7 +116,7 @@ def steps(made: om.Problem) -> list[Any]:
 
 def stay(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no run jump from here on."""
-    monkeypatch.setattr("gradopt.loop.run.jump", lambda *_: None)
+    monkeypatch.setattr("gradopt.loop.running.jump", lambda *_: None)
 
 
 def test_the_second_point_is_the_optimum_of_the_given_surrogate(run: Runs) -> None:
