@@ -106,8 +106,8 @@ def optimize(
         factory: Returns an `om.Problem` with design variables, one objective and any constraints, set up or not. It
             is called twice.
         store: Where evaluations are kept, an `EvaluationStore` or the path of one; None = in memory.
-        identity: Words for what the model computes: equal words, equal results. Needed for a store on disk unless the factory
-            is a plain function of a module.
+        identity: Words for what the model computes: equal words, equal results. Needed for a store on disk
+            unless the factory is a plain function of a module.
         transforms: For the name or alias of a response "log" or "logit": what the surrogate models it through.
         failures: See `ModelTruth`.
         check_totals: See `ModelTruth`; checked once in a store.

@@ -88,7 +88,7 @@ def kkt(
 
     - feasibility: the violation by max(1, |bound|);
     - stationarity: each residual by max(1, |gradient_j|) of the same design variable, so that a steep
-      direction does not loosen another one. It is not relative to the multipliers, which are huge where constraints degenerate;
+      direction does not loosen another one; not by the multipliers, which are huge where constraints degenerate;
     - complementarity: min(force, distance), where force is |multiplier| times the length of the constraint's gradient,
       and distance how far the design variables must go along the other active constraints until the gap is closed.
 

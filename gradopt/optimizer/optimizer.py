@@ -22,7 +22,7 @@ from gradopt.loop.learning import guesses, no_partials
 from gradopt.loop.request import Outcome, Purpose, Request
 from gradopt.loop.running import Watch, run
 from gradopt.loop.settings import Settings
-from gradopt.loop.state import Exit, Iteration, Stage, State, begin
+from gradopt.loop.state import Exit, Iteration, Stage, State, begin, resumed
 from gradopt.loop.telling import tell
 from gradopt.optimality.certificate import Certificate, certificate_of
 from gradopt.optimality.layout import Arrays, Layout
@@ -270,11 +270,12 @@ class Optimizer:
         files.write(path, {"problem": parts, "state": self.state, "plan": self._plan})
 
     @classmethod
-    def load(cls, path: str | Path) -> Optimizer:
+    def load(cls, path: str | Path, max_evaluations: int | None = None) -> Optimizer:
         """Continue a run that `save` wrote; nothing in the file is executed.
 
         Args:
             path: The file.
+            max_evaluations: Another budget than that of the run; None keeps it.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -282,11 +283,15 @@ class Optimizer:
         """
         found = files.read(path)
         try:
-            optimizer = cls(**found["problem"])
+            parts = found["problem"]
+            if max_evaluations is not None:
+                parts["settings"] = replace(parts["settings"], max_evaluations=max_evaluations)
+            optimizer = cls(**parts)
             optimizer.state, optimizer._plan = found["state"], found["plan"]
         except (KeyError, TypeError, ValueError) as broken:
             remedy = "Copy it again from where it was written."
             raise FileFormatError(f"{str(path)!r} lacks or garbles a part ({broken}). {remedy}") from broken
+        optimizer.state = resumed(optimizer.state, optimizer.state)
         return optimizer
 
     def _evaluated(
