@@ -234,7 +234,9 @@ class AdaptiveDriver(private.LoopDriver):
         for comp, base in zip(view.comps, global_surrogates(state, view), strict=True):
             if base is not None:
                 comp.keep(base)
+        ended = self.state
         self._keep(state, view)
+        self.state = None if ended is None else replace(ended, exit=exit)  # as the loop left it, to be resumed
         self.certificate = found
         return found.reason
 
