@@ -210,7 +210,8 @@ def _jacobian(argument: str, jac: Any, more: tuple[Any, ...]) -> Callable[[np.nd
 
 def _listed(constraints: Any) -> list[Any]:
     kinds = (dict, optimize.NonlinearConstraint, optimize.LinearConstraint)
-    found = [constraints] if isinstance(constraints, kinds) else list(constraints or ())
+    several = isinstance(constraints, Sequence) and not isinstance(constraints, str)
+    found = list(constraints) if several else [constraints]
     for one in found:
         if not isinstance(one, kinds):
             expected = "be NonlinearConstraint, LinearConstraint or dictionaries"

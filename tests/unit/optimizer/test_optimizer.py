@@ -116,7 +116,7 @@ def test_the_same_request_is_returned_until_it_is_told(truth: FunctionTruth) -> 
 def test_evaluations_may_be_arrays(truth: FunctionTruth) -> None:
     plain, pairs = made(truth, constraints=DISK), made(truth, constraints=DISK)
     plain.run(truth)
-    pairs.run(lambda points: tuple(np.array(part) for part in zip(*map(truth.f, points), strict=True)))  # type: ignore[arg-type]
+    pairs.run(lambda points: tuple(np.array(part) for part in zip(*map(truth.f, points), strict=True)))
     assert equal(plain.history, pairs.history)
 
 
@@ -300,13 +300,9 @@ def test_a_file_of_another_kind_is_refused(truth: FunctionTruth, tmp_path: Path)
 
 def test_other_requests_and_points_are_refused(truth: FunctionTruth) -> None:
     found, other = made(truth), made(truth, x0=[0.0, 0.0])
-    with pytest.raises(
-        InputError, match=r"`request` must be the one that `ask` returned last, got start at \[\[0.0, 0.0\]\]"
-    ):
+    with pytest.raises(InputError, match=r"`request` must be the one that `ask` returned last, got start at \[\["):
         found.tell(other.ask(), np.zeros((1, 2)))
-    with pytest.raises(
-        InputError, match=r"`evaluations` must be at \[\[1.25, -1.75\]\], got \[\[0.0, 0.0\]\]. Evaluate `requ"
-    ):
+    with pytest.raises(InputError, match=r"`evaluations` must be at \[\[1.25, -1.75\]\], got \[\[0.0, 0.0\]\]"):
         found.tell(found.ask(), truth.evaluate([[0.0, 0.0]]))
     with pytest.raises(ShapeError, match=r"`y` must have shape \(1, 2\), got \(1, 3\). Points come first"):
         found.tell(found.ask(), np.zeros((1, 3)))
