@@ -103,7 +103,7 @@ def test_death_before_is_one_that_names_the_signal_and_the_last_words() -> None:
     code = "import os, signal, sys; print('iteration 7', flush=True); os.kill(os.getpid(), signal.SIGFPE)"
     found = truth(code).evaluate([AT])
     assert found.status == (PointStatus.FAILED,)
-    assert "It left no file 'beam.out'. It was ended by SIGFPE; its last words: 'iteration 7'" in found.message[0]
+    assert "no file 'beam.out'. The program was ended by SIGFPE and printed last: 'iteration 7'" in found.message[0]
 
 
 def test_exit_code_is_told_to_parse_and_in_messages() -> None:
@@ -114,14 +114,14 @@ def test_exit_code_is_told_to_parse_and_in_messages() -> None:
         raise EvaluationError(f"did not converge. {run.ending}")
 
     found = truth("import sys; sys.exit(3)", parse).evaluate([AT])
-    assert codes == [3] and found.message == ("did not converge. It ended with exit code 3.",)
+    assert codes == [3] and found.message == ("did not converge. The program ended with exit code 3.",)
 
 
 @pytest.mark.parametrize("garbage", ["", "nonsense", "1.0 2.0", "\\x00\\xff"])
 def test_garbage_is_a_failed_point(garbage: str) -> None:
     code = f"open('beam.out', 'wb').write(b'{garbage}')"
     found = truth(code).evaluate([AT])
-    assert not found.ok[0] and "What it left cannot be read (ValueError" in found.message[0]
+    assert not found.ok[0] and "The results cannot be read (ValueError" in found.message[0]
 
 
 def test_not_a_number_is_a_failed_point() -> None:
@@ -145,7 +145,7 @@ def test_a_program_that_hangs_is_killed_with_its_children(tmp_path: Path) -> Non
     began = time.monotonic()
     found = truth(code, timeout=2.0).evaluate([AT])
     assert time.monotonic() - began < 20.0
-    assert found.message == ("It was killed after 2 s.",)
+    assert found.message == ("The program was killed after 2 s.",)
     with pytest.raises(ProcessLookupError):
         for _ in range(100):  # until the system has taken it away
             os.kill(int((tmp_path / "child").read_text()), 0)
@@ -153,8 +153,8 @@ def test_a_program_that_hangs_is_killed_with_its_children(tmp_path: Path) -> Non
 
 
 def test_a_program_that_prints_without_end_is_killed() -> None:
-    found = truth("while True: print('more? ' * 1000)", timeout=60.0, most_bytes=10**6).evaluate([AT])
-    assert found.message == ("It was killed after it had printed 1000000 bytes.",)
+    found = truth("while True: print('more? ' * 1000)", timeout=60.0, max_printed_bytes=10**6).evaluate([AT])
+    assert found.message == ("The program was killed after 1000000 printed bytes.",)
 
 
 def test_failed_runs_can_be_kept(tmp_path: Path) -> None:
@@ -206,10 +206,16 @@ def test_it_goes_to_other_processes_and_has_an_identity(tmp_path: Path) -> None:
         ),
         (
             {"template": {"in": "{length} {force}"}},
-            r"`template` must format the inputs, got one with: .*entry by entry",
+            r"`template` must be format strings of the inputs, got \{'in': .*entry by entry",
         ),
-        ({"template": {"in": "{length} {force[2]}"}}, r"`template` must format the inputs, got one with: index 2"),
-        ({"template": {"in": "{length"}}, r"`template\['in'\]` must be a format, got one with: .*Write a brace"),
+        (
+            {"template": {"in": "{length} {force[2]}"}},
+            r"`template` must be format strings of the inputs, got \{'in': .*force.*\(index 2",
+        ),
+        (
+            {"template": {"in": "{length"}},
+            r"`template\['in'\]` must be a format string, got '\{length' \(.*Write a literal brace",
+        ),
         ({"template": "{length}"}, r"`template` must map names of files to texts, got '\{length\}'"),
         ({"parse": "beam.out"}, "`parse` must be a function of a Finished, got 'beam.out'"),
         ({"stdin": "other"}, r"`stdin` must be one of the files \['beam.in'\], got 'other'"),

@@ -149,7 +149,9 @@ def test_steps_that_are_not_positive_are_refused(step: Any) -> None:
 
 
 def test_a_wrong_number_of_steps_is_refused() -> None:
-    with pytest.raises(ShapeError, match=r"`step` must have shape \(d,\) = \(4,\), got \(2,\)\. One for each input"):
+    with pytest.raises(
+        ShapeError, match=r"`step` must have shape \(d,\) = \(4,\), got \(2,\)\. Pass one number, or one for each"
+    ):
         FiniteDifferenceTruth(truth(), FiniteDifferences((1e-4, 1e-4))).evaluate([AT])
 
 
@@ -177,7 +179,10 @@ def test_noise_needs_points_that_answer() -> None:
     def broken(x: np.ndarray) -> np.ndarray:
         raise EvaluationError("it broke")
 
-    with pytest.raises(InputError, match="`x` must be away from where the truth fails, got it broke"):
+    with pytest.raises(
+        InputError,
+        match=r"`x` must be away from points where the truth fails, got \[0\.\d.*\], where it failed with \'it broke\'",
+    ):
         estimate_noise(truth(broken), AT)
     with pytest.raises(InputError, match="`points` must be at least 6, got 3"):
         estimate_noise(truth(), AT, points=3)

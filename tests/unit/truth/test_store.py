@@ -133,10 +133,10 @@ def test_rows_stand_in_the_order_they_were_written(store: EvaluationStore) -> No
 
 def test_without_good_rows_there_is_no_dataset(store: EvaluationStore) -> None:
     truth = truth_of(Counted())
-    with pytest.raises(InputError, match="must hold at least one good row, got no rows at all"):
+    with pytest.raises(InputError, match="must hold at least one good row, got 0 rows"):
         store.dataset(truth)
     store.evaluate(truth, [[-1.0, 0.0]])
-    with pytest.raises(InputError, match="got 1 failed ones, the first with 'negative for the 1. time'"):
+    with pytest.raises(InputError, match="got 1 failed rows, the first with message 'negative for the 1. time'"):
         store.dataset(truth)
 
 
@@ -288,7 +288,7 @@ def test_a_store_in_memory_is_not_pickled() -> None:
 def test_a_closed_store_says_so(store: EvaluationStore) -> None:
     store.close()
     store.close()
-    with pytest.raises(InputError, match="`store` must be open, got a closed one. Open it again"):
+    with pytest.raises(InputError, match="`store` must be open, got a closed one. Open the file again"):
         store.evaluate(truth_of(Counted()), [[1.0, 2.0]])
 
 
@@ -316,7 +316,7 @@ class TwoRows:
 
 def test_a_truth_that_answers_something_else_is_explained(store: EvaluationStore) -> None:
     truth: Truth = TwoRows()
-    with pytest.raises(ShapeError, match=r"must have shape \(1, 1, 2\), got \(2, 1, 2\). It must answer with one row"):
+    with pytest.raises(ShapeError, match=r"must have shape \(1, 1, 2\), got \(2, 1, 2\)\. Return one row for each"):
         store.evaluate(truth, [[1.0, 2.0]])
     assert store.count(truth) == 0
 
