@@ -60,7 +60,7 @@ class FunctionTruth:
             x: Points (n, d), physical.
 
         Returns:
-            One row for each point; failed points are rows too.
+            Evaluations with one row for each point, failed points included.
 
         Raises:
             InputError: If `x` is not finite, or `f` returned other things than real numbers.

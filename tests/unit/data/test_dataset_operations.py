@@ -80,7 +80,7 @@ def test_select_outputs_leaves_the_dataset_alone() -> None:
 
 @pytest.mark.parametrize(
     ("names", "got"),
-    [(["f", "z"], r"\['z'\]"), (["x", "y"], r"\['x', 'y'\]"), ([], "none"), (["g[0]"], r"\['g\[0\]'\]")],
+    [(["f", "z"], r"\['z'\]"), (["x", "y"], r"\['x', 'y'\]"), ([], r"\[\]"), (["g[0]"], r"\['g\[0\]'\]")],
 )
 def test_select_outputs_names_the_outputs_there_are(names: list[str], got: str) -> None:
     message = rf"^`names` must be among the outputs \['f', 'g', 'h'\], got {got}\. Check the spelling\.$"
