@@ -1,4 +1,4 @@
-"""Datasets: what they accept, what they keep and what they give back."""
+"""Datasets: accepted arguments, copies and messages."""
 
 from __future__ import annotations
 

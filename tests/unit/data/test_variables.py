@@ -1,4 +1,4 @@
-"""Variables, and the way between named arrays and flat columns."""
+"""Variables, and conversion between named arrays and flat columns."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_column_bounds_follow_the_columns() -> None:
     np.testing.assert_array_equal(high, [2.0, 9, 9, 9, 9, 9, 9, 0.9])
 
 
-def test_flatten_lays_arrays_in_the_order_of_the_variables() -> None:
+def test_flatten_joins_arrays_in_the_order_of_the_variables() -> None:
     flat = flatten({"mach": [8.0], "twist": np.arange(1.0, 7.0).reshape(2, 3), "chord": [0.0]}, ALL)
     np.testing.assert_array_equal(flat, [0, 1, 2, 3, 4, 5, 6, 8])
 

@@ -1,4 +1,4 @@
-"""Files that are no store are refused with a reason and left as they are; processes share a file and may be killed."""
+"""Files that are not stores are refused and stay unchanged; processes share a file and may be killed."""
 
 from __future__ import annotations
 
