@@ -1,4 +1,4 @@
-"""Truths: functions, OpenMDAO models or programs; their finite differences; the store of their evaluations. Floor 4."""
+"""Truths as functions, OpenMDAO models or programs; finite differences; the store of evaluations. Floor 4."""
 
 from gradopt.truth.command import CommandTruth as CommandTruth
 from gradopt.truth.finite_differences import FiniteDifferencePlan as FiniteDifferencePlan

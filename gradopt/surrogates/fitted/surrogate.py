@@ -203,7 +203,7 @@ class Surrogate:
         """
         values = self._checked(x, allow_complex=False)
         found = self.evaluate(values)
-        bend = self.scaling.bend(found.y, found.standardized_dydx())
+        bend = self.scaling.transform_coupling(found.y, found.standardized_dydx())
         std = std_partials_of(self.members, self.posteriors, self.scaling.scale_inputs(values), bend)
         return self.scaling.unscale_partials(values, found.y, std)
 

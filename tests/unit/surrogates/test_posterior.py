@@ -307,7 +307,7 @@ def test_std_is_the_spread_of_draws_also_through_a_transform(transform: str | No
     values, partials = (np.array(part).std(axis=0) for part in zip(*map(physical, draws), strict=True))
     y, dydx = physical(theta)
     std = scaling.unscale_std(y, std_of(members, posteriors, z))
-    bend = scaling.bend(y, scaling.scale_partials(data.x, y, dydx))
+    bend = scaling.transform_coupling(y, scaling.scale_partials(data.x, y, dydx))
     of_partials = scaling.unscale_partials(data.x, y, std_partials_of(members, posteriors, z, bend))
     np.testing.assert_allclose(std, values, rtol=0.06)
     np.testing.assert_allclose(of_partials, partials, rtol=0.06)

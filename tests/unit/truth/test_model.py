@@ -1,4 +1,4 @@
-"""A model as the truth: values and totals in the units of the variables, whatever driver, setup and solvers it has."""
+"""A model as a truth: values and totals in the units of the variables, for any driver, setup and solvers."""
 
 from __future__ import annotations
 
