@@ -7,9 +7,9 @@ from typing import TypeVar
 
 from gradopt.data.dataset import Dataset
 from gradopt.errors import InputError, explain
-from gradopt.surrogates.fitting.incremental import Fits
+from gradopt.surrogates.fitting.incremental import SupportsFit
 
-Configurations = Fits | Mapping[str, Fits | None] | None
+Configurations = SupportsFit | Mapping[str, SupportsFit | None] | None
 """One for all components, or one for each by its path; None fits nothing."""
 
 _T = TypeVar("_T")

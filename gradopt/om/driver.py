@@ -29,7 +29,7 @@ from gradopt.om.problem_view import AdaptiveModel
 from gradopt.om.truth_evaluator import TruthAnswers
 from gradopt.optimality.kkt import FEASIBILITY_TOLERANCE, TOLERANCE
 from gradopt.surrogates.configurations.jenn import JENN
-from gradopt.surrogates.fitting.incremental import Fits
+from gradopt.surrogates.fitting.incremental import SupportsFit
 from gradopt.truth.finite_differences import FiniteDifferences
 from gradopt.truth.store import EvaluationStore
 
@@ -69,7 +69,7 @@ class AdaptiveDriver(om.ScipyOptimizeDriver):  # type: ignore[misc]
         self,
         *,
         store: EvaluationStore | str | Path | None = None,
-        configuration: Fits | Mapping[str, Fits | None] | None = DEFAULT,
+        configuration: SupportsFit | Mapping[str, SupportsFit | None] | None = DEFAULT,
         initial_data: Mapping[str, Dataset] | None = None,
         correction: CorrectionTerms | None = None,
         trust_region: TrustRegion | None = None,

@@ -14,7 +14,7 @@ from gradopt.data.dataset import Dataset
 from gradopt.errors import EvaluationError, InputError, explain
 from gradopt.om.component import SurrogateComp
 from gradopt.om.truth_evaluator import TruthAnswers
-from gradopt.surrogates.fitting.incremental import Fits, IncrementalFit, incremental_fit
+from gradopt.surrogates.fitting.incremental import IncrementalFit, SupportsFit, incremental_fit
 from gradopt.surrogates.protocol import SupportsEvaluate
 from gradopt.truth.finite_differences import FiniteDifferences
 from gradopt.truth.protocol import Evaluations, Truth
@@ -43,7 +43,7 @@ class Knowledge:
         self,
         truth: Truth,
         store: EvaluationStore,
-        configuration: Fits | None,
+        configuration: SupportsFit | None,
         prior: Dataset | None,
         finite_differences: FiniteDifferences = FiniteDifferences(),  # noqa: B008 (frozen)
     ) -> None:

@@ -111,7 +111,7 @@ class Evidence:
     memory_limit: int = 2**30
     alpha: float = 0.1
     noise: float = 100.0
-    belief: float = 100.0
+    omega: float = 100.0
     keep_best: bool = False
 
     def __post_init__(self) -> None:
@@ -122,7 +122,7 @@ class Evidence:
         object.__setattr__(self, "memory_limit", whole("memory_limit", self.memory_limit, 1))
         object.__setattr__(self, "alpha", number("alpha", self.alpha, positive=True))
         object.__setattr__(self, "noise", number("noise", self.noise, positive=True))
-        object.__setattr__(self, "belief", number("belief", self.belief, positive=True))
+        object.__setattr__(self, "omega", number("omega", self.omega, positive=True))
 
     def at_start(self, index: int) -> Evidence:
         """The same with the initial precisions of a start: several modes are found from several of them."""
@@ -179,7 +179,7 @@ class _Run:
         self.counts = torch.bincount(self.of_residual, minlength=len(problem.residual_pools)).double()
         if precisions is None:
             alpha = torch.full_like(self.sizes, settings.alpha)
-            noise = torch.where(problem.believed, settings.belief, torch.full_like(self.counts, settings.noise))
+            noise = torch.where(problem.prior_groups, settings.omega, torch.full_like(self.counts, settings.noise))
             precisions = Precisions(alpha, noise)
         self.alpha, self.noise = precisions.alpha, precisions.noise
         self.orders: dict[int, tuple[Tensor, list[int]]] = {}
@@ -188,8 +188,8 @@ class _Run:
             self.counts.new_zeros((len(self.counts), columns, columns)),
             self.counts.new_zeros((len(self.counts), columns)),
         )
-        self.present, self.believed = self.counts > 0.0, problem.believed
-        self.has_beliefs = bool(self.believed.any())
+        self.present, self.prior_groups = self.counts > 0.0, problem.prior_groups
+        self.has_prior = bool(self.prior_groups.any())
         self.in_pool = self._sum_over_pools(self.present.double()).clamp_min(1.0)
         self.of_values = problem.residual_parents == torch.arange(len(self.counts), device=self.counts.device)
 
@@ -248,9 +248,9 @@ class _Run:
         if posterior is None or prior is None:
             return math.inf, torch.zeros_like(self.sizes), torch.zeros_like(self.counts)
         misfit = self.noise @ normal.squares + self.alpha @ self._lengths(theta)
-        scales = (self.counts * ~self.believed) @ self.noise.log() + prior.log_det
+        scales = (self.counts * ~self.prior_groups) @ self.noise.log() + prior.log_det
         determined = self.alpha * (prior.spread - posterior.spread)
-        free = torch.where(self.believed, prior.used, self.counts) - posterior.used
+        free = torch.where(self.prior_groups, prior.used, self.counts) - posterior.used
         return 0.5 * (float(misfit - scales) + posterior.log_det), determined.clamp_min(0.0), free
 
     def _inverse(self, normal: _Normal, weights: Tensor) -> _Inverse | None:
@@ -264,8 +264,8 @@ class _Run:
         return _Inverse(2.0 * float(factor.diagonal().log().sum()), spread, used)
 
     def _prior(self, normal: _Normal) -> _Inverse | None:
-        if self.has_beliefs:
-            return self._inverse(normal, self.noise * self.believed)
+        if self.has_prior:
+            return self._inverse(normal, self.noise * self.prior_groups)
         return _Inverse(float(self.sizes @ self.alpha.log()), self.sizes / self.alpha, torch.zeros_like(self.counts))
 
     def _lengths(self, theta: Tensor) -> Tensor:
@@ -274,8 +274,8 @@ class _Run:
 
     def _reestimate(self, theta: Tensor, normal: _Normal, determined: Tensor, free: Tensor) -> None:
         alpha = (determined + _PULL) / (self._lengths(theta) + _PULL_SCALE)
-        free = torch.maximum(free, torch.where(self.believed, _PULL, _FREEDOM * self.counts))
-        squares = (normal.squares + _DOUBT * self.believed).clamp_min(sys.float_info.min)
+        free = torch.maximum(free, torch.where(self.prior_groups, _PULL, _FREEDOM * self.counts))
+        squares = (normal.squares + _DOUBT * self.prior_groups).clamp_min(sys.float_info.min)
         common = self._pooled(free / squares)
         noise = (free + _LEANING) / (squares + _LEANING / common)
         noise = torch.minimum(noise, self._ceiling(noise))

@@ -82,6 +82,6 @@ class GroupedProblem(FitProblem, Protocol):
         ...
 
     @property
-    def believed(self) -> Tensor:
+    def prior_groups(self) -> Tensor:
         """Which groups of residuals are a part of the prior, not data (n_groups,), booleans."""
         ...

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gradopt.networks.jacobian import parameter_jacobian, trace
 from gradopt.networks.mlp import Network
-from gradopt.training.result import BeliefResult
+from gradopt.training.result import PriorResult
 
 # Bytes held at once on the CPU, of the Jacobian with all that makes it and of the activations of a whole loss: what
 # leaves the cache is up to 3 times slower. Other devices take more, since each of their calls costs.
@@ -109,7 +109,7 @@ class NetworkProblem:
         return self.targets.shape[2] > 1
 
     @property
-    def has_slopes(self) -> bool:
+    def uses_gradients(self) -> bool:
         """Whether anything is known of partials: without a belief only those that are fitted."""
         return self.has_partials
 
@@ -155,7 +155,7 @@ class NetworkProblem:
         return self.residual_pools % self.targets.shape[1]
 
     @cached_property
-    def believed(self) -> Tensor:
+    def prior_groups(self) -> Tensor:
         """Which groups of residuals are a part of the prior: none."""
         return torch.zeros_like(self.residual_pools, dtype=torch.bool)
 
@@ -165,7 +165,7 @@ class NetworkProblem:
         _, m, width = self.targets.shape
         return width - 1 if 8 * m * (width - 1) * self.n_parameters**2 <= _GROUPS_MEMORY else 1
 
-    def of_values(self) -> NetworkProblem:
+    def without_partials(self) -> NetworkProblem:
         """The same without partials."""
         return replace(self, targets=self.targets[:, :, :1], weights=self.weights[:, :, :1])
 
@@ -249,12 +249,16 @@ class NetworkProblem:
                 errors = self._weighted_errors(theta, samples)
                 values += 0.5 * float((errors[:, :, 0] ** 2).sum())
                 partials += 0.5 * float((errors[:, :, 1:] ** 2).sum())
-        return {"values": values, "partials": partials, "prior": 0.5 * float((self.alpha * theta * theta).sum())}
+        return {
+            "values": values,
+            "partials": partials,
+            "regularization": 0.5 * float((self.alpha * theta * theta).sum()),
+        }
 
-    def prior_of_theta(self, parameters: Tensor) -> tuple[Tensor, Tensor] | None:
+    def marginal_prior(self, parameters: Tensor) -> tuple[Tensor, Tensor] | None:
         """None: without a belief there is no prior beside alpha."""
         return None
 
-    def judged(self, parameters: Tensor) -> BeliefResult | None:
+    def prior_result(self, parameters: Tensor) -> PriorResult | None:
         """None: there is no belief to judge."""
         return None

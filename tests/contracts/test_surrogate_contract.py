@@ -101,9 +101,9 @@ def surrogate(case: Case) -> Surrogate:
     first, *others = (replace(case.configuration, seed=seed).fit(case.data()) for seed in range(case.networks))
     if not others:
         return first
-    members = [replace(part.members[0], share=1.0 / case.networks) for part in (first, *others)]
+    networks = [replace(part.networks[0], share=1.0 / case.networks) for part in (first, *others)]
     posteriors = tuple(part.posteriors[0] for part in (first, *others))
-    return replace(first, members=tuple(members), posteriors=posteriors)
+    return replace(first, networks=tuple(networks), posteriors=posteriors)
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def test_a_copy_is_the_same_to_the_last_bit(surrogate: Surrogate, x: np.ndarray,
 def test_a_loaded_surrogate_continues_as_the_saved_one_would(case: Case, surrogate: Surrogate, tmp_path: Path) -> None:
     twin, data = reloaded(surrogate, tmp_path), case.data()
     short = replace(case.configuration, solver=LevenbergMarquardt(max_iterations=2))
-    for mine, theirs in zip(short.fit(data, twin).members, short.fit(data, surrogate).members, strict=True):
+    for mine, theirs in zip(short.fit(data, twin).networks, short.fit(data, surrogate).networks, strict=True):
         assert np.array_equal(mine.theta, theirs.theta)
         assert (mine.share, mine.learned) == (theirs.share, theirs.learned)
 

@@ -16,16 +16,16 @@ from gradopt.data.dataset import Dataset, check_dataset
 from gradopt.data.scaling import Scaling
 from gradopt.errors import InputError, ShapeError, explain
 from gradopt.networks.mlp import Network
-from gradopt.surrogates.fitted.surrogate import Surrogate, domain, finished
+from gradopt.surrogates.fitted.surrogate import Surrogate, domain, finish_fit
 from gradopt.surrogates.fitting.networks import (
-    Member,
+    TrainedNetwork,
     continue_networks,
     fit_networks,
     usual_starts,
-    with_fresh_belief,
+    with_fresh_prior,
 )
-from gradopt.surrogates.fitting.trainable import check_held, check_trainable
-from gradopt.surrogates.gradinn.priors import Belief
+from gradopt.surrogates.fitting.training_data import check_fixed_inputs, check_training_data
+from gradopt.surrogates.gradinn.priors import Prior
 from gradopt.surrogates.uncertainty.laplace import posteriors_of
 from gradopt.training.adam import Adam
 from gradopt.training.lbfgs import LBFGS
@@ -81,7 +81,7 @@ class NetworkConfiguration(ABC):
         object.__setattr__(self, "beta", checked_weight("beta", self.beta))
 
     @property
-    def belief(self) -> Belief | None:
+    def active_prior(self) -> Prior | None:
         """What is believed about the gradient beside the data."""
         return None
 
@@ -128,20 +128,20 @@ class NetworkConfiguration(ABC):
             FitInterrupted: On Ctrl-C, with the state so far.
         """
         check_dataset("data", data)
-        check_trainable(data)
+        check_training_data(data)
         weights = self.data_weights(data)
         scaling = Scaling.of(data) if warm_start is None else self._scaling_of(warm_start, data)
         low, high = domain(data, scaling)
         if warm_start is None:
-            members, result = self._fresh(data, scaling, weights, callback)
+            networks, result = self._fresh(data, scaling, weights, callback)
         else:
-            begun = warm_start.members
-            if warm_start.configuration.belief != self.belief:
-                begun = with_fresh_belief(self, begun, data)
-            members, result = continue_networks(self, begun, data, scaling, weights, callback, keep=False)
+            begun = warm_start.networks
+            if warm_start.configuration.active_prior != self.active_prior:
+                begun = with_fresh_prior(self, begun, data)
+            networks, result = continue_networks(self, begun, data, scaling, weights, callback, keep=False)
         surrogate = Surrogate(
             self,
-            members,
+            networks,
             scaling,
             data.input_variables,
             data.output_variables,
@@ -149,17 +149,17 @@ class NetworkConfiguration(ABC):
             high,
             result,
             data.digest,
-            posteriors_of(self, members, data, scaling),
+            posteriors_of(self, networks, data, scaling),
         )
-        return finished(surrogate, result.notes)
+        return finish_fit(surrogate, result.notes)
 
     def _fresh(
         self, data: Dataset, scaling: Scaling, weights: tuple[np.ndarray, np.ndarray], callback: Callback | None
-    ) -> tuple[tuple[Member, ...], FitResult]:
+    ) -> tuple[tuple[TrainedNetwork, ...], FitResult]:
         """Train from fresh initializations, see `fit_networks`."""
-        return fit_networks(self, self._networks(data), data, scaling, weights, callback, self.belief)
+        return fit_networks(self, self._shapes_of_starts(data), data, scaling, weights, callback, self.active_prior)
 
-    def makes(self, network: Network) -> bool:
+    def allows(self, network: Network) -> bool:
         """Whether a fit with these settings may make such a network."""
         sizes = (network.layer_sizes[0], *self.hidden_sizes, network.layer_sizes[-1])
         shapes = (*self._shapes(few=True), *self._shapes(few=False))
@@ -174,7 +174,7 @@ class NetworkConfiguration(ABC):
             shapes.append((name, trend if self.trend == "auto" else self.trend))
         return shapes
 
-    def _networks(self, data: Dataset) -> list[Network]:
+    def _shapes_of_starts(self, data: Dataset) -> list[Network]:
         """The network of each start."""
         sizes = (data.d, *self.hidden_sizes, data.m)
         few, usual = usual_starts(self, Network(sizes), data)
@@ -187,11 +187,11 @@ class NetworkConfiguration(ABC):
             remedy = "Pass what an earlier `fit` returned."
             raise InputError(explain("warm_start", "be a Surrogate or None", repr(warm_start), remedy))
         warm_start.check_variables_of(data)
-        if not all(self.makes(member.network) for member in warm_start.members):
+        if not all(self.allows(trained.network) for trained in warm_start.networks):
             expected = f"have hidden sizes {self.hidden_sizes}, activation {self.activation!r}, trend {self.trend!r}"
             remedy = "Use its `hidden_sizes`, `activation` and `trend`, or fit without `warm_start`."
             raise InputError(explain("warm_start", expected, warm_start.network, remedy))
-        check_held(data, warm_start.scaling)
+        check_fixed_inputs(data, warm_start.scaling)
         return warm_start.scaling
 
 

@@ -27,7 +27,7 @@ class SupportsLinearize(Protocol):
 
 
 @runtime_checkable
-class SupportsFit(Protocol):
+class SupportsCrossValidation(Protocol):
     """A configuration, such as `JENN` or `MLP`."""
 
     def fit(self, data: Dataset) -> SupportsLinearize:
@@ -155,7 +155,7 @@ class CrossValidation:
 
 
 def cross_validate(
-    configuration: SupportsFit,
+    configuration: SupportsCrossValidation,
     data: Dataset,
     folds: int | str = 10,
     seed: int = 0,
@@ -180,7 +180,7 @@ def cross_validate(
     Raises:
         InputError: If an argument is wrong, or a fold fails; the message then says which.
     """
-    if isinstance(configuration, type) or not isinstance(configuration, SupportsFit):
+    if isinstance(configuration, type) or not isinstance(configuration, SupportsCrossValidation):
         raise InputError(explain("configuration", "have a method `fit(data)`", repr(configuration), "Such as JENN()."))
     check_dataset("data", data)
     fold = _assign(data, folds, whole("seed", seed, 0))

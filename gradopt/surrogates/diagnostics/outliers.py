@@ -25,7 +25,7 @@ from gradopt.data.variables import column_names
 from gradopt.errors import InputError, explain
 from gradopt.networks.jacobian import parameter_jacobian
 from gradopt.surrogates.fitted.surrogate import Surrogate
-from gradopt.surrogates.fitting.networks import build_problem, precisions_of
+from gradopt.surrogates.fitting.networks import build_problem, to_precisions
 from gradopt.training.evidence import Evidence, Precisions
 from gradopt.training.residuals import NetworkProblem
 
@@ -161,17 +161,19 @@ class _Fit:
     @classmethod
     def of(cls, surrogate: Surrogate, data: Dataset, out: Sequence[Entry]) -> _Fit:
         """The best network of a surrogate that was fitted with some partials left out."""
-        best, configuration = surrogate.members[0], surrogate.configuration
+        best, configuration = surrogate.networks[0], surrogate.configuration
         if best.learned is None:
             remedy = "Fit with weights='evidence': its noise tells what a residual means."
             raise InputError(explain("surrogate", "have learned its weights", "fixed weights", remedy))
         if best.auxiliary is not None:
             remedy = "Look for outliers with `JENN().fit(data)`."
-            raise InputError(explain("surrogate", "be fitted without a belief", repr(configuration), remedy))
+            raise InputError(
+                explain("surrogate", "be fitted without a prior on the gradient", repr(configuration), remedy)
+            )
         in_reference = replace(configuration, dtype="float64", device="cpu")  # type: ignore[type-var]
         weights = configuration.data_weights(data)
         whole = build_problem(in_reference, replace(best, learned=None), data, surrogate.scaling, weights).data
-        return cls(whole, tuple(out), torch.tensor(best.theta), precisions_of(best.learned, whole))
+        return cls(whole, tuple(out), torch.tensor(best.theta), to_precisions(best.learned, whole))
 
     def trained(self, out: Sequence[Entry]) -> _Fit:
         """Train on with other partials left out."""

@@ -1,4 +1,4 @@
-"""The file format: safetensors with a JSON header and a checksum. Nothing in it is ever executed."""
+"""The file format: safetensors with a JSON header and a checksum. Reading a file executes nothing in it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,19 @@ from safetensors.numpy import save
 from gradopt.errors import FileFormatError, InputError, explain
 
 FORMAT = "gradopt.surrogate"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 def write(path: str | Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write a file atomically: it appears whole or not at all.
+    """Write a file atomically: after a failure an older file is unchanged.
 
     Args:
-        path: Where to write; an existing file is replaced.
+        path: Place of the file; an existing file is replaced.
         header: Plain JSON values.
-        arrays: Named arrays.
+        arrays: Arrays by name.
+
+    Raises:
+        InputError: If the folder of the file does not exist.
     """
     path = Path(path)
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
@@ -55,22 +58,23 @@ def write(path: str | Path, header: Mapping[str, Any], arrays: Mapping[str, np.n
         raise
 
 
-def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray], int]:
     """Read a file that `write` wrote.
 
     Args:
         path: The file.
 
     Returns:
-        Header and arrays.
+        Header, arrays and schema version.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        FileFormatError: If the file is truncated, foreign, newer than this version, or was changed.
+        FileFormatError: If the file is truncated, of another program, newer than this version, or was changed.
+        InputError: If the path is a folder.
     """
     path = Path(path)
     if path.is_dir():
-        raise InputError(explain("path", "be a file", f"the folder {str(path)!r}", "Name the file in it."))
+        raise InputError(explain("path", "be a file", f"the folder {str(path)!r}", "Name a file in that folder."))
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -81,11 +85,11 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         if beginning[:1] == b"\x80" or beginning == b"PK":
             raise FileFormatError(
                 f"{str(path)!r} is a pickle or a torch.save archive, which gradopt never opens: loading one can run "
-                "any code. Save the surrogate with `surrogate.save(path)` where it was made."
+                "any code. Save the surrogate by `surrogate.save(path)` where it was made."
             ) from broken
         raise FileFormatError(
-            f"{str(path)!r} is no safetensors file, or a truncated one ({broken}). Copy it again from where it was "
-            "saved; surrogates are written by `surrogate.save(path)`."
+            f"{str(path)!r} is no safetensors file, or a truncated one ({broken}). Copy the original file again; "
+            "surrogates are written by `surrogate.save(path)`."
         ) from broken
     if metadata.get("format") != FORMAT:
         raise FileFormatError(
@@ -95,16 +99,16 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     version = metadata.get("schema_version", "")
     if not version.isdigit() or int(version) > SCHEMA_VERSION:
         raise FileFormatError(
-            f"{str(path)!r} has schema version {version!r}, this gradopt reads up to {SCHEMA_VERSION}. "
-            "It was written by a newer gradopt: upgrade with `pip install -U gradopt`."
+            f"{str(path)!r} has schema version {version!r}, this gradopt reads up to {SCHEMA_VERSION}. The file was "
+            "written by a newer gradopt: upgrade with `pip install -U gradopt`."
         )
     text = metadata.get("header", "")
     if metadata.get("checksum") != _checksum(text, arrays):
         raise FileFormatError(
-            f"{str(path)!r} was changed after it was written: its checksum does not match. Copy it again from where "
-            "it was saved."
+            f"{str(path)!r} was changed after it was written: its checksum does not match. Copy the original file "
+            "again."
         )
-    return json.loads(text), arrays
+    return json.loads(text), arrays, int(version)
 
 
 def _checksum(text: str, arrays: Mapping[str, np.ndarray]) -> str:

@@ -34,10 +34,10 @@ class SurrogateEvaluation:
     def standardized_dydx(self) -> np.ndarray:
         """Partials (n, m, d), standardized."""
         with torch.no_grad():
-            return mean_of([run.partials() for run in self._traces], self._shares).numpy()
+            return weighted_mean([run.partials() for run in self._traces], self._shares).numpy()
 
 
-def mean_of(answers: list[Tensor], shares: tuple[float, ...]) -> Tensor:
+def weighted_mean(answers: list[Tensor], shares: tuple[float, ...]) -> Tensor:
     """The average of the networks' answers; of one network its own, to the last bit."""
     if len(answers) == 1:
         return answers[0]

@@ -23,11 +23,11 @@ from gradopt.errors import InputError, explain
 from gradopt.networks.jacobian import trace
 from gradopt.networks.mlp import Network
 from gradopt.surrogates.configurations.polish import Polish, check_candidate
+from gradopt.surrogates.configurations.protocol import Configuration
 from gradopt.surrogates.fitted import container
-from gradopt.surrogates.fitted.evaluation import SurrogateEvaluation, mean_of
-from gradopt.surrogates.fitting.networks import Member, continue_networks
-from gradopt.surrogates.fitting.trainable import check_held, check_trainable
-from gradopt.surrogates.protocol import Configuration
+from gradopt.surrogates.fitted.evaluation import SurrogateEvaluation, weighted_mean
+from gradopt.surrogates.fitting.networks import TrainedNetwork, continue_networks
+from gradopt.surrogates.fitting.training_data import check_fixed_inputs, check_training_data
 from gradopt.surrogates.uncertainty.laplace import posteriors_of
 from gradopt.surrogates.uncertainty.posterior import Posterior, std_of, std_partials_of
 from gradopt.training.result import Callback, FitResult, Status
@@ -61,7 +61,7 @@ class Surrogate:
 
     Attributes:
         configuration: Settings of the fit.
-        members: The networks whose answers are averaged, the best first.
+        networks: The networks whose answers are averaged, the best first.
         scaling: Standardization of its inputs and outputs.
         inputs: Variables of the input columns.
         outputs: Variables of the output columns.
@@ -73,7 +73,7 @@ class Surrogate:
     """
 
     configuration: Configuration
-    members: tuple[Member, ...]
+    networks: tuple[TrainedNetwork, ...]
     scaling: Scaling
     inputs: tuple[Variable, ...]
     outputs: tuple[Variable, ...]
@@ -93,12 +93,12 @@ class Surrogate:
     @property
     def network(self) -> Network:
         """Shape of the best network."""
-        return self.members[0].network
+        return self.networks[0].network
 
     @property
     def theta(self) -> np.ndarray:
         """Parameters of the best network (n_parameters,)."""
-        return self.members[0].theta
+        return self.networks[0].theta
 
     @property
     def d(self) -> int:
@@ -120,7 +120,7 @@ class Surrogate:
 
     @cached_property
     def _tensors(self) -> tuple[list[Tensor], list[Tensor]]:
-        real = [torch.tensor(member.theta) for member in self.members]
+        real = [torch.tensor(trained.theta) for trained in self.networks]
         return real, [theta.to(torch.complex128) for theta in real]
 
     def predict(self, x: ArrayLike) -> np.ndarray:
@@ -164,11 +164,11 @@ class Surrogate:
             The forward pass; `.y` (n, m), `.dydx()` (n, m, d).
         """
         thetas = self._tensors[1 if np.iscomplexobj(x) else 0]
-        shares = tuple(member.share for member in self.members)
+        shares = tuple(trained.share for trained in self.networks)
         with torch.no_grad():
             scaled = torch.from_numpy(self.scaling.scale_inputs(x))
-            runs = tuple(trace(m.network, theta, scaled) for m, theta in zip(self.members, thetas, strict=True))
-            values = mean_of([run.values for run in runs], shares).numpy()
+            runs = tuple(trace(m.network, theta, scaled) for m, theta in zip(self.networks, thetas, strict=True))
+            values = weighted_mean([run.values for run in runs], shares).numpy()
         return SurrogateEvaluation(x, self.scaling.unscale_outputs(values), self.scaling, runs, shares)
 
     def std(self, x: ArrayLike) -> np.ndarray:
@@ -187,7 +187,7 @@ class Surrogate:
             ShapeError: If `x` has another shape.
         """
         values = self._checked(x, allow_complex=False)
-        std = std_of(self.members, self.posteriors, self.scaling.scale_inputs(values))
+        std = std_of(self.networks, self.posteriors, self.scaling.scale_inputs(values))
         return self.scaling.unscale_std(self.evaluate(values).y, std)
 
     def std_partials(self, x: ArrayLike) -> np.ndarray:
@@ -204,7 +204,7 @@ class Surrogate:
         values = self._checked(x, allow_complex=False)
         found = self.evaluate(values)
         bend = self.scaling.bend(found.y, found.standardized_dydx())
-        std = std_partials_of(self.members, self.posteriors, self.scaling.scale_inputs(values), bend)
+        std = std_partials_of(self.networks, self.posteriors, self.scaling.scale_inputs(values), bend)
         return self.scaling.unscale_partials(values, found.y, std)
 
     def polish(
@@ -277,22 +277,22 @@ class Surrogate:
         Raises:
             FitInterrupted: On Ctrl-C, with the state so far.
         """
-        check_trainable(data)
-        check_held(data, self.scaling)
-        members, result = continue_networks(
-            self.configuration, self.members, data, self.scaling, weights, callback, keep=True
+        check_training_data(data)
+        check_fixed_inputs(data, self.scaling)
+        networks, result = continue_networks(
+            self.configuration, self.networks, data, self.scaling, weights, callback, keep=True
         )
         low, high = domain(data, self.scaling)
         surrogate = replace(
             self,
-            members=members,
+            networks=networks,
             lower=np.minimum(self.lower, low),
             upper=np.maximum(self.upper, high),
             fit_result=replace(result, notes=notes + result.notes),
             data_digest=data.digest,
-            posteriors=posteriors_of(self.configuration, members, data, self.scaling),
+            posteriors=posteriors_of(self.configuration, networks, data, self.scaling),
         )
-        return finished(surrogate, result.notes)
+        return finish_fit(surrogate, result.notes)
 
     def save(self, path: str | Path) -> None:
         """Write the surrogate to a file (safetensors with a JSON header), atomically; read it with `gradopt.load`.
@@ -311,7 +311,7 @@ class Surrogate:
             "data_digest": self.data_digest,
             "versions": versions(),
         }
-        arrays |= {f"auxiliary.{i}": m.auxiliary for i, m in enumerate(self.members) if m.auxiliary is not None}
+        arrays |= {f"auxiliary.{i}": m.auxiliary for i, m in enumerate(self.networks) if m.auxiliary is not None}
         for index, posterior in enumerate(self.posteriors):
             arrays |= {f"posterior.{index}.{name}": array for name, array in posterior.to_arrays().items()}
         container.write(path, header, {**self._arrays(), **arrays})
@@ -319,12 +319,12 @@ class Surrogate:
     def _shapes(self) -> list[dict[str, Any]]:
         """What tells the networks apart from others of the same parameters, as plain JSON values."""
         return [
-            {**asdict(m.network), "share": m.share, "learned": m.learned and asdict(m.learned)} for m in self.members
+            {**asdict(m.network), "share": m.share, "learned": m.learned and asdict(m.learned)} for m in self.networks
         ]
 
     def _arrays(self) -> dict[str, np.ndarray]:
         return {
-            **{f"theta.{index}": member.theta for index, member in enumerate(self.members)},
+            **{f"theta.{index}": trained.theta for index, trained in enumerate(self.networks)},
             "input_mean": self.scaling.input_mean,
             "input_scale": self.scaling.input_scale,
             "output_mean": self.scaling.output_mean,
@@ -388,7 +388,7 @@ def domain(data: Dataset, scaling: Scaling) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def finished(surrogate: Surrogate, notes: Sequence[str]) -> Surrogate:
+def finish_fit(surrogate: Surrogate, notes: Sequence[str]) -> Surrogate:
     """Return the surrogate of a fit that ended, or raise `FitInterrupted` with it; warn of what is to be noted."""
     for note in notes:
         logger.warning(note)

@@ -15,10 +15,10 @@ from gradopt.data.dataset import Dataset, check_dataset
 from gradopt.data.scaling import Scaling
 from gradopt.errors import InputError, explain
 from gradopt.surrogates.configurations.polish import Polish, check_candidate
+from gradopt.surrogates.configurations.protocol import Configuration
 from gradopt.surrogates.fitted.surrogate import FitInterrupted, Surrogate
-from gradopt.surrogates.fitting.networks import Member, build_problem
-from gradopt.surrogates.fitting.trainable import check_held
-from gradopt.surrogates.protocol import Configuration
+from gradopt.surrogates.fitting.networks import TrainedNetwork, build_problem
+from gradopt.surrogates.fitting.training_data import check_fixed_inputs
 from gradopt.training.evidence import log_evidence
 from gradopt.training.lbfgs import LBFGS
 from gradopt.training.levenberg_marquardt import LevenbergMarquardt
@@ -36,7 +36,7 @@ _GROWTH = 1.25  # growth of the data since the last cold fit that makes another 
 How = Literal["cold", "warm", "restarted"]
 
 
-class Fits(Configuration, Protocol):
+class SupportsFit(Configuration, Protocol):
     """A configuration that makes surrogates, such as `JENN`."""
 
     def fit(self, data: Dataset, warm_start: Surrogate | None = None, callback: Callback | None = None) -> Surrogate:
@@ -70,7 +70,7 @@ class IncrementalFit:
 
 
 def incremental_fit(
-    configuration: Fits,
+    configuration: SupportsFit,
     data: Dataset,
     previous: IncrementalFit | None = None,
     candidate: ArrayLike | None = None,
@@ -159,7 +159,7 @@ def incremental_fit(
 
 
 def _continued(
-    configuration: Fits, surrogate: Surrogate, data: Dataset, polish: Polish, point: np.ndarray | None
+    configuration: SupportsFit, surrogate: Surrogate, data: Dataset, polish: Polish, point: np.ndarray | None
 ) -> Surrogate:
     """A short fit from the present parameters."""
     solver = _short(configuration.solver, surrogate.fit_result.solver)
@@ -186,14 +186,14 @@ def _short(solver: str | Solver, last: str) -> Solver:
     return solver
 
 
-def _obstacle(configuration: Fits, surrogate: Surrogate, data: Dataset) -> str:
+def _obstacle(configuration: SupportsFit, surrogate: Surrogate, data: Dataset) -> str:
     """Why the surrogate cannot be continued on the data, or nothing."""
     surrogate.check_variables_of(data)
     Scaling.of(data)  # the data lie in the domains of the transforms, or this raises
-    if not all(configuration.makes(member.network) for member in surrogate.members):
+    if not all(configuration.allows(trained.network) for trained in surrogate.networks):
         return "the configuration asks for another network"
     try:
-        check_held(data, surrogate.scaling)
+        check_fixed_inputs(data, surrogate.scaling)
     except InputError:
         return "an input varies that was held fixed"
     return ""
@@ -229,8 +229,8 @@ def _problem(
         return None
     in_reference = replace(surrogate.configuration, dtype="float64", device="cpu")  # type: ignore[type-var]
     some = data.select(np.arange(data.n)[rows])
-    member = Member(surrogate.network, surrogate.theta, learned=learned)
-    return build_problem(in_reference, member, some, surrogate.scaling, (beta, gamma)).data
+    trained = TrainedNetwork(surrogate.network, surrogate.theta, learned=learned)
+    return build_problem(in_reference, trained, some, surrogate.scaling, (beta, gamma)).data
 
 
 def _misfit(surrogate: Surrogate, data: Dataset, rows: slice) -> float:

@@ -91,7 +91,7 @@ def learned_weights(
     Returns:
         The runs, up to one that ended them all.
     """
-    several = len(starts) > _ROUNDS[-1][1] and starts[0].problem.has_slopes
+    several = len(starts) > _ROUNDS[-1][1] and starts[0].problem.uses_gradients
     limits = [min(until, solver.max_iterations) for until, _ in _ROUNDS] if several else []
     limits.append(solver.max_iterations)
     trial = replace(solver, max_iterations=limits[0])
@@ -155,14 +155,14 @@ def _values_first(
     def of_values(index: int, left: float | None) -> EvidenceResult:
         start = starts[index]
         begun = _limited(solver.at_start(index), left)
-        return begun.solve(start.problem.of_values(), start.tensor, numbered(callback, index))
+        return begun.solve(start.problem.without_partials(), start.tensor, numbered(callback, index))
 
     began = time.perf_counter()
     firsts = _one_by_one(of_values, len(starts), limit)
     spent = time.perf_counter() - began
     index = int(np.argmin([found.loss for found in firsts]))
     start, found = starts[index], firsts[index].precisions
-    both, values = start.problem.believed, start.problem.of_values().believed
+    both, values = start.problem.prior_groups, start.problem.without_partials().prior_groups
     noise = found.noise.new_ones(len(both))
     noise[both] = found.noise[values]
     noise[: int((~values).sum())] = found.noise[~values]

@@ -30,8 +30,8 @@ from torch import Tensor
 
 from gradopt.data.dataset import Dataset
 from gradopt.data.scaling import Scaling
-from gradopt.surrogates.fitting.networks import Member, build_problem
-from gradopt.surrogates.protocol import Configuration
+from gradopt.surrogates.configurations.protocol import Configuration
+from gradopt.surrogates.fitting.networks import TrainedNetwork, build_problem
 from gradopt.surrogates.uncertainty.posterior import Posterior, chunks, derivatives, linear_parameters, whiten
 from gradopt.training.residuals import NetworkProblem
 
@@ -43,34 +43,36 @@ _HALF_WIDTH = 1.6448536269514722  # of the 90 % interval of a normal distributio
 
 
 def posteriors_of(
-    configuration: Configuration, members: Sequence[Member], data: Dataset, scaling: Scaling
+    configuration: Configuration, networks: Sequence[TrainedNetwork], data: Dataset, scaling: Scaling
 ) -> tuple[Posterior, ...]:
     """The posterior of each of some networks that were fitted to data; none if one of them has none."""
-    found = [posterior_of(configuration, member, data, scaling) for member in members]
+    found = [posterior_of(configuration, trained, data, scaling) for trained in networks]
     there = tuple(posterior for posterior in found if posterior is not None)
     return there if len(there) == len(found) else ()
 
 
 @torch.no_grad()
-def posterior_of(configuration: Configuration, member: Member, data: Dataset, scaling: Scaling) -> Posterior | None:
+def posterior_of(
+    configuration: Configuration, trained: TrainedNetwork, data: Dataset, scaling: Scaling
+) -> Posterior | None:
     """Posterior of the parameters of a fit, at about the cost of one iteration of Levenberg-Marquardt.
 
     Args:
         configuration: Settings of the fit, whose weights are taken: a magnification is no precision.
-        member: The network with its parameters and learned weights.
+        trained: The network with its parameters and learned weights.
         data: The training data.
         scaling: Their standardization.
 
     Returns:
         The posterior; None where the fit is not finite, or even the last layer is too wide.
     """
-    fitted = _fitted(configuration, member, data, scaling)
+    fitted = _fitted(configuration, trained, data, scaling)
     return fitted.posterior(int((~scaling.constant).sum()))
 
 
 @torch.no_grad()
-def left_out_densities(
-    configuration: Configuration, members: Sequence[Member], data: Dataset, scaling: Scaling
+def leave_one_out_densities(
+    configuration: Configuration, networks: Sequence[TrainedNetwork], data: Dataset, scaling: Scaling
 ) -> np.ndarray:
     """Log density of each sample as the average of some networks predicts it from all others.
 
@@ -79,42 +81,42 @@ def left_out_densities(
 
     Args:
         configuration: Settings of the fit.
-        members: The networks with their parameters, shares and learned weights.
+        networks: The networks with their parameters, shares and learned weights.
         data: The training data.
         scaling: Their standardization.
 
     Returns:
         (n,), up to one constant of the data; -inf where a fit is not finite.
     """
-    found = [_fitted(configuration, member, data, scaling).left_out_densities() for member in members]
-    shares = torch.tensor([member.share for member in members], dtype=torch.float64)
+    found = [_fitted(configuration, trained, data, scaling).leave_one_out_densities() for trained in networks]
+    shares = torch.tensor([trained.share for trained in networks], dtype=torch.float64)
     densities = torch.logsumexp(torch.stack(found) + shares.log()[:, None], dim=0).numpy()
     return np.where(np.isfinite(densities), densities, -np.inf)
 
 
-def _fitted(configuration: Configuration, member: Member, data: Dataset, scaling: Scaling) -> _Fitted:
-    weights, network = configuration.data_weights(data), member.network
-    whole = build_problem(configuration, member, data, scaling, weights)
+def _fitted(configuration: Configuration, trained: TrainedNetwork, data: Dataset, scaling: Scaling) -> _Fitted:
+    weights, network = configuration.data_weights(data), trained.network
+    whole = build_problem(configuration, trained, data, scaling, weights)
     dtype, device = whole.tensor_options
-    of_belief = whole.prior_of_theta(torch.tensor(member.parameters, dtype=dtype, device=device))
+    of_prior = whole.marginal_prior(torch.tensor(trained.parameters, dtype=dtype, device=device))
     problem = whole.data
     arrays = problem.x, problem.targets, problem.weights, problem.alpha
     x, targets, of_data, prior = (array.to("cpu", torch.float64) for array in arrays)
     problem = NetworkProblem(network, x, targets, of_data, prior)
-    parameters = torch.tensor(member.theta)
-    if member.learned is None:
+    parameters = torch.tensor(trained.theta)
+    if trained.learned is None:
         variance = 2.0 * math.fsum(problem.terms(parameters).values()) / problem.n_residuals
         precision = 1.0 / max(variance, _LEAST_NOISE**2)
         problem = NetworkProblem(network, x, targets, of_data * precision, prior * precision)
-        of_belief = of_belief and (of_belief[0] * precision, of_belief[1] * precision)
-    return _Fitted(problem, parameters, of_belief)
+        of_prior = of_prior and (of_prior[0] * precision, of_prior[1] * precision)
+    return _Fitted(problem, parameters, of_prior)
 
 
 class _Fitted:
     """A fit whose posterior is wanted."""
 
-    def __init__(self, problem: NetworkProblem, theta: Tensor, of_belief: tuple[Tensor, Tensor] | None = None) -> None:
-        self.problem, self.theta, self.of_belief = problem, theta, of_belief
+    def __init__(self, problem: NetworkProblem, theta: Tensor, of_prior: tuple[Tensor, Tensor] | None = None) -> None:
+        self.problem, self.theta, self.of_prior = problem, theta, of_prior
         network, rows = problem.network, problem.n_residuals
         self.whole = network.n_parameters <= _MOST_PARAMETERS and rows * network.n_parameters**2 <= _MOST_WORK
         which = torch.arange(network.n_parameters)[None] if self.whole else linear_parameters(network)
@@ -126,11 +128,11 @@ class _Fitted:
         if found is None:
             return None
         factor, step = found
-        left_out, optimism = self._left_out(factor, step)
+        left_out, optimism = self._leave_one_out(factor, step)
         inflation = left_out.clamp_min(1.0).sqrt() * float(stdtrit(self.problem.n_samples - 1, 0.95)) / _HALF_WIDTH
         return Posterior(factor.numpy(), self._noise(d).numpy(), inflation.numpy(), np.array([optimism]))
 
-    def left_out_densities(self) -> Tensor:
+    def leave_one_out_densities(self) -> Tensor:
         """Log density of each sample in the light of all others (n,): that of M r, of covariance M, whitened."""
         found, weights = self._factor(), self.problem.weights
         if found is None:
@@ -148,8 +150,8 @@ class _Fitted:
         if size > _MOST_PARAMETERS:
             return None
         matrix, gradient = torch.diag_embed(self.alpha), self.alpha * self.part
-        if self.of_belief is not None and self.whole:  # of the last layer alone the belief says little
-            matrix, gradient = (part[None].clone() for part in self.of_belief)
+        if self.of_prior is not None and self.whole:  # of the last layer alone the belief says little
+            matrix, gradient = (part[None].clone() for part in self.of_prior)
         for residuals, rows in self._whitened():
             flat = rows.transpose(0, 1).reshape(blocks, -1, size)
             matrix += flat.mT @ flat
@@ -190,7 +192,7 @@ class _Fitted:
             values, vectors = torch.linalg.eigh(whitened @ whitened.mT)
             yield residuals + (rows @ step[..., None])[..., 0], (1.0 - values).clamp_min(_ROUNDING), vectors
 
-    def _left_out(self, factor: Tensor, step: Tensor) -> tuple[Tensor, float]:
+    def _leave_one_out(self, factor: Tensor, step: Tensor) -> tuple[Tensor, float]:
         """Mean squares z^2 of each output's values and partials (m, 2), 0 without any; the part gamma/N."""
         n, m, width = self.problem.weights.shape
         used, errors = 0.0, []

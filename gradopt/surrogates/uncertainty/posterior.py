@@ -31,7 +31,7 @@ from torch import Tensor
 from gradopt.errors import InputError, explain
 from gradopt.networks.jacobian import parameter_jacobian, trace
 from gradopt.networks.mlp import Network
-from gradopt.surrogates.fitting.networks import Member
+from gradopt.surrogates.fitting.networks import TrainedNetwork
 
 _CHUNK = 2**24  # entries of a Jacobian that are held at once, 128 MB
 
@@ -127,11 +127,11 @@ class Posterior:
         return np.concatenate(found) if found else np.zeros((0, network.layer_sizes[-1], z.shape[1] if partials else 1))
 
 
-def std_of(members: Sequence[Member], posteriors: Sequence[Posterior], z: np.ndarray) -> np.ndarray:
+def std_of(networks: Sequence[TrainedNetwork], posteriors: Sequence[Posterior], z: np.ndarray) -> np.ndarray:
     """Standard deviations of the average of some networks.
 
     Args:
-        members: The networks.
+        networks: The networks.
         posteriors: The posterior of each.
         z: Inputs (n, d), standardized.
 
@@ -142,17 +142,17 @@ def std_of(members: Sequence[Member], posteriors: Sequence[Posterior], z: np.nda
         InputError: If there are no posteriors.
     """
     _check(posteriors)
-    own = [of.variances(member.network, member.theta, z) for member, of in zip(members, posteriors, strict=True)]
-    return _mixed(members, posteriors, own, [_answers(member, z)[0] for member in members])
+    own = [of.variances(trained.network, trained.theta, z) for trained, of in zip(networks, posteriors, strict=True)]
+    return _mixed(networks, posteriors, own, [_answers(trained, z)[0] for trained in networks])
 
 
 def std_partials_of(
-    members: Sequence[Member], posteriors: Sequence[Posterior], z: np.ndarray, bend: np.ndarray
+    networks: Sequence[TrainedNetwork], posteriors: Sequence[Posterior], z: np.ndarray, bend: np.ndarray
 ) -> np.ndarray:
     """Standard deviations of partials of the average of some networks; see `std_of`.
 
     Args:
-        members: The networks.
+        networks: The networks.
         posteriors: The posterior of each.
         z: Inputs (n, d), standardized.
         bend: By how much a partial changes with its value (n, m, d), see `Scaling.bend`.
@@ -164,10 +164,10 @@ def std_partials_of(
         InputError: If there are no posteriors.
     """
     _check(posteriors)
-    pairs = zip(members, posteriors, strict=True)
-    own = [of.variances_of_partials(member.network, member.theta, z, bend) for member, of in pairs]
-    answers = [_answers(member, z) for member in members]
-    return _mixed(members, posteriors, own, [partials + bend * values[:, :, None] for values, partials in answers])
+    pairs = zip(networks, posteriors, strict=True)
+    own = [of.variances_of_partials(trained.network, trained.theta, z, bend) for trained, of in pairs]
+    answers = [_answers(trained, z) for trained in networks]
+    return _mixed(networks, posteriors, own, [partials + bend * values[:, :, None] for values, partials in answers])
 
 
 def linear_parameters(network: Network) -> Tensor:
@@ -239,18 +239,21 @@ def _check(posteriors: Sequence[Posterior]) -> None:
         raise InputError(explain("surrogate", "have a posterior", got, remedy))
 
 
-def _answers(member: Member, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _answers(trained: TrainedNetwork, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Values (n, m) and partials (n, m, d), standardized."""
     with torch.no_grad():
-        run = trace(member.network, torch.tensor(member.theta), torch.from_numpy(z))
+        run = trace(trained.network, torch.tensor(trained.theta), torch.from_numpy(z))
         return run.values.numpy(), run.partials().numpy()
 
 
 def _mixed(
-    members: Sequence[Member], posteriors: Sequence[Posterior], own: Sequence[np.ndarray], answers: Sequence[np.ndarray]
+    networks: Sequence[TrainedNetwork],
+    posteriors: Sequence[Posterior],
+    own: Sequence[np.ndarray],
+    answers: Sequence[np.ndarray],
 ) -> np.ndarray:
     """Standard deviation of an average, from the variances and answers of its parts."""
-    shares = np.array([member.share for member in members])
+    shares = np.array([trained.share for trained in networks])
     optimism = np.concatenate([posterior.optimism for posterior in posteriors])
     variance = np.tensordot(shares, own, 1)
     apart = np.tensordot(shares, (answers - np.tensordot(shares, answers, 1)) ** 2, 1)

@@ -33,8 +33,8 @@ def networks(data: Dataset) -> list[Surrogate]:
 
 
 def averaged(parts: list[Surrogate]) -> Surrogate:
-    members = [replace(part.members[0], share=share) for part, share in zip(parts, SHARES, strict=True)]
-    return replace(parts[0], members=tuple(members), posteriors=tuple(part.posteriors[0] for part in parts))
+    networks = [replace(part.networks[0], share=share) for part, share in zip(parts, SHARES, strict=True)]
+    return replace(parts[0], networks=tuple(networks), posteriors=tuple(part.posteriors[0] for part in parts))
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def interrupt_in(network: int, iteration: int) -> Any:
 
 
 def thetas(surrogate: Surrogate) -> list[list[float]]:
-    return [member.theta.tolist() for member in surrogate.members]
+    return [trained.theta.tolist() for trained in surrogate.networks]
 
 
 def test_answers_are_the_mean_of_the_networks_by_share(parts: list[Surrogate], average: Surrogate) -> None:
@@ -79,12 +79,12 @@ def test_networks_are_averaged_before_the_transform_of_the_output_is_undone() ->
 
 
 def test_the_best_network_is_the_first(average: Surrogate) -> None:
-    assert average.network == average.members[0].network
-    assert average.theta is average.members[0].theta
+    assert average.network == average.networks[0].network
+    assert average.theta is average.networks[0].theta
 
 
 def test_digest_depends_on_every_network_and_share(average: Surrogate) -> None:
-    first, second, last = average.members
+    first, second, last = average.networks
     others = [
         (first, second),
         (first, last, second),
@@ -92,9 +92,9 @@ def test_digest_depends_on_every_network_and_share(average: Surrogate) -> None:
         (first, second, replace(last, theta=np.nextafter(last.theta, 1.0))),
         (first, second, replace(last, network=replace(last.network, activation="silu"))),
     ]
-    digests = {replace(average, members=members).digest for members in others}
+    digests = {replace(average, networks=networks).digest for networks in others}
     assert len({average.digest, *digests}) == 6
-    assert replace(average, members=(first, second, last)).digest == average.digest
+    assert replace(average, networks=(first, second, last)).digest == average.digest
 
 
 @pytest.mark.parametrize("how", ["warm_start", "polish"])
@@ -111,7 +111,7 @@ def test_every_network_is_trained_on_and_keeps_its_share(average: Surrogate, how
         anything = replace(QUICK, activation="auto", trend="auto")
         found = anything.fit(data, average, callback)
     assert told == {0, 1, 2}
-    assert tuple(member.share for member in found.members) == SHARES
+    assert tuple(trained.share for trained in found.networks) == SHARES
     assert all(mine != theirs for mine, theirs in zip(thetas(found), thetas(average), strict=True))
     assert len(found.posteriors) == 3
 

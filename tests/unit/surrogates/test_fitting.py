@@ -39,9 +39,9 @@ def bowl(x: np.ndarray = RNG_POINTS, **bounds: float) -> Dataset:
 
 def averaged(surrogate: Surrogate) -> Surrogate:
     """Average the network with two of its neighbors."""
-    (member,) = surrogate.members
-    members = [replace(member, theta=member.theta + 0.01 * step, share=0.5 - 0.1 * step) for step in range(3)]
-    return replace(surrogate, members=tuple(members), posteriors=3 * surrogate.posteriors)
+    (trained,) = surrogate.networks
+    networks = [replace(trained, theta=trained.theta + 0.01 * step, share=0.5 - 0.1 * step) for step in range(3)]
+    return replace(surrogate, networks=tuple(networks), posteriors=3 * surrogate.posteriors)
 
 
 def test_data_outside_the_bounds_of_their_variable_are_refused() -> None:

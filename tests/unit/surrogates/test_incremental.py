@@ -281,7 +281,7 @@ def test_merits_of_one_network_in_two_scalings_are_equal(first: IncrementalFit, 
     theta[first_weights] *= 2.0
     theta[last_weights] /= 5.0
     theta[last_biases] /= 5.0
-    same = replace(surrogate, scaling=other, members=(replace(surrogate.members[0], theta=theta),))
+    same = replace(surrogate, scaling=other, networks=(replace(surrogate.networks[0], theta=theta),))
     assert same.predict(data.x) == pytest.approx(surrogate.predict(data.x))
     assert module._merit(same, data) == pytest.approx(module._merit(surrogate, data))
 
@@ -289,10 +289,10 @@ def test_merits_of_one_network_in_two_scalings_are_equal(first: IncrementalFit, 
 def test_merits_of_one_network_with_learned_weights_in_two_scalings_are_equal() -> None:
     data = waves(20)
     surrogate = LEARNING.fit(data)
-    (member, *_), scaling = surrogate.members, surrogate.scaling
+    (trained, *_), scaling = surrogate.networks, surrogate.scaling
     other = replace(scaling, input_scale=2.0 * scaling.input_scale, output_scale=5.0 * scaling.output_scale)
-    (first_weights, *_), (last_weights, last_biases, _) = member.network.layers
-    theta, learned = np.array(member.theta), member.learned
+    (first_weights, *_), (last_weights, last_biases, _) = trained.network.layers
+    theta, learned = np.array(trained.theta), trained.learned
     assert learned is not None and learned.gamma is not None
     for part, factor in ((first_weights, 2.0), (last_weights, 0.2), (last_biases, 0.2)):
         theta[part] *= factor
@@ -306,7 +306,7 @@ def test_merits_of_one_network_with_learned_weights_in_two_scalings_are_equal() 
     same = replace(
         surrogate,
         scaling=other,
-        members=(replace(member, theta=theta, learned=same_learned),),
+        networks=(replace(trained, theta=theta, learned=same_learned),),
         fit_result=replace(surrogate.fit_result, learned=same_learned),
     )
     assert module._merit(same, data) == pytest.approx(module._merit(surrogate, data))
@@ -327,9 +327,9 @@ def test_a_warm_update_keeps_the_learned_weights_and_a_better_cold_one_learns_an
 
 
 def test_a_surrogate_that_is_not_finite_has_no_merit(first: IncrementalFit) -> None:
-    member = first.surrogate.members[0]
-    broken = replace(member, theta=np.full_like(member.theta, np.nan))
-    assert module._merit(replace(first.surrogate, members=(broken,)), waves(20)) == -np.inf
+    trained = first.surrogate.networks[0]
+    broken = replace(trained, theta=np.full_like(trained.theta, np.nan))
+    assert module._merit(replace(first.surrogate, networks=(broken,)), waves(20)) == -np.inf
 
 
 def test_ctrl_c_keeps_the_state_and_the_configuration(first: IncrementalFit, monkeypatch: pytest.MonkeyPatch) -> None:

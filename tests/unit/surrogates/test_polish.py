@@ -144,7 +144,7 @@ def test_polish_multiplies_the_weights_of_the_configuration_and_those_learned(ki
         gamma = gamma * fitted.fit_result.learned.gamma
     errors = fitted.scaling.scale_partials(data.x, data.y, fitted.linearize(data.x)[1] - data.partials)
     weights = gamma * Polish().factors(data, fitted.scaling)
-    values = fitted.fit_result.loss["values"] + fitted.fit_result.loss["prior"]
+    values = fitted.fit_result.loss["values"] + fitted.fit_result.loss["regularization"]
     polished = fitted.polish(data)
     assert polished.fit_result.history[0] == pytest.approx(values + 0.5 * float((weights * errors**2).sum()))
     assert polished.fit_result.learned == fitted.fit_result.learned

@@ -81,7 +81,7 @@ def test_polish_about_a_candidate_multiplies_the_weights_of_the_configuration_an
     of_values, of_partials = ABOUT.factors_near(data, fitted.scaling, CANDIDATE)
     expected = 0.5 * float((beta * of_values * wrong**2).sum() + (gamma * of_partials * steep**2).sum())
     start = fitted.polish(data, candidate=CANDIDATE).fit_result.history[0]
-    assert start == pytest.approx(fitted.fit_result.loss["prior"] + expected)
+    assert start == pytest.approx(fitted.fit_result.loss["regularization"] + expected)
 
 
 def errors(surrogate: Surrogate, data: Dataset) -> np.ndarray:

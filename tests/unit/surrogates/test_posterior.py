@@ -15,10 +15,10 @@ from gradopt import JENN, MLP, Dataset, Variable
 from gradopt.data.scaling import Scaling
 from gradopt.networks.jacobian import parameter_jacobian, trace
 from gradopt.networks.mlp import TRENDS, Network
-from gradopt.surrogates.fitting.networks import Member
+from gradopt.surrogates.fitting.networks import TrainedNetwork
 from gradopt.surrogates.uncertainty import laplace
 from gradopt.surrogates.uncertainty import posterior as uncertainty
-from gradopt.surrogates.uncertainty.laplace import left_out_densities, posterior_of, posteriors_of
+from gradopt.surrogates.uncertainty.laplace import leave_one_out_densities, posterior_of, posteriors_of
 from gradopt.surrogates.uncertainty.posterior import Posterior, derivatives, linear_parameters, std_of, std_partials_of
 from gradopt.training.result import LearnedWeights
 
@@ -75,7 +75,7 @@ def fitted(data: Dataset, theta: np.ndarray | None = None) -> Posterior:
     scaling = Scaling.of(data)
     if theta is None:
         theta = regression(data, scaling, LEARNED, np.ones(data.n, dtype=bool))[0]
-    found = posterior_of(JENN(), Member(LINEAR, theta, learned=LEARNED), data, scaling)
+    found = posterior_of(JENN(), TrainedNetwork(LINEAR, theta, learned=LEARNED), data, scaling)
     assert found is not None
     return found
 
@@ -103,15 +103,15 @@ def test_density_left_out_is_that_of_refits_without_each_sample() -> None:
         expected[i] = float(normal(np.zeros(known.sum()), covariance).logpdf(wanted[i][known] - design @ theta))
         expected[i] += 0.5 * known.sum() * np.log(2.0 * np.pi)
     theta = regression(data, scaling, LEARNED, np.ones(data.n, dtype=bool))[0]
-    fit = Member(LINEAR, theta, learned=LEARNED)
-    np.testing.assert_allclose(left_out_densities(JENN(), [fit], data, scaling), expected, rtol=1e-9)
+    fit = TrainedNetwork(LINEAR, theta, learned=LEARNED)
+    np.testing.assert_allclose(leave_one_out_densities(JENN(), [fit], data, scaling), expected, rtol=1e-9)
     other = replace(LEARNED, beta=(0.4, 0.9), gamma=(0.2, 0.3))
-    pair = Member(LINEAR, theta, 0.25, LEARNED), Member(LINEAR, theta, 0.75, other)
-    alone = [left_out_densities(JENN(), [replace(member, share=1.0)], data, scaling) for member in pair]
+    pair = TrainedNetwork(LINEAR, theta, 0.25, LEARNED), TrainedNetwork(LINEAR, theta, 0.75, other)
+    alone = [leave_one_out_densities(JENN(), [replace(trained, share=1.0)], data, scaling) for trained in pair]
     mixed = np.log(0.25 * np.exp(alone[0]) + 0.75 * np.exp(alone[1]))
-    np.testing.assert_allclose(left_out_densities(JENN(), pair, data, scaling), mixed, rtol=1e-9)
-    nowhere = Member(LINEAR, np.full_like(theta, np.nan), learned=LEARNED)
-    assert (left_out_densities(JENN(), [nowhere], data, scaling) == -np.inf).all()
+    np.testing.assert_allclose(leave_one_out_densities(JENN(), pair, data, scaling), mixed, rtol=1e-9)
+    nowhere = TrainedNetwork(LINEAR, np.full_like(theta, np.nan), learned=LEARNED)
+    assert (leave_one_out_densities(JENN(), [nowhere], data, scaling) == -np.inf).all()
 
 
 @pytest.mark.parametrize("missing", [False, True])
@@ -154,7 +154,7 @@ def test_samples_that_are_predicted_better_than_expected_do_not_deflate() -> Non
 def test_more_parameters_than_residuals_without_a_prior_have_a_posterior(n: int) -> None:
     data, network = samples(n), Network((2, 30, 2))
     theta = network.initialize(np.random.default_rng(n))
-    found = posterior_of(JENN(alpha=0.0), Member(network, theta), data, Scaling.of(data))
+    found = posterior_of(JENN(alpha=0.0), TrainedNetwork(network, theta), data, Scaling.of(data))
     assert found is not None and np.isfinite(found.inflation).all() and np.isfinite(found.factor).all()
 
 
@@ -172,7 +172,7 @@ def test_std_is_the_closed_form() -> None:
     noise = found.noise[:, 1] + 0.4**2 * found.noise[:, 0]
     expected_partials = found.inflation[:, 1, None] ** 2 * (variances + noise[:, None])
     np.testing.assert_allclose(found.variances_of_partials(LINEAR, theta, z, bend), expected_partials, rtol=1e-12)
-    alone, optimism = [Member(LINEAR, theta)], 1.0 + found.optimism
+    alone, optimism = [TrainedNetwork(LINEAR, theta)], 1.0 + found.optimism
     np.testing.assert_allclose(std_of(alone, [found], z) ** 2, optimism * expected)
     np.testing.assert_allclose(std_partials_of(alone, [found], z, bend) ** 2, optimism * expected_partials)
 
@@ -183,16 +183,16 @@ def test_networks_that_disagree_by_more_than_the_optimism_are_that_uncertain() -
     theta[:] = regression(data, scaling, LEARNED, np.ones(data.n, dtype=bool))[0]
     shift = np.array([0.0, 0.0, 0.0, 0.0, 3.0, 0.0])  # the bias of the first output
     slope = np.array([0.0, 0.0, 0.0, 5.0, 0.0, 0.0])  # of the second along the second input
-    members = [Member(LINEAR, theta, 0.75), Member(LINEAR, theta + shift + slope, 0.25)]
-    posteriors = posteriors_of(JENN(), [replace(m, learned=LEARNED) for m in members], data, scaling)
+    networks = [TrainedNetwork(LINEAR, theta, 0.75), TrainedNetwork(LINEAR, theta + shift + slope, 0.25)]
+    posteriors = posteriors_of(JENN(), [replace(m, learned=LEARNED) for m in networks], data, scaling)
     z, bend = scaling.scale_inputs(data.x), np.full((7, 2, 2), 0.5)
     bend[:, 0] = 0.0
     own = posteriors[0].variances(LINEAR, theta, z)
     expected = own[:, 0] * 1.0 + 0.75 * 0.25 * 3.0**2
-    np.testing.assert_allclose(std_of(members, posteriors, z)[:, 0] ** 2, expected)
+    np.testing.assert_allclose(std_of(networks, posteriors, z)[:, 0] ** 2, expected)
     own = posteriors[0].variances_of_partials(LINEAR, theta, z, bend)
     apart = 0.75 * 0.25 * (5.0 + 0.5 * 5.0 * z[:, 1]) ** 2
-    found = std_partials_of(members, posteriors, z, bend) ** 2
+    found = std_partials_of(networks, posteriors, z, bend) ** 2
     least = own[:, 1, 1] * (1.0 + posteriors[0].optimism)
     np.testing.assert_allclose(found[:, 1, 1], np.maximum(own[:, 1, 1] + apart, least))
     np.testing.assert_allclose(found[:, 0, 0], own[:, 0, 0] * (1.0 + posteriors[0].optimism))
@@ -205,9 +205,9 @@ def test_linear_parameters_alone_give_the_same_where_all_are_linear(
     data = samples()
     scaling, theta = Scaling.of(data), np.linspace(-1.0, 1.0, 6)
     z, bend = scaling.scale_inputs(data.x), np.full((7, 2, 2), 0.4)
-    whole = posterior_of(kind(), Member(LINEAR, theta, learned=LEARNED), data, scaling)
+    whole = posterior_of(kind(), TrainedNetwork(LINEAR, theta, learned=LEARNED), data, scaling)
     monkeypatch.setattr(laplace, "_MOST_WORK", 0)
-    part = posterior_of(kind(), Member(LINEAR, theta, learned=LEARNED), data, scaling)
+    part = posterior_of(kind(), TrainedNetwork(LINEAR, theta, learned=LEARNED), data, scaling)
     assert whole is not None and part is not None
     assert whole.factor.shape == (1, 6, 6) and part.factor.shape == (2, 3, 3)
     np.testing.assert_allclose(part.noise, whole.noise)
@@ -239,7 +239,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     bend = np.random.default_rng(2).normal(size=(9, 2, 2))
 
     def answers() -> list[np.ndarray]:
-        found = posterior_of(JENN(), Member(network, theta), data, scaling)
+        found = posterior_of(JENN(), TrainedNetwork(network, theta), data, scaling)
         assert found is not None
         return [
             found.factor,
@@ -258,7 +258,7 @@ def test_fixed_weights_get_the_noise_of_highest_likelihood() -> None:
     data = samples()
     scaling, theta = Scaling.of(data), np.linspace(-1.0, 1.0, 6)
     configuration = JENN(beta=2.0, gamma=0.5, alpha=0.3)
-    found = posterior_of(configuration, Member(LINEAR, theta), data, scaling)
+    found = posterior_of(configuration, TrainedNetwork(LINEAR, theta), data, scaling)
     assert found is not None
     weights = np.array([2.0, 0.5, 0.5])
     errors = rows(data, scaling) @ theta - targets(data, scaling)
@@ -271,7 +271,7 @@ def test_fixed_weights_get_the_noise_of_highest_likelihood() -> None:
 
 def test_partials_that_were_not_fitted_are_as_rough_as_the_misfit_between_the_samples() -> None:
     data = samples(9)
-    found = posterior_of(MLP(), Member(LINEAR, np.ones(6), learned=LEARNED), data, Scaling.of(data))
+    found = posterior_of(MLP(), TrainedNetwork(LINEAR, np.ones(6), learned=LEARNED), data, Scaling.of(data))
     assert found is not None
     spacing = math.sqrt(12.0) / 3.0
     np.testing.assert_allclose(found.noise[:, 1], found.noise[:, 0] * (math.pi / spacing) ** 2 / 2.0)
@@ -280,11 +280,11 @@ def test_partials_that_were_not_fitted_are_as_rough_as_the_misfit_between_the_sa
 def test_nothing_comes_of_a_fit_that_is_not_finite_or_too_wide(monkeypatch: pytest.MonkeyPatch) -> None:
     data = samples()
     scaling, network = Scaling.of(data), Network((2, 3, 2))
-    assert posterior_of(JENN(), Member(network, np.full(network.n_parameters, np.nan)), data, scaling) is None
-    members = [Member(network, np.full(network.n_parameters, value), 0.5) for value in (1.0, np.nan)]
-    assert posteriors_of(JENN(), members, data, scaling) == ()
+    assert posterior_of(JENN(), TrainedNetwork(network, np.full(network.n_parameters, np.nan)), data, scaling) is None
+    networks = [TrainedNetwork(network, np.full(network.n_parameters, value), 0.5) for value in (1.0, np.nan)]
+    assert posteriors_of(JENN(), networks, data, scaling) == ()
     monkeypatch.setattr(laplace, "_MOST_PARAMETERS", 3)
-    assert posterior_of(JENN(), Member(network, np.ones(network.n_parameters)), data, scaling) is None
+    assert posterior_of(JENN(), TrainedNetwork(network, np.ones(network.n_parameters)), data, scaling) is None
 
 
 @pytest.mark.parametrize("transform", [None, "log", "logit"])
@@ -295,7 +295,10 @@ def test_std_is_the_spread_of_draws_also_through_a_transform(transform: str | No
     theta = network.initialize(np.random.default_rng(1))
     factor = 1e6 * np.linalg.qr(np.random.default_rng(2).normal(size=(network.n_parameters,) * 2))[1].T
     factor *= np.sign(factor.diagonal())
-    members, posteriors = [Member(network, theta)], [Posterior(factor[None], np.zeros((2, 2)), PLAIN, np.zeros(1))]
+    networks, posteriors = (
+        [TrainedNetwork(network, theta)],
+        [Posterior(factor[None], np.zeros((2, 2)), PLAIN, np.zeros(1))],
+    )
     z = scaling.scale_inputs(data.x)
 
     def physical(parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -306,8 +309,8 @@ def test_std_is_the_spread_of_draws_also_through_a_transform(transform: str | No
     draws = theta + np.linalg.solve(factor.T, np.random.default_rng(3).normal(size=(len(theta), 4000))).T
     values, partials = (np.array(part).std(axis=0) for part in zip(*map(physical, draws), strict=True))
     y, dydx = physical(theta)
-    std = scaling.unscale_std(y, std_of(members, posteriors, z))
+    std = scaling.unscale_std(y, std_of(networks, posteriors, z))
     bend = scaling.bend(y, scaling.scale_partials(data.x, y, dydx))
-    of_partials = scaling.unscale_partials(data.x, y, std_partials_of(members, posteriors, z, bend))
+    of_partials = scaling.unscale_partials(data.x, y, std_partials_of(networks, posteriors, z, bend))
     np.testing.assert_allclose(std, values, rtol=0.06)
     np.testing.assert_allclose(of_partials, partials, rtol=0.06)

@@ -75,7 +75,7 @@ def test_starts_take_several_shapes_and_the_data_choose(waves: Waves) -> None:
     found = {start: replace(SEVERAL, starts=start + 1).fit(data).fit_result for start in range(4)}
     for start, shape in enumerate(shapes):
         network = Network((2, 3, 2), *shape)
-        assert SEVERAL.makes(network)
+        assert SEVERAL.allows(network)
         if found[start].start == start:
             assert found[start].n_parameters == network.n_parameters
     assert found[3].start == int(np.argmin(found[3].start_losses))
@@ -106,7 +106,7 @@ def test_many_samples_get_one_shape(waves: Waves) -> None:
 def test_a_configuration_knows_the_networks_it_may_make(
     settings: dict[str, Any], network: Network, makes: bool
 ) -> None:
-    assert replace(QUICK, **settings).makes(network) == makes
+    assert replace(QUICK, **settings).allows(network) == makes
 
 
 @pytest.mark.parametrize("beta", [0.0, [[0.0, 1.0]]], ids=str)
@@ -119,7 +119,7 @@ def test_partials_without_values_are_fitted_from_every_start(beta: Any, waves: W
 def test_of_fits_without_a_finite_evidence_one_is_kept(waves: Waves) -> None:
     fitted = replace(SEVERAL, beta=1e39, dtype="float32").fit(waves())  # no number in single precision
     assert fitted.fit_result.status is Status.NOT_FINITE
-    assert [member.share for member in fitted.members] == [1.0]
+    assert [trained.share for trained in fitted.networks] == [1.0]
     assert fitted.fit_result.log_evidence is None
 
 
@@ -139,7 +139,7 @@ def test_networks_near_the_best_are_averaged_by_their_evidence(monkeypatch: pyte
     relative = np.sort(np.exp((losses.min() - losses) / temperature))[::-1]
     for least, count in ((0.0, 3), (float(relative[1:].mean()), 2)):  # the other two starts are too raw
         monkeypatch.setattr("gradopt.surrogates.fitting.networks._LEAST_SHARE", least)
-        shares = [member.share for member in SEVERAL.fit(data).members]
+        shares = [trained.share for trained in SEVERAL.fit(data).networks]
         assert shares == pytest.approx(relative[:count] / relative[:count].sum())
         assert sum(shares) == pytest.approx(1.0, abs=1e-12)
 
@@ -149,7 +149,7 @@ def test_the_same_seed_gives_the_same_average_and_file(
 ) -> None:
     monkeypatch.setattr("gradopt.surrogates.fitting.networks._TEMPERATURE", 400.0)
     first, second = SEVERAL.fit(waves()), SEVERAL.fit(waves())
-    assert len(first.members) > 1
+    assert len(first.networks) > 1
     first.save(tmp_path / "average")
     loaded = gradopt.load(tmp_path / "average")
     assert first.digest == second.digest == loaded.digest
@@ -202,7 +202,7 @@ def test_a_fit_that_is_ended_says_so_and_keeps_the_best_so_far(
     assert len(result.start_losses) == (seen[call - 1].start + 1 if call <= 30 else 5)
     assert result.start == int(np.argmin(result.start_losses))
     assert min(result.history) == result.start_losses[result.start]
-    assert sum(member.share for member in fitted.members) == pytest.approx(1.0)
+    assert sum(trained.share for trained in fitted.networks) == pytest.approx(1.0)
     assert result.learned is not None
     again = replace(SEVERAL, solver=LevenbergMarquardt(max_iterations=0)).fit(waves(), warm_start=fitted)
     assert again.fit_result.history[-1] == pytest.approx(result.start_losses[result.start], rel=1e-9)

@@ -88,7 +88,7 @@ def test_std_comes_back_from_a_file_to_the_last_bit(surrogate: Surrogate, tmp_pa
 def test_an_older_file_without_posterior_says_what_to_do(surrogate: Surrogate, tmp_path: Path) -> None:
     path = tmp_path / "wave.gradopt"
     surrogate.save(path)
-    header, arrays = container.read(path)
+    header, arrays, _ = container.read(path)
     container.write(path, header, {name: array for name, array in arrays.items() if "posterior" not in name})
     loaded = gradopt.load(path)
     assert np.array_equal(loaded.predict([[0.5]]), surrogate.predict([[0.5]]))

@@ -38,7 +38,7 @@ def test_where_memory_is_short_an_output_has_one_group_of_partials(
 
 def test_of_values_leaves_the_partials_out(taught: Taught) -> None:
     problem, theta = taught((3, 4, 2), samples=5, noise=0.1)
-    values = problem.of_values()
+    values = problem.without_partials()
     assert not values.has_partials and values.residual_pools.tolist() == [0, 1]
     expected = problem.residuals(theta)[problem.residual_groups < 2]
     torch.testing.assert_close(values.residuals(theta), expected, rtol=1e-12, atol=1e-12)

@@ -70,7 +70,7 @@ def test_terms_equal_the_definition() -> None:
     beta, gamma = np.array([[2.0], [3.0]]), np.array([[[4.0]], [[0.0]]])
     problem = NetworkProblem.build(Network((1, 1)), x, y, dydx, beta, gamma, alpha=0.1)
     values, partials = 2.0 * (7.0 - 1.0) ** 2 / 2 + 3.0 * (10.0 - 4.0) ** 2 / 2, 4.0 * (3.0 - 0.5) ** 2 / 2
-    expected = {"values": values, "partials": partials, "prior": 0.1 * (3.0**2 + 1.0**2) / 2}
+    expected = {"values": values, "partials": partials, "regularization": 0.1 * (3.0**2 + 1.0**2) / 2}
     assert problem.terms(torch.tensor([3.0, 1.0], dtype=torch.float64)) == pytest.approx(expected, rel=1e-14)
 
 

@@ -12,7 +12,7 @@ from gradopt.training.result import FitResult, SolverResult, Status
 
 RESULT = FitResult(
     status=Status.NO_PROGRESS,
-    loss={"values": 1.0, "partials": 2.0, "prior": 0.25},
+    loss={"values": 1.0, "partials": 2.0, "regularization": 0.25},
     iterations=2,
     seconds=0.5,
     solver="LBFGS",

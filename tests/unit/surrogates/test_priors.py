@@ -7,7 +7,7 @@ import pytest
 
 from gradopt import Bounded, Constant, Dataset, Independent, Monotone, Oscillating, Smooth, Variable
 from gradopt.data.scaling import Scaling
-from gradopt.surrogates.gradinn.priors import NetworkBelief
+from gradopt.surrogates.gradinn.priors import NetworkPrior
 
 NAMED = Dataset(
     np.random.default_rng(0).normal(size=(6, 3)) * [1.0, 2.0, 4.0],
@@ -29,7 +29,7 @@ NAMED = Dataset(
     ],
     ids=str,
 )
-def test_bounds_are_in_physical_units(belief: NetworkBelief, low: list[float], high: list[float]) -> None:
+def test_bounds_are_in_physical_units(belief: NetworkPrior, low: list[float], high: list[float]) -> None:
     scaling = Scaling.of(NAMED)
     found = belief.bounds(NAMED, scaling)
     for bound, expected in zip(found, (low, high), strict=True):
@@ -40,8 +40,8 @@ def test_bounds_are_in_physical_units(belief: NetworkBelief, low: list[float], h
 def test_beliefs_have_their_shape() -> None:
     smooth = Smooth((5,))
     assert smooth.network(3, 2).layer_sizes == (3, 5, 6) and smooth.network(3, 2).activation == "tanh"
-    assert Constant().network(3, 2).layer_sizes == (3, 6) and not Constant().sees(3).any()
-    assert smooth.sees(3).tolist() == [1.0, 1.0, 1.0]
+    assert Constant().network(3, 2).layer_sizes == (3, 6) and not Constant().active_inputs(3).any()
+    assert smooth.active_inputs(3).tolist() == [1.0, 1.0, 1.0]
     waves = Oscillating((7,), frequency=2.0)
     network = waves.network(3, 2)
     found = waves.initialize(3, 2, np.random.default_rng(0))

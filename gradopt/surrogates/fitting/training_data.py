@@ -10,7 +10,7 @@ from gradopt.data.variables import column_bounds, column_names
 from gradopt.errors import InputError, explain
 
 
-def check_trainable(data: Dataset) -> None:
+def check_training_data(data: Dataset) -> None:
     """Check what a fit needs beyond a valid dataset.
 
     Args:
@@ -53,7 +53,7 @@ def check_trainable(data: Dataset) -> None:
             )
 
 
-def check_held(data: Dataset, scaling: Scaling) -> None:
+def check_fixed_inputs(data: Dataset, scaling: Scaling) -> None:
     """Check that columns which an earlier fit held fixed do not vary now.
 
     Args:
@@ -71,7 +71,7 @@ def check_held(data: Dataset, scaling: Scaling) -> None:
         raise InputError(explain("data", f"hold column {name!r} fixed where the earlier fit did", "others", remedy))
 
 
-def notes_on(data: Dataset, scaling: Scaling) -> tuple[str, ...]:
+def notes_on_data(data: Dataset, scaling: Scaling) -> tuple[str, ...]:
     """What the user ought to know: inputs held fixed, and declared ranges that the data hardly cover."""
     names = np.array(column_names(data.input_variables))
     low, high = column_bounds(data.input_variables)
