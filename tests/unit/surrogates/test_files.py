@@ -161,7 +161,7 @@ def test_a_file_of_schema_version_1_is_read(tmp_path: Path) -> None:
 
 
 def test_a_file_of_schema_version_2_is_read() -> None:
-    """Written by gradopt 0.1.0 of schema version 2, from 9 values of exp(2 a) + b^2, with a prior of increasing outputs."""
+    """The file is of gradopt 0.1.0: 9 values of exp(2 a) + b^2, fitted with a prior of increasing outputs."""
     loaded = gradopt.load(FILES / "gradinn_schema_2.safetensors")
     at = np.array([[0.2, 0.3], [0.7, 0.4]])
     np.testing.assert_allclose(loaded.predict(at), [[1.8584453514430535], [4.229259136000792]], rtol=1e-12)
