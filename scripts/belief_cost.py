@@ -20,7 +20,8 @@ from rich.table import Table
 from gradopt import Dataset, LevenbergMarquardt
 from gradopt.data.scaling import Scaling
 from gradopt.plots.surrogate import new_figure
-from gradopt.surrogates.fitting.networks import TrainedNetwork, build_problem
+from gradopt.surrogates.fitting.networks import build_problem
+from gradopt.surrogates.fitting.trained_network import TrainedNetwork
 from gradopt.surrogates.gradinn.configuration import GradINN
 from gradopt.training.evidence import Evidence
 from scripts.cost_growth import slope, status

@@ -15,7 +15,7 @@ from gradopt.networks.mlp import Network
 from gradopt.surrogates.configurations.jenn import JENN, MLP
 from gradopt.surrogates.fitted import container
 from gradopt.surrogates.fitted.surrogate import Surrogate
-from gradopt.surrogates.fitting.networks import TrainedNetwork
+from gradopt.surrogates.fitting.trained_network import TrainedNetwork
 from gradopt.surrogates.gradinn.configuration import GradINN
 from gradopt.surrogates.gradinn.priors import prior_from_dict
 from gradopt.surrogates.uncertainty.posterior import Posterior

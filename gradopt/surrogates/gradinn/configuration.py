@@ -14,8 +14,9 @@ from gradopt.data.dataset import Dataset
 from gradopt.data.scaling import Scaling
 from gradopt.errors import InputError, explain
 from gradopt.surrogates.configurations.jenn import NetworkConfiguration, broadcast, checked_weight
-from gradopt.surrogates.fitting.networks import TrainedNetwork, fit_networks
+from gradopt.surrogates.fitting.networks import fit_networks
 from gradopt.surrogates.fitting.starts import ENDS_ALL
+from gradopt.surrogates.fitting.trained_network import TrainedNetwork
 from gradopt.surrogates.fitting.training_data import notes_on_data
 from gradopt.surrogates.gradinn.priors import Custom, Prior, Smooth
 from gradopt.surrogates.uncertainty.laplace import leave_one_out_densities

@@ -12,6 +12,7 @@ import pytest
 import gradopt
 from gradopt import JENN, Dataset, FitInterrupted, LevenbergMarquardt, Progress, Status, Surrogate, Variable
 from gradopt.surrogates.fitting.incremental import incremental_fit
+from gradopt.surrogates.fitting.trained_network import averaging_shares
 from gradopt.training.levenberg_marquardt import LevenbergMarquardt as Solver
 
 QUICK = JENN((3,), solver=LevenbergMarquardt(max_iterations=6), starts=1)
@@ -26,7 +27,7 @@ def hills(n: int = 10, transform: str | None = None) -> Dataset:
     return Dataset(x, y[:, None], slopes[:, None, :], None, [Variable("y", transform=transform)])
 
 
-def networks(data: Dataset) -> list[Surrogate]:
+def fit_three(data: Dataset) -> list[Surrogate]:
     """Fit three networks of different shape in one scaling."""
     shapes: tuple[dict[str, Any], ...] = ({}, {"activation": "sin", "trend": "quadratic"}, {"activation": "tanh"})
     return [replace(QUICK, seed=seed, **shape).fit(data) for seed, shape in enumerate(shapes)]
@@ -39,7 +40,7 @@ def averaged(parts: list[Surrogate]) -> Surrogate:
 
 @pytest.fixture(scope="module")
 def parts() -> list[Surrogate]:
-    return networks(hills())
+    return fit_three(hills())
 
 
 @pytest.fixture(scope="module")
@@ -67,15 +68,21 @@ def test_answers_are_the_mean_of_the_networks_by_share(parts: list[Surrogate], a
 
 @pytest.mark.parametrize("transform", [None, "log"])
 def test_partials_are_those_of_the_average(transform: str | None) -> None:
-    average = averaged(networks(hills(transform=transform)))
+    average = averaged(fit_three(hills(transform=transform)))
     found = np.stack([average.predict(AT + step).imag / 1e-30 for step in 1e-30j * np.eye(2)], axis=2)
     np.testing.assert_allclose(average.linearize(AT)[1], found, rtol=1e-11)
 
 
 def test_networks_are_averaged_before_the_transform_of_the_output_is_undone() -> None:
-    parts = networks(hills(transform="log"))
+    parts = fit_three(hills(transform="log"))
     expected = sum(share * np.log(part.predict(AT)) for part, share in zip(parts, SHARES, strict=True))
     np.testing.assert_allclose(np.log(averaged(parts).predict(AT)), expected, rtol=1e-12)
+
+
+def test_shares_fall_to_1_over_e_at_10_nats_and_to_0_below_1_percent() -> None:
+    shares = averaging_shares([-3.0, -3.0, 7.0, 43.0, 43.1, np.nan, np.inf])
+    np.testing.assert_allclose(shares / shares[0], [1.0, 1.0, np.exp(-1.0), np.exp(-4.6), 0.0, 0.0, 0.0], rtol=1e-12)
+    assert shares.sum() == pytest.approx(1.0)
 
 
 def test_the_best_network_is_the_first(average: Surrogate) -> None:
@@ -176,4 +183,4 @@ def test_a_configuration_that_would_not_make_all_of_the_networks_cannot_continue
     with pytest.raises(gradopt.InputError, match="`warm_start` must have hidden sizes"):
         configuration.fit(data, average)
     first = replace(incremental_fit(configuration, data), surrogate=average)
-    assert incremental_fit(configuration, data, first).reason.endswith("the configuration asks for another network.")
+    assert incremental_fit(configuration, data, first).reason.endswith("the configuration has another network.")

@@ -19,7 +19,7 @@ import gradopt
 from gradopt import JENN, LBFGS, MLP, Adam, Dataset, FileFormatError, LevenbergMarquardt, Surrogate, Variable
 from gradopt.networks.mlp import TRENDS
 from gradopt.surrogates.fitted import container
-from gradopt.surrogates.fitting.networks import TrainedNetwork
+from gradopt.surrogates.fitting.trained_network import TrainedNetwork
 
 FILES = Path(__file__).parent / "files"
 QUICK = JENN((3,), solver=LevenbergMarquardt(max_iterations=4), starts=1)

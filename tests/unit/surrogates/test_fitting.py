@@ -82,7 +82,9 @@ def test_column_held_fixed_may_not_move_later(how: str, later: Any) -> None:
     x = RNG_POINTS.copy()
     x[:, 1] = 0.25
     surrogate, moved = QUICK.fit(bowl(x)), bowl(later)
-    with pytest.raises(InputError, match=r"`data` must hold column 'x\[1\]' fixed .* Fit afresh, without `warm_start`"):
+    with pytest.raises(
+        InputError, match=r"`data` must have the value of the earlier fit in column 'x\[1\]', got .* in row 0\. Fit"
+    ):
         QUICK.fit(moved, warm_start=surrogate) if how == "warm_start" else surrogate.polish(moved)
 
 
@@ -154,7 +156,7 @@ def test_time_limit_holds_for_all_runs_together(
 ) -> None:
     left = limits_of(monkeypatch, kind)
     solver = LevenbergMarquardt(max_iterations=60, time_limit=100.0)
-    monkeypatch.setattr("gradopt.surrogates.fitting.starts._ROUNDS", ((2, 4), (3, 3)))
+    monkeypatch.setattr("gradopt.surrogates.fitting.starts._STAGES", ((2, 4), (3, 3)))
     monkeypatch.setattr("gradopt.surrogates.fitting.starts._VALUES_FIRST", 3)
     replace(QUICK, solver=solver, starts=4, weights=weights).fit(bowl())
     assert len(left) == runs

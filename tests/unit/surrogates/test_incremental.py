@@ -81,7 +81,7 @@ def test_a_first_update_with_a_candidate_is_polished_about_it(first: Incremental
 def test_a_new_sample_is_taken_in_by_a_short_warm_fit_in_the_old_scaling(first: IncrementalFit) -> None:
     data = waves(21)
     found = incremental_fit(CONFIGURATION, data, first, data.x[-1])
-    assert (found.how, found.reason) == ("warm", "The warm fit took the new samples in.")
+    assert (found.how, found.reason) == ("warm", "The warm fit represents the new samples.")
     assert (found.samples, found.cold_samples, found.cold_misfit) == (21, 20, first.cold_misfit)
     assert worst_error(found.surrogate, data.select([20])) < 0.1 * worst_error(first.surrogate, data.select([20]))
     assert found.surrogate.scaling is first.surrogate.scaling
@@ -161,7 +161,7 @@ def test_a_negligible_misfit_is_no_stall(first: IncrementalFit) -> None:
     line = Dataset(np.arange(5.0)[:, None], np.arange(5.0)[:, None], np.ones((5, 1, 1)))
     exact = incremental_fit(CONFIGURATION, line.select(range(4)))
     shrunk = replace(exact, cold_misfit=0.0, cold_samples=5)
-    assert incremental_fit(CONFIGURATION, line, shrunk).reason == "The warm fit took the new samples in."
+    assert incremental_fit(CONFIGURATION, line, shrunk).reason == "The warm fit represents the new samples."
 
 
 def far_sample(n: int) -> Dataset:
@@ -185,7 +185,7 @@ def test_data_far_outside_any_scaling_are_not_fitted_afresh_for_it() -> None:
     first = incremental_fit(configuration, data)
     order = [*range(200), 0]
     found = incremental_fit(configuration, data.select(order), replace(first, cold_misfit=1e9))
-    assert found.reason == "The warm fit took the new samples in."
+    assert found.reason == "The warm fit represents the new samples."
 
 
 def test_an_input_that_was_held_fixed_and_varies_now_is_fitted_afresh() -> None:
@@ -214,7 +214,7 @@ def test_partials_of_an_input_held_fixed_count_neither_as_misfit_nor_as_evidence
 def test_another_network_is_fitted_afresh(first: IncrementalFit, change: dict[str, Any]) -> None:
     found = incremental_fit(replace(CONFIGURATION, **change), waves(21), first)
     assert found.how == "restarted"
-    assert found.reason == "No warm fit is possible: the configuration asks for another network."
+    assert found.reason == "No warm fit is possible: the configuration has another network."
 
 
 @pytest.mark.parametrize("kind", ["JENN", "masked", "MLP"])
@@ -355,7 +355,7 @@ def test_ctrl_c_keeps_the_state_and_the_configuration(first: IncrementalFit, mon
         ((waves(1),), "`data` must hold at least 2 samples"),
         (
             (waves(20), "old"),
-            "`previous` must be an IncrementalFit or None, got str. Pass what the last `incremental_fit` returned",
+            "`previous` must be an IncrementalFit or None, got str. Pass the result of the last `incremental_fit`",
         ),
         ((waves(20), None, None, Polish()), r"`polish` must be about 'candidate', got Polish\(.*Pass Polish\(about="),
         ((waves(20), None, None, "hard"), "`polish` must be about 'candidate', got 'hard'"),

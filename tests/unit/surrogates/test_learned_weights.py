@@ -13,7 +13,8 @@ import torch
 from gradopt import JENN, LBFGS, MLP, Adam, Dataset, GradINN, InputError, LevenbergMarquardt, Progress
 from gradopt.data.scaling import Scaling
 from gradopt.networks.mlp import Network
-from gradopt.surrogates.fitting.networks import TrainedNetwork, build_problem, evidence_solver
+from gradopt.surrogates.fitting.networks import build_problem, evidence_solver
+from gradopt.surrogates.fitting.trained_network import TrainedNetwork
 from gradopt.training.evidence import Evidence
 from gradopt.training.result import Callback
 

@@ -47,7 +47,7 @@ def test_a_wrong_sign_is_named_with_what_it_should_be(data: Dataset) -> None:
     assert (found.sample, found.output, found.input, found.of, found.wrt) == (*WRONG, "drag", "x[1]")
     assert found.given == -truth and abs(found.expected - truth) < 4.0 * found.std < 0.4 * abs(truth)
     assert found.log_odds > 20.0
-    assert str(found).startswith("partial d(drag)/d(x[1]) of sample 7 disagrees with the other data: given ")
+    assert str(found).startswith("partial d(drag)/d(x[1]) of sample 7 contradicts the other data: given ")
     assert f"expected {found.expected:.4g} +- {found.std:.2g}" in str(found)
 
 
@@ -94,5 +94,5 @@ def test_values_alone_have_no_wrong_partials(data: Dataset) -> None:
 
 def test_fixed_weights_tell_nothing_about_residuals(data: Dataset) -> None:
     fixed = JENN((4,), weights="fixed", starts=1, solver=LevenbergMarquardt(5)).fit(data)
-    with pytest.raises(InputError, match="`surrogate` must have learned its weights, got fixed weights"):
+    with pytest.raises(InputError, match="`surrogate` must have learned weights, got fixed weights"):
         find_outliers(fixed, data)

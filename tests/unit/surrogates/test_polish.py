@@ -45,7 +45,7 @@ def fitted() -> Surrogate:
         ("width", -0.1, "`width` must be finite and positive, got -0.1"),
         ("width", np.nan, "`width` must be finite and positive, got nan"),
         ("reach", 0.0, "`reach` must be finite and positive, got 0.0. The default suits"),
-        ("about", "optimum", "`about` must be 'flat' or 'candidate', got 'optimum'. Magnify small"),
+        ("about", "optimum", "`about` must be 'flat' or 'candidate', got 'optimum'. 'flat' magnifies small"),
         ("units", "SI", "`units` must be 'standardized' or 'raw', got 'SI'"),
     ],
 )
@@ -75,12 +75,14 @@ def test_factors_fall_to_one_over_e_at_the_width() -> None:
 
 
 def test_factors_without_partials_are_refused() -> None:
-    with pytest.raises(InputError, match="`data` must know at least one partial, got none. Polishing looks for"):
+    with pytest.raises(
+        InputError, match="`data` must have at least one known partial, got NaN in all .*Pass data with partials"
+    ):
         Polish().factors(one_sample(np.full((1, 2, 2), np.nan)), SCALING)
 
 
 def test_polish_without_partials_is_refused(fitted: Surrogate) -> None:
-    with pytest.raises(InputError, match="`data` must know at least one partial"):
+    with pytest.raises(InputError, match="`data` must have at least one known partial"):
         fitted.polish(replace(rosenbrock(), dydx=None))
 
 

@@ -148,7 +148,7 @@ def test_polish_refuses_a_candidate_that_does_not_fit(
 
 @pytest.mark.parametrize("candidate", [[1.0], [[1.0, 2.0]], 1.0], ids=str)
 def test_polish_refuses_a_candidate_of_another_shape(fitted: Surrogate, candidate: Any) -> None:
-    with pytest.raises(ShapeError, match=r"`candidate` must have shape \(d,\) = \(2,\), got .*It is one point"):
+    with pytest.raises(ShapeError, match=r"`candidate` must have shape \(d,\) = \(2,\), got .*Pass one point"):
         fitted.polish(rosenbrock(), candidate=candidate)
 
 

@@ -15,7 +15,7 @@ from gradopt import JENN, MLP, Dataset, Variable
 from gradopt.data.scaling import Scaling
 from gradopt.networks.jacobian import parameter_jacobian, trace
 from gradopt.networks.mlp import TRENDS, Network
-from gradopt.surrogates.fitting.networks import TrainedNetwork
+from gradopt.surrogates.fitting.trained_network import TrainedNetwork
 from gradopt.surrogates.uncertainty import laplace
 from gradopt.surrogates.uncertainty import posterior as uncertainty
 from gradopt.surrogates.uncertainty.laplace import leave_one_out_densities, posterior_of, posteriors_of

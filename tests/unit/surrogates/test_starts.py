@@ -37,7 +37,7 @@ AtCall = Callable[[int, Callback], Callback]
 @pytest.fixture(autouse=True)
 def short_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """All five to 6 iterations, two with the values alone, one of these with all; four go on to 9, three to 12."""
-    monkeypatch.setattr("gradopt.surrogates.fitting.starts._ROUNDS", ((6, 4), (9, 3)))
+    monkeypatch.setattr("gradopt.surrogates.fitting.starts._STAGES", ((6, 4), (9, 3)))
     monkeypatch.setattr("gradopt.surrogates.fitting.starts._VALUES_FIRST", 2)
 
 

@@ -66,7 +66,7 @@ def test_the_noise_of_each_partial_is_learned() -> None:
 
 def test_a_partial_known_in_few_samples_leans_on_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     def both(known: int, leaning: float) -> list[float]:
-        monkeypatch.setattr(evidence, "_LEANING", leaning)
+        monkeypatch.setattr(evidence, "_POOL_RESIDUALS", leaning)
         return learned_noise(linear([0.02, 0.5], [400, known]))[1:]
 
     (of_many, of_few), (_, by_itself) = both(2, 3.0), both(2, 0.0)

@@ -23,7 +23,7 @@ RESULT = FitResult(
     n_residuals=20,
     n_parameters=7,
     history=(9.0, 5.0, 3.25),
-    notes=("Constant in the data, so held fixed with zero partials: x.",),
+    notes=("Constant in the data, so held fixed with partials of 0: x.",),
 )
 
 
