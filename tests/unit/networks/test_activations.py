@@ -1,4 +1,4 @@
-"""Activations: derivatives equal autograd's, complex numbers pass through, kinks are refused."""
+"""Activations: derivatives equal those of autograd, complex numbers are accepted, kinks are refused."""
 
 from __future__ import annotations
 

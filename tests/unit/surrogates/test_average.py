@@ -1,4 +1,4 @@
-"""A surrogate of several networks answers with their average, and treats all of them alike."""
+"""A surrogate of several networks predicts their average; polish and warm start treat all of them alike."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def thetas(surrogate: Surrogate) -> list[list[float]]:
     return [trained.theta.tolist() for trained in surrogate.networks]
 
 
-def test_answers_are_the_mean_of_the_networks_by_share(parts: list[Surrogate], average: Surrogate) -> None:
+def test_predictions_are_the_mean_of_the_networks_by_share(parts: list[Surrogate], average: Surrogate) -> None:
     for index in (0, 1):
         expected = sum(share * part.linearize(AT)[index] for part, share in zip(parts, SHARES, strict=True))
         np.testing.assert_allclose(average.linearize(AT)[index], expected, rtol=1e-12)
@@ -105,7 +105,7 @@ def test_digest_depends_on_every_network_and_share(average: Surrogate) -> None:
 
 
 @pytest.mark.parametrize("how", ["warm_start", "polish"])
-def test_every_network_is_trained_on_and_keeps_its_share(average: Surrogate, how: str) -> None:
+def test_training_continues_for_every_network_with_its_share(average: Surrogate, how: str) -> None:
     told: set[int] = set()
 
     def callback(progress: Progress) -> None:
@@ -125,7 +125,7 @@ def test_every_network_is_trained_on_and_keeps_its_share(average: Surrogate, how
 
 @pytest.mark.parametrize("how", ["warm_start", "polish"])
 @pytest.mark.parametrize("network", [0, 1])
-def test_ctrl_c_leaves_the_networks_alone_whose_turn_did_not_come(average: Surrogate, how: str, network: int) -> None:
+def test_ctrl_c_leaves_later_networks_unchanged(average: Surrogate, how: str, network: int) -> None:
     data, callback = hills(), interrupt_in(network, 2)
     with pytest.raises(FitInterrupted) as stop:
         average.polish(data, callback=callback) if how == "polish" else QUICK.fit(data, average, callback)
@@ -167,7 +167,7 @@ def test_a_stop_ends_the_training_of_all(average: Surrogate) -> None:
     assert thetas(found)[2] == thetas(average)[2]
 
 
-def test_what_is_noted_of_the_data_is_noted_once(average: Surrogate, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_note_on_the_data_is_written_once(average: Surrogate, caplog: pytest.LogCaptureFixture) -> None:
     wide = [Variable("a", lower=0.0, upper=9.0), Variable("b", lower=0.0, upper=9.0)]
     data = replace(hills(), inputs=wide)
     with caplog.at_level(logging.WARNING, "gradopt"):
@@ -176,7 +176,7 @@ def test_what_is_noted_of_the_data_is_noted_once(average: Surrogate, caplog: pyt
 
 
 @pytest.mark.parametrize("shape", [{"activation": "softplus"}, {"activation": "sin", "trend": "quadratic"}], ids=str)
-def test_a_configuration_that_would_not_make_all_of_the_networks_cannot_continue_them(
+def test_a_configuration_that_does_not_allow_all_networks_cannot_continue_them(
     average: Surrogate, shape: dict[str, Any]
 ) -> None:
     configuration, data = replace(QUICK, **shape), hills()

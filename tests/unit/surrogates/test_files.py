@@ -1,4 +1,4 @@
-"""Files come back as they were saved, appear whole or not at all, and anything else is refused with a reason."""
+"""Surrogates survive their files; files are written atomically; other files are refused with a reason."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_variables_survive(tmp_path: Path, variable: Variable) -> None:
 
 
 @pytest.mark.parametrize("trend", TRENDS)
-def test_the_trend_survives_with_its_answers(surrogate: Surrogate, tmp_path: Path, trend: str | None) -> None:
+def test_the_trend_survives_with_its_predictions(surrogate: Surrogate, tmp_path: Path, trend: str | None) -> None:
     original = with_trend(surrogate, trend)
     original.save(tmp_path / "bowl")
     loaded = gradopt.load(tmp_path / "bowl")
@@ -269,7 +269,7 @@ def test_a_pickle_is_never_opened(tmp_path: Path, protocol: int) -> None:
 
 
 class Trap:
-    """Tells when it is unpickled."""
+    """An object that records its unpickling."""
 
     sprung = False
 
@@ -306,7 +306,7 @@ def test_a_file_of_another_program_is_refused(tmp_path: Path, metadata: dict[str
 
 
 @pytest.mark.parametrize("version", ["4", "999", ""])
-def test_a_newer_file_asks_for_an_upgrade(saved: Path, version: str) -> None:
+def test_a_newer_file_is_refused_with_an_upgrade_as_remedy(saved: Path, version: str) -> None:
     rewrite(saved, schema_version=version)
     with pytest.raises(FileFormatError, match=f"version '{version}', .* up to 3.*`pip install -U gradopt`"):
         gradopt.load(saved)

@@ -1,4 +1,4 @@
-"""GradINN: the belief guides where nothing is known, yields to data, and turned off leaves the plain network."""
+"""GradINN: the prior lowers errors for few samples, is dropped if data contradict it, and is absent for weight 0."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ QUICK = GradINN((4,), activation="tanh", solver=LM, starts=1, collocation=12)
 
 
 @pytest.fixture
-def believer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep every belief."""
+def keep_every_prior(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep every prior."""
     monkeypatch.setattr(PriorResult, "with_comparison", lambda self, *_: replace(self, gain=1.0, standard_error=0.0))
 
 
@@ -79,7 +79,7 @@ def problem_of(surrogate: Surrogate, data: Dataset) -> GradINNProblem:
     return found
 
 
-def test_belief_turned_off_gives_the_plain_network_exactly() -> None:
+def test_weight_0_gives_the_plain_network_exactly() -> None:
     data = values_of(friedman(20))
     plain = MLP((5,), activation="tanh", alpha=1e-3, solver=LM, starts=2).fit(data)
     off = GradINN((5,), activation="tanh", alpha=1e-3, solver=LM, starts=2, weight=0.0).fit(data)
@@ -88,7 +88,7 @@ def test_belief_turned_off_gives_the_plain_network_exactly() -> None:
     assert not np.allclose(on.theta, plain.theta)
 
 
-def test_field_and_surrogate_agree_about_a_known_gradient() -> None:
+def test_field_and_surrogate_agree_on_a_known_gradient() -> None:
     data = curve()
     fitted = GradINN((10,), activation="tanh", starts=4).fit(data)
     at = np.linspace(-0.9, 1.9, 50)[:, None]
@@ -101,14 +101,14 @@ def test_field_and_surrogate_agree_about_a_known_gradient() -> None:
     np.testing.assert_allclose(fitted.scaling.unscale_partials(at, data.y[:1], expected)[:, 0, 0], slopes, atol=0.1)
 
 
-def test_belief_guides_between_few_samples() -> None:
+def test_a_prior_lowers_the_error_for_few_samples() -> None:
     test, data = friedman(500, seed=99), values_of(friedman(30))
     settings: dict[str, Any] = {"activation": "tanh", "starts": 3}
     assert error(GradINN(**settings).fit(data), test) < 0.7 * error(MLP(**settings).fit(data), test)
 
 
-def test_a_belief_that_the_data_contradict_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
-    """What is left is the plain network, to the last bit, also when it is fitted further."""
+def test_a_prior_that_the_data_contradict_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
+    """The result is the plain network exactly, also after further training."""
     data, settings = values_of(friedman(40)), dict[str, Any](activation="tanh", starts=2)
     with caplog.at_level(logging.WARNING, "gradopt"):
         wrong = GradINN(prior=Monotone(sign=-1, inputs=("x[3]", "x[4]")), **settings).fit(data)
@@ -126,7 +126,7 @@ def test_a_belief_that_the_data_contradict_is_dropped(caplog: pytest.LogCaptureF
     np.testing.assert_array_equal(wrong.std(data.x), plain.std(data.x))
 
 
-def test_a_belief_that_helps_is_kept() -> None:
+def test_a_prior_that_lowers_the_error_is_kept() -> None:
     data, settings = values_of(friedman(30)), dict[str, Any](activation="tanh", starts=3)
     fitted = GradINN(**settings).fit(data)
     found = fitted.fit_result.prior
@@ -154,8 +154,8 @@ def test_no_comparison_without_learned_weights_or_in_a_warm_start() -> None:
 
 
 @pytest.mark.parametrize("when", [0, 1])
-def test_interrupt_keeps_what_was_fitted(when: int) -> None:
-    """In the first start, with the belief, or in the second, which is the one without."""
+def test_an_interrupt_keeps_the_fit_with_the_prior(when: int) -> None:
+    """The interrupt comes in the first start, with the prior, or in the second, without."""
 
     def press(progress: Progress) -> bool:
         if progress.start == when and progress.iteration == 3:
@@ -169,13 +169,13 @@ def test_interrupt_keeps_what_was_fitted(when: int) -> None:
     assert np.isfinite(fitted.predict(friedman(5).x)).all()
 
 
-def test_starts_without_the_belief_are_numbered_on() -> None:
+def test_starts_without_the_prior_are_numbered_after_those_with_it() -> None:
     told: list[Progress] = []
     replace(QUICK, starts=2).fit(values_of(friedman(12)), callback=told.append)
     assert {progress.start for progress in told} == {0, 1, 2, 3}
 
 
-def test_collapse_is_noticed() -> None:
+def test_a_collapsed_prior_is_noted() -> None:
     nothing = Independent(inputs=tuple(f"x[{index}]" for index in range(5)))
     result = replace(QUICK, prior=nothing, weight=1.0).fit(values_of(friedman(20))).fit_result
     assert result.prior is not None and result.prior.collapsed and result.prior.expected == 0.0
@@ -183,14 +183,14 @@ def test_collapse_is_noticed() -> None:
 
 
 @pytest.mark.parametrize(("weight", "dominant"), [(1e-7, "values"), (1.0, None), (1e7, "prior")])
-def test_one_dominating_term_is_noticed(weight: float, dominant: str | None) -> None:
+def test_a_dominating_term_is_noted(weight: float, dominant: str | None) -> None:
     result = replace(QUICK, weight=weight).fit(values_of(friedman(20))).fit_result
     assert result.prior is not None and result.prior.dominant == dominant
     assert any(f"the share of the {dominant} is" in note for note in result.notes) == bool(dominant)
 
 
-def test_known_partials_and_belief_together() -> None:
-    """Partials of two inputs of five: better than the same partials without a belief, or a belief without them."""
+def test_known_partials_and_a_prior_together_are_better_than_each_alone() -> None:
+    """Partials of two inputs of five are known."""
     test, data = friedman(500, seed=99), friedman(20)
     some = replace(data, dydx=np.where([True, True, False, False, False], data.partials, np.nan))
     settings: dict[str, Any] = {"activation": "tanh", "starts": 2}
@@ -199,7 +199,7 @@ def test_known_partials_and_belief_together() -> None:
     assert both < 0.7 * error(GradINN(**settings).fit(values_of(data)), test)
 
 
-def test_collocation_points_cover_the_data_and_hold_the_samples() -> None:
+def test_collocation_points_cover_the_data_and_contain_the_samples() -> None:
     data = friedman(9)
     held = replace(data, x=np.where([True, True, False, True, True], data.x, 0.5))
     scaling = Scaling.of(held)
@@ -214,7 +214,7 @@ def test_collocation_points_cover_the_data_and_hold_the_samples() -> None:
     assert collocation_points(3, 0, held, scaling).shape == (12, 5)
 
 
-def test_weight_is_that_of_the_mean_over_the_points() -> None:
+def test_the_weight_is_that_of_a_mean_over_the_points() -> None:
     data = values_of(friedman(10))
     losses = []
     for count in (10, 30):
@@ -225,8 +225,8 @@ def test_weight_is_that_of_the_mean_over_the_points() -> None:
     assert losses[1] == pytest.approx(losses[0], rel=0.5)
 
 
-@pytest.mark.usefixtures("believer")
-def test_fit_result_tells_of_the_belief() -> None:
+@pytest.mark.usefixtures("keep_every_prior")
+def test_fit_result_has_the_terms_and_groups_of_the_prior() -> None:
     result = QUICK.fit(friedman(12)).fit_result
     assert set(result.loss) == {"values", "partials", "regularization", "prior"}
     assert result.learned is not None and result.learned.omega is not None and len(result.learned.omega) == 1
@@ -236,16 +236,16 @@ def test_fit_result_tells_of_the_belief() -> None:
     assert names[7] == "prior, input 0" and names[0] == "input 0"
 
 
-def test_same_seed_same_answer() -> None:
+def test_fits_are_reproducible_by_seed() -> None:
     data = values_of(friedman(12))
     first, second = QUICK.fit(data), QUICK.fit(data)
     assert first.digest == second.digest != replace(QUICK, seed=1).fit(data).digest
 
 
-@pytest.mark.usefixtures("believer")
+@pytest.mark.usefixtures("keep_every_prior")
 @pytest.mark.parametrize("before", [MLP((4,), activation="tanh", solver=LM, starts=1), QUICK], ids=["MLP", "GradINN"])
 @pytest.mark.parametrize("after", [JENN((4,), activation="tanh", solver=LM, starts=1), QUICK], ids=["JENN", "GradINN"])
-def test_a_fit_goes_on_from_one_with_or_without_a_belief(before: MLP | GradINN, after: JENN | GradINN) -> None:
+def test_a_fit_continues_from_one_with_or_without_a_prior(before: MLP | GradINN, after: JENN | GradINN) -> None:
     data = friedman(12)
     first = before.fit(data)
     second = after.fit(data, warm_start=first)
@@ -257,8 +257,8 @@ def test_a_fit_goes_on_from_one_with_or_without_a_belief(before: MLP | GradINN, 
         assert second.fit_result.history[0] == pytest.approx(first.fit_result.history[-1], rel=1e-6)
 
 
-@pytest.mark.usefixtures("believer")
-def test_polish_and_update_keep_the_belief() -> None:
+@pytest.mark.usefixtures("keep_every_prior")
+def test_polish_and_incremental_fit_keep_the_prior() -> None:
     data = friedman(14)
     first = incremental_fit(QUICK, data.select(np.arange(12)))
     second = incremental_fit(QUICK, data, first, candidate=data.x[0])
@@ -270,8 +270,8 @@ def test_polish_and_update_keep_the_belief() -> None:
     assert polished.fit_result.loss["prior"] > 0.0
 
 
-@pytest.mark.usefixtures("believer")
-def test_error_bars_know_of_the_belief(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("keep_every_prior")
+def test_predictive_standard_deviations_include_the_prior(monkeypatch: pytest.MonkeyPatch) -> None:
     test, data = friedman(200, seed=99), values_of(friedman(30))
     configuration = GradINN(activation="tanh", starts=2)
     fitted = configuration.fit(data)
@@ -287,8 +287,8 @@ def test_error_bars_know_of_the_belief(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (fitted.std(test.x) < without.std(test.x)).mean() > 0.9
 
 
-@pytest.mark.usefixtures("believer")
-def test_file_keeps_the_belief(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("keep_every_prior")
+def test_a_file_keeps_the_prior(tmp_path: Path) -> None:
     prior = Bounded(hidden_sizes=(3,), low=-1.0, high=30.0, inputs=("x[3]",))
     fitted = replace(QUICK, prior=prior).fit(friedman(12))
     fitted.save(tmp_path / "surrogate")
@@ -299,8 +299,8 @@ def test_file_keeps_the_belief(tmp_path: Path) -> None:
         assert trained.auxiliary is not None and np.array_equal(trained.parameters, other.parameters)
 
 
-@pytest.mark.usefixtures("believer")
-def test_outliers_are_not_looked_for_with_a_belief() -> None:
+@pytest.mark.usefixtures("keep_every_prior")
+def test_find_outliers_refuses_a_surrogate_with_a_prior() -> None:
     data = friedman(12)
     with pytest.raises(
         InputError, match=r"`surrogate` must be fitted without a prior on the gradient, got GradINN.*`JENN\(\)"
@@ -351,7 +351,7 @@ def test_bounds_of_transformed_variables_are_refused() -> None:
     replace(QUICK, prior=Monotone(sign=1, inputs="a[2]")).fit(data)
 
 
-def test_fixed_weights_are_compared_too_unless_that_of_the_belief_is_given() -> None:
+def test_with_fixed_weights_the_prior_is_compared_unless_its_weight_is_given() -> None:
     data = values_of(friedman(80))
     falling = Monotone(sign=-1, inputs=("x[3]", "x[4]"))
     settings: dict[str, Any] = {"activation": "tanh", "starts": 1, "alpha": 1e-4, "solver": LM}
@@ -362,7 +362,7 @@ def test_fixed_weights_are_compared_too_unless_that_of_the_belief_is_given() -> 
     assert insisted.fit_result.prior is not None and insisted.fit_result.prior.gain is None
 
 
-def test_a_belief_is_kept_only_where_the_gain_is_certain() -> None:
+def test_a_prior_is_kept_only_if_the_gain_is_certain() -> None:
     nothing = PriorResult(1.0, 1.0, 0.0, {"values": 1.0})
     rng = np.random.default_rng(0)
     without, noise = rng.normal(size=50), rng.normal(size=50)

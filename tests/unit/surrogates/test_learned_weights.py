@@ -1,4 +1,4 @@
-"""SupportsFit learn their weights where they may, say which, and keep them."""
+"""Fits learn their weights where possible, report them, and keep them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def stop(progress: Progress) -> bool:
     ids=str,
 )
 @pytest.mark.parametrize("kind", [JENN, MLP])
-def test_weights_are_learned_where_asked_or_possible(
+def test_weights_are_learned_on_request_or_where_possible(
     kind: type[JENN | MLP], settings: dict[str, Any], learned: bool, waves: Waves, at_call: AtCall
 ) -> None:
     fitted = kind((3,), **{"solver": LM, "starts": 1, **settings}).fit(waves(), callback=at_call(5, stop))
@@ -108,7 +108,7 @@ def test_a_constant_input_is_switched_off(waves: Waves) -> None:
     assert not fitted.linearize(data.x)[1][:, :, 1].any()
 
 
-def test_a_warm_start_learns_on_from_the_learned_weights(waves: Waves) -> None:
+def test_a_warm_start_continues_from_the_learned_weights(waves: Waves) -> None:
     data = waves()
     first = replace(QUICK, solver=LevenbergMarquardt(max_iterations=20)).fit(data)
     second = QUICK.fit(data, warm_start=first)
@@ -126,7 +126,7 @@ def test_a_warm_start_with_fixed_weights_forgets_the_learned_ones(waves: Waves) 
     assert third.fit_result.learned is not None
 
 
-def test_learning_goes_on_from_values_alone_to_partials(waves: Waves) -> None:
+def test_learning_continues_from_values_alone_to_partials(waves: Waves) -> None:
     data = waves()
     values = MLP((3,), solver=LM, starts=1).fit(data)
     assert values.fit_result.learned is not None and values.fit_result.learned.gamma is None
@@ -148,8 +148,8 @@ def test_a_refit_keeps_the_learned_weights(monkeypatch: pytest.MonkeyPatch, grou
     assert second.fit_result.total_loss < first.fit_result.total_loss
 
 
-def test_limits_of_the_solver_hold_for_learning(waves: Waves) -> None:
-    asked, data = LevenbergMarquardt(max_iterations=7, time_limit=9.0, memory_limit=11), waves()
+def test_limits_of_the_solver_apply_to_learning(waves: Waves) -> None:
+    configured, data = LevenbergMarquardt(max_iterations=7, time_limit=9.0, memory_limit=11), waves()
     scaling, problems = Scaling.of(data), []
     for configuration in (MLP(), JENN(), GradINN(gamma=0.0)):
         network = Network((data.d, 2, data.m))
@@ -160,15 +160,15 @@ def test_limits_of_the_solver_hold_for_learning(waves: Waves) -> None:
         )
         problems.append(build_problem(configuration, trained, data, scaling, weights))
     for problem in problems:
-        same = evidence_solver(asked, asked, problem)
+        same = evidence_solver(configured, configured, problem)
         assert (same.max_iterations, same.time_limit, same.memory_limit) == (7, 9.0, 11)
-    values, partials, prior = (evidence_solver("auto", asked, problem) for problem in problems)
+    values, partials, prior = (evidence_solver("auto", configured, problem) for problem in problems)
     assert {each.memory_limit for each in (values, partials, prior)} == {11}
     assert values.max_iterations < partials.max_iterations == prior.max_iterations
     assert [each.keep_best for each in (values, partials, prior)] == [False, True, False]
 
 
-def test_learning_leaves_gradients_alone(waves: Waves) -> None:
+def test_learning_leaves_the_gradient_mode_of_torch_unchanged(waves: Waves) -> None:
     assert torch.is_grad_enabled()
     QUICK.fit(waves())
     assert torch.is_grad_enabled()

@@ -1,4 +1,4 @@
-"""A torch module of the user's own as a belief: in physical units, moved only where it allows, named when saved."""
+"""A torch module as a prior: in physical units, only trainable parameters move, a file keeps its name."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ def error(surrogate: gradopt.Surrogate) -> float:
     return float(np.sqrt(np.mean((surrogate.predict(test.x) - test.y) ** 2)))
 
 
-def test_a_module_that_is_right_guides_from_a_few_values() -> None:
+def test_a_correct_module_lowers_the_error_for_few_values() -> None:
     data = decay(6)
     fitted = replace(QUICK, prior=Decay(2.0)).fit(data)
     assert fitted.fit_result.prior is not None and fitted.fit_result.prior.kept
     assert error(fitted) < 0.5 * error(MLP((6,), activation="tanh", starts=2).fit(data))
 
 
-def test_the_data_move_what_may_move() -> None:
-    """A wrong rate is corrected, a level that requires no gradient stays, and the user's module is untouched."""
+def test_training_moves_trainable_parameters_alone() -> None:
+    """A wrong rate is corrected, a level that requires no gradient stays, and the user's module is unchanged."""
     module, data = Decay(1.0), decay(40)
     fitted = replace(QUICK, prior=module, weight=1.0, alpha=1e-6).fit(data)
     moved = fitted.networks[0].auxiliary
@@ -89,7 +89,7 @@ def test_derivatives_of_the_field_are_those_of_the_module() -> None:
     torch.testing.assert_close(jacobian[..., 0], (above - below) / 2e-6, rtol=1e-7, atol=1e-9)
 
 
-def test_a_module_without_trainable_parameters_is_a_fixed_belief() -> None:
+def test_a_module_without_trainable_parameters_is_a_fixed_prior() -> None:
     module = Decay(2.0).requires_grad_(False)
     fitted = replace(QUICK, prior=module).fit(decay(8))
     auxiliary = fitted.networks[0].auxiliary

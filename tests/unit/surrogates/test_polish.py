@@ -1,4 +1,4 @@
-"""Polishing magnifies small slopes by the formula it states, and thereby fits them better."""
+"""Polishing magnifies small slopes by its formula, and so fits them better."""
 
 from __future__ import annotations
 
@@ -119,13 +119,13 @@ def test_polish_lowers_the_error_of_small_partials(fitted: Surrogate) -> None:
     assert flat_error(polished, data) < 0.3 * flat_error(fitted, data)
 
 
-def test_polish_fits_small_partials_better_than_training_on(fitted: Surrogate) -> None:
+def test_polish_fits_small_partials_better_than_further_training(fitted: Surrogate) -> None:
     data = rosenbrock()
     assert flat_error(fitted.polish(data), data) < 0.5 * flat_error(fitted.polish(data, Polish(magnitude=0.0)), data)
 
 
 @pytest.mark.parametrize("change", [{"magnitude": 10.0}, {"width": 1.0}, {"units": "raw"}], ids=str)
-def test_every_field_of_polish_changes_the_answers(fitted: Surrogate, change: dict[str, Any]) -> None:
+def test_every_field_of_polish_changes_the_predictions(fitted: Surrogate, change: dict[str, Any]) -> None:
     data = rosenbrock()
     changed, default = fitted.polish(data, Polish(**change)), fitted.polish(data)
     assert abs(changed.predict(data.x) - default.predict(data.x)).max() > 1e-3
@@ -153,7 +153,7 @@ def test_polish_multiplies_the_weights_of_the_configuration_and_those_learned(ki
     assert (polished.fit_result.learned is None) == (kind == "fixed")
 
 
-def test_polish_leaves_the_surrogate_alone(fitted: Surrogate) -> None:
+def test_polish_leaves_the_surrogate_unchanged(fitted: Surrogate) -> None:
     before = fitted.theta.copy()
     polished = fitted.polish(rosenbrock())
     assert np.array_equal(fitted.theta, before)

@@ -88,7 +88,7 @@ def test_factor_is_that_of_the_weighted_normal_equations_and_noise_is_one_over_t
     np.testing.assert_allclose(found.noise, [[1 / 4, 1 / 2], [1 / 9, 1 / 3]])
 
 
-def test_density_left_out_is_that_of_refits_without_each_sample() -> None:
+def test_leave_one_out_density_is_that_of_refits_without_each_sample() -> None:
     data = samples()
     partials = data.partials.copy()
     partials[1, 0, 1] = partials[4, 1] = np.nan
@@ -143,7 +143,7 @@ def test_inflation_does_not_depend_on_where_the_solver_stopped() -> None:
     np.testing.assert_allclose(fitted(data, np.full(6, 3.0)).inflation, fitted(data).inflation, rtol=1e-9)
 
 
-def test_samples_that_are_predicted_better_than_expected_do_not_deflate() -> None:
+def test_inflation_is_at_least_that_of_student_s_distribution() -> None:
     data = samples()
     slopes = np.array([[0.5, -1.0], [1.0, 0.3]])
     exact = Dataset(data.x, data.x @ slopes.T, np.tile(slopes, (7, 1, 1)), data.input_variables, data.output_variables)
@@ -177,7 +177,7 @@ def test_std_is_the_closed_form() -> None:
     np.testing.assert_allclose(std_partials_of(alone, [found], z, bend) ** 2, optimism * expected_partials)
 
 
-def test_networks_that_disagree_by_more_than_the_optimism_are_that_uncertain() -> None:
+def test_variance_between_networks_counts_where_it_exceeds_the_optimism() -> None:
     data = samples()
     scaling, theta = Scaling.of(data), np.zeros(6)
     theta[:] = regression(data, scaling, LEARNED, np.ones(data.n, dtype=bool))[0]
@@ -238,7 +238,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     theta, z = network.initialize(np.random.default_rng(1)), scaling.scale_inputs(data.x)
     bend = np.random.default_rng(2).normal(size=(9, 2, 2))
 
-    def answers() -> list[np.ndarray]:
+    def deviations() -> list[np.ndarray]:
         found = posterior_of(JENN(), TrainedNetwork(network, theta), data, scaling)
         assert found is not None
         return [
@@ -248,9 +248,9 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
             found.variances_of_partials(network, theta, z, bend),
         ]
 
-    at_once = answers()
+    at_once = deviations()
     monkeypatch.setattr(uncertainty, "_CHUNK", 500)
-    for one, other in zip(answers(), at_once, strict=True):
+    for one, other in zip(deviations(), at_once, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9)
 
 
@@ -269,7 +269,7 @@ def test_fixed_weights_get_the_noise_of_highest_likelihood() -> None:
     np.testing.assert_allclose(found.factor[0] @ found.factor[0].T, matrix, rtol=1e-10, atol=1e-10)
 
 
-def test_partials_that_were_not_fitted_are_as_rough_as_the_misfit_between_the_samples() -> None:
+def test_noise_of_partials_that_were_not_fitted_is_that_of_a_wave_between_the_samples() -> None:
     data = samples(9)
     found = posterior_of(MLP(), TrainedNetwork(LINEAR, np.ones(6), learned=LEARNED), data, Scaling.of(data))
     assert found is not None
@@ -277,7 +277,7 @@ def test_partials_that_were_not_fitted_are_as_rough_as_the_misfit_between_the_sa
     np.testing.assert_allclose(found.noise[:, 1], found.noise[:, 0] * (math.pi / spacing) ** 2 / 2.0)
 
 
-def test_nothing_comes_of_a_fit_that_is_not_finite_or_too_wide(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fit_that_is_not_finite_or_too_wide_has_no_posterior(monkeypatch: pytest.MonkeyPatch) -> None:
     data = samples()
     scaling, network = Scaling.of(data), Network((2, 3, 2))
     assert posterior_of(JENN(), TrainedNetwork(network, np.full(network.n_parameters, np.nan)), data, scaling) is None
@@ -288,8 +288,8 @@ def test_nothing_comes_of_a_fit_that_is_not_finite_or_too_wide(monkeypatch: pyte
 
 
 @pytest.mark.parametrize("transform", [None, "log", "logit"])
-def test_std_is_the_spread_of_draws_also_through_a_transform(transform: str | None) -> None:
-    """Draws of parameters close to the fit move values and partials, in physical units, by what std says."""
+def test_std_is_the_spread_of_draws_also_with_a_transform(transform: str | None) -> None:
+    """Draws of parameters close to the fit vary values and partials, in physical units, by std."""
     data = samples(transform=transform)
     scaling, network = Scaling.of(data), Network((2, 3, 2))
     theta = network.initialize(np.random.default_rng(1))

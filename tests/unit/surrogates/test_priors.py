@@ -1,4 +1,4 @@
-"""Named beliefs: their bounds in physical units, their shape, and how they begin."""
+"""Named priors: bounds in physical units, shape of the field, and initial parameters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMED = Dataset(
 
 
 @pytest.mark.parametrize(
-    ("belief", "low", "high"),
+    ("prior", "low", "high"),
     [
         (Smooth(), [-np.inf] * 3, [np.inf] * 3),
         (Oscillating(), [-np.inf] * 3, [np.inf] * 3),
@@ -29,15 +29,15 @@ NAMED = Dataset(
     ],
     ids=str,
 )
-def test_bounds_are_in_physical_units(belief: NetworkPrior, low: list[float], high: list[float]) -> None:
+def test_bounds_are_in_physical_units(prior: NetworkPrior, low: list[float], high: list[float]) -> None:
     scaling = Scaling.of(NAMED)
-    found = belief.bounds(NAMED, scaling)
+    found = prior.bounds(NAMED, scaling)
     for bound, expected in zip(found, (low, high), strict=True):
         physical = scaling.unscale_partials(NAMED.x[:1], NAMED.y[:1], bound[None])[0]
         np.testing.assert_allclose(physical, np.tile(expected, (2, 1)), rtol=1e-12)
 
 
-def test_beliefs_have_their_shape() -> None:
+def test_fields_have_their_shape() -> None:
     smooth = Smooth((5,))
     assert smooth.network(3, 2).layer_sizes == (3, 5, 6) and smooth.network(3, 2).activation == "tanh"
     assert Constant().network(3, 2).layer_sizes == (3, 6) and not Constant().active_inputs(3).any()

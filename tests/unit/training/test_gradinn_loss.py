@@ -1,4 +1,4 @@
-"""The loss with a belief: exact derivatives, groups, bounds, and a prior that the evidence weighs as it should."""
+"""The loss with a prior on the gradient: exact derivatives, groups, bounds, and the learned weight of the prior."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ LOW = torch.tensor([[0.5, -INF, -2.0], [-INF, 0.0, 1.5]], dtype=torch.float64)
 HIGH = torch.tensor([[INF, 0.25, 3.0], [INF, 0.0, 1.75]], dtype=torch.float64)
 
 
-def believed(data: NetworkProblem, sees: tuple[float, ...] = (1.0, 0.0, 1.0), seed: int = 1) -> GradINNProblem:
-    """A belief with every kind of bounds about 3 inputs and 2 outputs."""
+def with_prior(data: NetworkProblem, active: tuple[float, ...] = (1.0, 0.0, 1.0), seed: int = 1) -> GradINNProblem:
+    """Add a prior with every kind of bounds on 3 inputs and 2 outputs."""
     rng = np.random.default_rng(seed)
-    field = NetworkField(Network((3, 4, 6)), LOW, HIGH, torch.tensor(sees, dtype=torch.float64))
+    field = NetworkField(Network((3, 4, 6)), LOW, HIGH, torch.tensor(active, dtype=torch.float64))
     alpha = torch.tensor(rng.uniform(0.1, 1.0, data.n_parameters + field.network.n_parameters))
     points = torch.tensor(rng.normal(size=(7, 3)))
     data = replace(data, alpha=alpha[: data.n_parameters])
@@ -35,7 +35,7 @@ def believed(data: NetworkProblem, sees: tuple[float, ...] = (1.0, 0.0, 1.0), se
 
 @pytest.fixture
 def problem(taught: Taught) -> GradINNProblem:
-    return believed(taught((3, 4, 2), known=0.7, noise=0.1)[0])
+    return with_prior(taught((3, 4, 2), known=0.7, noise=0.1)[0])
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_partials_of_the_field_keep_their_bounds(problem: GradINNProblem) -> Non
     assert bool((found[:, 1, 1] == 0.0).all()), "a partial that is known"
     assert float(found[:, 1, 0].abs().max()) > 3.0, "no bound, no limit"
     moved = x + torch.tensor([0.0, 5.0, 0.0], dtype=torch.float64)
-    assert torch.equal(field.partials(phi, moved), found), "an input that it does not see"
+    assert torch.equal(field.partials(phi, moved), found), "an input without effect"
 
 
 def test_field_and_its_derivatives_agree(problem: GradINNProblem) -> None:
@@ -87,14 +87,14 @@ def test_loss_gradient_and_terms_are_those_of_the_residuals(problem: GradINNProb
     assert terms["prior"] == pytest.approx(0.5 * float(apart @ apart), rel=1e-12)
 
 
-def test_omega_weighs_the_belief_about_its_output(problem: GradINNProblem, parameters: Tensor) -> None:
+def test_omega_is_the_weight_of_the_prior_on_its_output(problem: GradINNProblem, parameters: Tensor) -> None:
     before = problem.residuals(parameters)[problem.data.n_residuals :].reshape(7, 2, 3)
     after = replace(problem, omega=problem.omega * torch.tensor([4.0, 9.0])).residuals(parameters)
     after = after[problem.data.n_residuals :].reshape(7, 2, 3)
     torch.testing.assert_close(after, before * torch.tensor([[2.0], [3.0]]), rtol=1e-12, atol=1e-13)
 
 
-def test_a_minibatch_has_all_of_the_belief(problem: GradINNProblem, parameters: Tensor) -> None:
+def test_a_minibatch_has_the_whole_term_of_the_prior(problem: GradINNProblem, parameters: Tensor) -> None:
     part, _ = problem.loss_and_gradient(parameters, torch.arange(4))
     of_data, _ = problem.data.loss_and_gradient(problem.split(parameters)[0], torch.arange(4))
     terms, phi = problem.terms(parameters), problem.split(parameters)[1]
@@ -103,7 +103,7 @@ def test_a_minibatch_has_all_of_the_belief(problem: GradINNProblem, parameters: 
 
 
 def test_groups_of_data_come_first(problem: GradINNProblem) -> None:
-    # 2 outputs with 3 partials each: values 0, 1, partials 2 ... 7; the beliefs about them are 8, 9
+    # 2 outputs with 3 partials each: values 0, 1, partials 2 ... 7; the priors on them are 8, 9
     assert problem.residual_groups[problem.data.n_residuals :].tolist() == [8, 8, 8, 9, 9, 9] * 7
     assert torch.equal(problem.residual_groups[: problem.data.n_residuals], problem.data.residual_groups)
     assert problem.residual_pools.tolist() == [0, 1, 2, 2, 2, 3, 3, 3, 4, 5]
@@ -117,7 +117,9 @@ def test_groups_of_data_come_first(problem: GradINNProblem) -> None:
     assert values.prior_groups.tolist() == [False] * 2 + [True] * 2
 
 
-def test_a_belief_tells_of_slopes_and_values_alone_do_not(problem: GradINNProblem, parameters: Tensor) -> None:
+def test_a_problem_with_a_prior_uses_gradients_and_values_alone_do_not(
+    problem: GradINNProblem, parameters: Tensor
+) -> None:
     plain = problem.data.without_partials()
     assert problem.without_partials().uses_gradients and problem.data.uses_gradients and not plain.uses_gradients
     theta = problem.split(parameters)[0]
@@ -139,7 +141,7 @@ def test_prior_of_theta_has_phi_integrated_out(problem: GradINNProblem, paramete
 
 
 def linear(n: int = 6, slope: float = 2.0, noise: float = 0.1) -> GradINNProblem:
-    """A straight line in two inputs, believed to have partials that hardly vary: all is linear and Gaussian."""
+    """Build a linear response of two inputs with a prior of nearly constant partials: all is linear and Gaussian."""
     rng = np.random.default_rng(4)
     x = torch.tensor(rng.normal(size=(n, 2)))
     y = x @ torch.tensor([[slope], [-1.0]], dtype=torch.float64) + noise * torch.tensor(rng.normal(size=(n, 1)))
@@ -155,7 +157,7 @@ def linear(n: int = 6, slope: float = 2.0, noise: float = 0.1) -> GradINNProblem
 
 
 def exact(problem: GradINNProblem, precisions: Precisions) -> float:
-    """Negative log density of the data of a linear problem, given that the belief's residuals are 0."""
+    """Compute the negative log density of the data of a linear problem, given prior residuals of 0."""
     size, (weight, omega) = problem.data.n_parameters, precisions.noise.tolist()
     zero = torch.zeros(problem.n_parameters, dtype=torch.float64)
     rows = torch.func.jacrev(problem._prior_residuals)(zero)  # (k, 1, 2, n_parameters)
@@ -205,8 +207,8 @@ def test_learned_weights_are_where_the_density_of_the_data_is_largest() -> None:
             assert exact(problem, Precisions(found.precisions.alpha, noise)) > best - 0.05
 
 
-def test_a_belief_that_the_data_contradict_loses_its_weight() -> None:
-    """Partials that cannot be negative, about a line that falls."""
+def test_a_prior_that_the_data_contradict_gets_a_small_weight() -> None:
+    """The prior excludes negative partials; in the second case the line falls."""
     weights = []
     for slope in (2.0, -2.0):
         problem = linear(n=40, slope=slope, noise=0.01)

@@ -1,4 +1,4 @@
-"""Results say what happened and survive the way through JSON."""
+"""Results have their numbers and survive JSON."""
 
 from __future__ import annotations
 
