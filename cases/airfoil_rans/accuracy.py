@@ -55,16 +55,16 @@ def fit_average(
         assert isinstance(configuration.solver, Adam), "only its mini-batches have a seed"
         solver = replace(configuration.solver, seed=number)
         found.append(replace(configuration, seed=number, solver=solver).fit(training))
-    members = tuple(replace(member, share=1.0 / networks) for of in found for member in of.members)
+    members = tuple(replace(member, share=1.0 / networks) for of in found for member in of.networks)
     posteriors = tuple(posterior for of in found for posterior in of.posteriors)
-    return replace(found[0], members=members, posteriors=posteriors)
+    return replace(found[0], networks=members, posteriors=posteriors)
 
 
 def members_of(surrogate: Surrogate) -> list[Surrogate]:
     """Each network of an average as a surrogate of its own."""
     return [
-        replace(surrogate, members=(replace(member, share=1.0),), posteriors=surrogate.posteriors[k : k + 1])
-        for k, member in enumerate(surrogate.members)
+        replace(surrogate, networks=(replace(member, share=1.0),), posteriors=surrogate.posteriors[k : k + 1])
+        for k, member in enumerate(surrogate.networks)
     ]
 
 

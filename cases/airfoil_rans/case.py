@@ -133,7 +133,7 @@ def study_of(arguments: argparse.Namespace, report: Callable[[str], None]) -> St
             "held_camber_modes": arguments.held,
             "limit_quantile": _QUANTILE,
             "bandwidth": trust.bandwidth,
-            "networks": len(average.members),
+            "networks": len(average.networks),
             "network": average.configuration.to_dict(),
             "single_network": single.to_dict(),
         },

@@ -58,7 +58,7 @@ class Packer:
             return [self.pack(entry) for entry in value]
         if isinstance(value, Mapping):
             return {"mapping": {str(key): self.pack(entry) for key, entry in value.items()}}
-        if hasattr(value, "members") and hasattr(value, "save"):
+        if hasattr(value, "networks") and hasattr(value, "save"):
             return {"surrogate": self._file_of(value)}
         if hasattr(value, "makes") and hasattr(value, "to_dict"):
             return {"configuration": self.pack(value.to_dict())}

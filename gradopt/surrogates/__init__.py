@@ -1,1 +1,1 @@
-"""JENN and MLP, the fitted surrogate, polishing, files. Floor 4."""
+"""Surrogates: configurations, fitting, fitted surrogates and their files, uncertainty, diagnostics. Floor 4."""

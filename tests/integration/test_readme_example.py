@@ -39,7 +39,7 @@ def test_a_belief_guides_as_the_page_on_it_says() -> None:
     x = np.random.default_rng(1).random((1000, 2))
     y = np.exp(x[:, :1]) + x[:, 1:] ** 2
     errors = [np.sqrt(np.mean((names[name].predict(x) - y) ** 2)) for name in ("plain", "surrogate")]
-    assert names["surrogate"].fit_result.belief.kept
+    assert names["surrogate"].fit_result.prior.kept
     assert 2.0 < errors[0] / errors[1] < 4.0
 
 

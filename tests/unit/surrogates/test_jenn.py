@@ -1,4 +1,4 @@
-"""JENN and MLP check what they are given, every setting counts, and a fit says why it ended."""
+"""JENN and MLP check their arguments, every setting has an effect, and a fit has a status."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def waves(n: int = N, seed: int = 0) -> Dataset:
 
 
 def stop_at(iteration: int, starts: int = 1) -> Callback:
-    """Make a callback that asks to stop at that iteration of that start."""
+    """Make a callback that stops the fit at that iteration of that start."""
     left = iter(range(starts - 1, -1, -1))
 
     def callback(progress: Progress) -> bool:
@@ -139,22 +139,22 @@ def test_fit_accepts_equal_duplicates(base: JENN | MLP) -> None:
 
 
 @pytest.mark.parametrize("data", [replace(waves(), dydx=None), replace(waves(), dydx=np.full((N, 2, 2), np.nan))])
-def test_jenn_asks_for_partials(data: Dataset) -> None:
-    with pytest.raises(InputError, match=r"`data` must know at least one partial, .*use `MLP\(\.\.\.\)`"):
+def test_jenn_refuses_data_without_partials(data: Dataset) -> None:
+    with pytest.raises(InputError, match=r"`data` must have at least one known partial, .*use `MLP\(\.\.\.\)`"):
         BASE.fit(data)
 
 
 @pytest.mark.parametrize("settings", [{"beta": 0.0}, {"beta": 0.0, "starts": 2}])
-def test_fit_rejects_weights_that_leave_nothing_to_fit(settings: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="`beta` must leave at least one positive weight, got all zero"):
+def test_fit_rejects_weights_of_zero_alone(settings: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="`beta` must have at least one positive entry, got 0 for all values"):
         MLP((4,), **settings).fit(waves())
 
 
 @pytest.mark.parametrize("gamma", [0.0, [[[1.0, 0.0]]]])
-def test_weights_are_refused_that_leave_only_unknown_partials(gamma: Any) -> None:
+def test_fit_rejects_weights_on_unknown_partials_alone(gamma: Any) -> None:
     data = waves()
     unknown = np.where([True, False], np.nan, data.partials)
-    with pytest.raises(InputError, match="`beta` must leave at least one positive weight, got all zero"):
+    with pytest.raises(InputError, match="`beta` must have at least one positive entry, got 0 for all values"):
         replace(BASE, beta=0.0, gamma=gamma).fit(replace(data, dydx=unknown))
 
 
@@ -163,7 +163,7 @@ def test_partials_alone_can_be_fitted() -> None:
 
 
 @BASES
-def test_constant_input_is_held_fixed_and_said_so(base: JENN | MLP, caplog: pytest.LogCaptureFixture) -> None:
+def test_constant_input_is_held_fixed_and_noted(base: JENN | MLP, caplog: pytest.LogCaptureFixture) -> None:
     data = waves()
     inputs = [gradopt.Variable("speed"), gradopt.Variable("height")]
     with caplog.at_level(logging.WARNING, "gradopt"):
@@ -171,7 +171,7 @@ def test_constant_input_is_held_fixed_and_said_so(base: JENN | MLP, caplog: pyte
     assert not surrogate.linearize(data.x)[1][:, :, 1].any()
     assert [record.name for record in caplog.records] == ["gradopt"]
     assert surrogate.fit_result.notes == (caplog.messages[0],)
-    assert "held fixed with zero partials: height." in caplog.messages[0]
+    assert "held fixed with partials of 0: height." in caplog.messages[0]
 
 
 def test_partials_of_a_constant_input_are_not_fitted() -> None:
@@ -199,7 +199,7 @@ def test_partials_of_a_constant_input_are_not_fitted() -> None:
     ],
     ids=str,
 )
-def test_every_setting_changes_the_answers(base: JENN | MLP, change: dict[str, Any]) -> None:
+def test_every_setting_changes_the_predictions(base: JENN | MLP, change: dict[str, Any]) -> None:
     data = waves()
     changed = replace(base, **change).fit(data)
     if "starts" in change:
@@ -208,7 +208,7 @@ def test_every_setting_changes_the_answers(base: JENN | MLP, change: dict[str, A
 
 
 @pytest.mark.parametrize("gamma", [0.0, 3.0, [[[1.0, 0.0]]], [[[1.0], [2.0]]]], ids=str)
-def test_gamma_changes_the_answers(gamma: Any) -> None:
+def test_gamma_changes_the_predictions(gamma: Any) -> None:
     data = waves()
     assert abs(replace(BASE, gamma=gamma).fit(data).predict(data.x) - BASE.fit(data).predict(data.x)).max() > 1e-6
 
