@@ -60,7 +60,7 @@ class Packer:
             return {"mapping": {str(key): self.pack(entry) for key, entry in value.items()}}
         if hasattr(value, "networks") and hasattr(value, "save"):
             return {"surrogate": self._file_of(value)}
-        if hasattr(value, "makes") and hasattr(value, "to_dict"):
+        if hasattr(value, "fit") and hasattr(value, "to_dict"):
             return {"configuration": self.pack(value.to_dict())}
         if is_dataclass(value) and not isinstance(value, type):
             return {
