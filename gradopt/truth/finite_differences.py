@@ -31,7 +31,7 @@ class FiniteDifferences:
         step: Length of a step, one number or one for each input column (d,), as a part of the range between the
             bounds of the input. Without both bounds, as a part of the larger of 1 and the absolute value of the input.
             The error of a partial is about the noise of the truth divided by the step; `estimate_noise` estimates
-            this noise.
+            this noise. The default is not tuned.
 
     Raises:
         InputError: If a step is not positive.
@@ -270,7 +270,8 @@ def estimate_noise(
     Args:
         truth: The truth.
         x: The point (d,), physical.
-        step: Distance between points, as a part of the ranges of the inputs, see `FiniteDifferences`.
+        step: Distance between points, as a part of the ranges of the inputs, see `FiniteDifferences`; by default not
+            tuned.
         points: Number of points to evaluate.
         seed: Seed or generator of the direction of the line.
 
