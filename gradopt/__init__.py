@@ -1,7 +1,7 @@
 """Optimize expensive models with gradient-enhanced neural surrogates, inside OpenMDAO.
 
-The public names stand here and in the submodules diagnostics, errors, loop, plots, priors, sampling, solvers and truth.
-All are imported when they are first used: `import gradopt` loads neither torch nor OpenMDAO.
+The public names stand here and in the submodules diagnostics, errors, loop, plots, priors, sampling, solvers,
+surrogates and truth. All are imported when they are first used: `import gradopt` loads neither torch nor OpenMDAO.
 
 Reading order: a `Truth` evaluates the expensive model; a `Dataset` holds samples of its values and partials; `JENN` is
 fitted to them and becomes a `Surrogate`; `SurrogateComp` puts that into an OpenMDAO model; `AdaptiveDriver` optimizes
@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # the same names as in `_MODULES` and `_SUBMODULES`, for type
     from gradopt import priors as priors
     from gradopt import sampling as sampling
     from gradopt import solvers as solvers
+    from gradopt import surrogates as surrogates
     from gradopt import truth as truth
     from gradopt.data.dataset import Dataset as Dataset
     from gradopt.data.variables import Variable as Variable
@@ -77,6 +78,7 @@ _SUBMODULES = {  # public submodule: its public names that do not stand here too
     "priors": ("Bounded", "Constant", "Custom", "Independent", "Monotone", "Oscillating", "Prior", "Smooth"),
     "sampling": ("full_factorial", "latin_hypercube", "sobol"),
     "solvers": ("Adam", "FitResult", "LBFGS", "LevenbergMarquardt", "Progress", "Status"),
+    "surrogates": ("FitInterrupted", "Polish"),
     "truth": (
         "FiniteDifferenceTruth",
         "FiniteDifferences",

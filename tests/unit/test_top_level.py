@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import tomllib
@@ -84,14 +85,13 @@ def test_a_wrong_name_gives_the_nearest(name: str, path: str) -> None:
         getattr(gradopt, name)
 
 
-def test_a_name_of_a_submodule_gives_its_path() -> None:
-    with pytest.raises(AttributeError, match="no attribute `LBFGS`. It is `gradopt.solvers.LBFGS`.$"):
-        gradopt.LBFGS  # type: ignore[attr-defined] # noqa: B018
-
-
-def test_a_name_near_none_gives_where_the_names_stand() -> None:
-    with pytest.raises(AttributeError, match=r"no attribute `qqq`. `dir\(gradopt\)` lists the public names.$"):
-        gradopt.qqq  # type: ignore[attr-defined] # noqa: B018
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [("LBFGS", "It is `gradopt.solvers.LBFGS`."), ("qqq", "`dir(gradopt)` lists the public names.")],
+)
+def test_a_name_of_a_submodule_gives_its_path_and_one_near_none_the_list(name: str, sentence: str) -> None:
+    with pytest.raises(AttributeError, match=f"^{re.escape(f'module `gradopt` has no attribute `{name}`. {sentence}')}$"):
+        getattr(gradopt, name)
 
 
 def test_the_version_is_that_of_the_distribution() -> None:
