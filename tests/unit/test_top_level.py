@@ -90,7 +90,8 @@ def test_a_wrong_name_gives_the_nearest(name: str, path: str) -> None:
     [("LBFGS", "It is `gradopt.solvers.LBFGS`."), ("qqq", "`dir(gradopt)` lists the public names.")],
 )
 def test_a_name_of_a_submodule_gives_its_path_and_one_near_none_the_list(name: str, sentence: str) -> None:
-    with pytest.raises(AttributeError, match=f"^{re.escape(f'module `gradopt` has no attribute `{name}`. {sentence}')}$"):
+    message = f"module `gradopt` has no attribute `{name}`. {sentence}"
+    with pytest.raises(AttributeError, match=f"^{re.escape(message)}$"):
         getattr(gradopt, name)
 
 

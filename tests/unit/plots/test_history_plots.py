@@ -113,7 +113,9 @@ def test_a_history_is_drawn_as_its_result() -> None:
 
 
 def test_convergence_draws_measures_of_accepted_iterations_at_their_evaluations() -> None:
-    objective, feasibility, stationarity = (axis.lines[0].get_xydata() for axis in plot_convergence(HISTORY).axes)
+    objective, feasibility, stationarity = (
+        np.asarray(axis.lines[0].get_xydata(), dtype=float) for axis in plot_convergence(HISTORY).axes
+    )
     np.testing.assert_allclose(objective, [[1, 5.0], [2, 4.0], [5, 3.0]])
     np.testing.assert_allclose(feasibility, [[1, 1.0], [2, 0.1], [5, 1e-4]])
     np.testing.assert_allclose(stationarity, [[1, 10.0], [2, 1.0], [5, 1e-3]])
