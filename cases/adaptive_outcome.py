@@ -15,7 +15,7 @@ from cases.case import AdaptiveCase, Response
 from cases.direct import Direct
 from cases.records import write_result
 from gradopt.data.variables import column_names
-from gradopt.plots.history import Trace, convergence, prediction, trust
+from gradopt.plots.history import Trace, plot_convergence, plot_prediction, plot_trust_region
 
 _MOST = 6  # entries of a response that a table shows one by one
 _SIGNS = {"equals": "=", "lower": ">=", "upper": "<="}
@@ -182,21 +182,19 @@ def _draw(result: Adaptive, direct: Direct | None, folder: Path) -> list[Path]:
     pictures = [folder / f"{stem}.png" for stem in ("convergence", "trust_region", "prediction")]
     ended = f"{case.name}: ended after {result.evaluations} evaluations ({result.exit.value})"
     best = direct.best * first.shown_per_unit if direct else None
-    convergence(pictures[0], traces, name, len(case.responses) > 1, ended, best)
-    radius, ratio, accepted = (np.array([getattr(r, key) for r in rounds]) for key in ("radius", "ratio", "accepted"))
-    trust(pictures[1], radius, ratio, accepted, f"{case.name}: the trust region of each round")
-    predicted = np.array([objective(case, v.predicted) for v in result.visits]) * first.shown_per_unit
-    true = traces["adaptive loop"].objective
-    prediction(
-        pictures[2], predicted, true, name, f"{case.name}: the surrogates' promise and the truth, round by round"
-    )
+    plot_convergence(traces, name=name, best=best, title=ended, path=pictures[0])
+    plot_trust_region(rounds, title=f"{case.name}: the trust region of each iteration", path=pictures[1])
+    title = f"{case.name}: objective predicted by the surrogates and of the truth, by iteration"
+    plot_prediction(traces["adaptive loop"], name=name, title=title, path=pictures[2])
     return pictures
 
 
 def _trace(case: AdaptiveCase, visits: Sequence[Visit]) -> Trace:
+    shown = case.responses[0].shown_per_unit
     return Trace(
         np.array([visit.evaluations for visit in visits]),
-        np.array([objective(case, visit.true) for visit in visits]) * case.responses[0].shown_per_unit,
-        np.array([violation(case, visit.true) for visit in visits]),
+        np.array([objective(case, visit.true) for visit in visits]) * shown,
         np.array([visit.accepted for visit in visits]),
+        np.array([violation(case, visit.true) for visit in visits]) if len(case.responses) > 1 else None,
+        predicted=np.array([objective(case, visit.predicted) for visit in visits]) * shown,
     )

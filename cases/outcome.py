@@ -12,7 +12,7 @@ from cases.one_shot import OneShot, Reference, StageResult
 from cases.records import write_result
 from gradopt.data.dataset import Dataset
 from gradopt.data.variables import column_names
-from gradopt.plots.surrogate import optimizer_history, predicted_against_true
+from gradopt.plots.surrogate import plot_optimizer_history, plot_parity
 from gradopt.surrogates.configurations.polish import Polish
 from gradopt.surrogates.fitted.surrogate import Surrogate
 
@@ -165,18 +165,8 @@ def _predict(surrogates: tuple[Surrogate, ...], data: Dataset) -> tuple[np.ndarr
 
 def _draw_parity(result: OneShot, folder: Path) -> Path:
     picture = folder / "predicted_against_true.png"
-    held_out = result.held_out
-    y, dydx = _predict(result.answer.surrogates, held_out)
-    steps = held_out.x.std(axis=0)
-    predicted_against_true(
-        picture,
-        column_names(held_out.output_variables),
-        held_out.y,
-        y,
-        held_out.partials * steps,
-        dydx * steps,
-        f"{result.case.name}: {result.answer.stage.label} on {held_out.n} held-out points",
-    )
+    title = f"{result.case.name}: {result.answer.stage.label} on {result.held_out.n} held-out points"
+    plot_parity(result.answer.surrogates, result.held_out, title=title, path=picture)
     return picture
 
 
@@ -188,5 +178,5 @@ def _draw_history(case: Case, answer: StageResult, folder: Path) -> Path:
         if not response.is_objective
     }
     title = f"{case.name}: SLSQP on {answer.stage.label}"
-    optimizer_history(picture, answer.history, bounds, answer.true, title)
+    plot_optimizer_history(answer.history, bounds, answer.true, title=title, path=picture)
     return picture

@@ -9,6 +9,15 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
+__all__ = [
+    "EvaluationError",
+    "FileFormatError",
+    "GradoptError",
+    "InputError",
+    "MissingExtraError",
+    "ShapeError",
+]
+
 
 class GradoptError(Exception):
     """Base of every error that gradopt raises on purpose."""
