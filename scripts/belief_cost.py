@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from gradopt import Dataset, LevenbergMarquardt
+from gradopt import Dataset
 from gradopt.data.scaling import Scaling
-from gradopt.plots.surrogate import new_figure
+from gradopt.plots.figure import new_figure
+from gradopt.solvers import LevenbergMarquardt
 from gradopt.surrogates.fitting.networks import build_problem
 from gradopt.surrogates.fitting.trained_network import TrainedNetwork
 from gradopt.surrogates.gradinn.configuration import GradINN

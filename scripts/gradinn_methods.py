@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from gradopt import JENN, MLP, Dataset, GradINN, LevenbergMarquardt, Monotone, Oscillating, Surrogate
+from gradopt import JENN, MLP, Dataset, GradINN, Surrogate
 from gradopt.data.variables import column_names
+from gradopt.priors import Monotone, Oscillating
+from gradopt.solvers import LevenbergMarquardt
 from scripts.gaussian_process import gaussian_process
 from scripts.peer_methods import Predictor
 from scripts.polynomial_chaos import fit_chaos

@@ -41,7 +41,8 @@ from scipy.stats import spearmanr
 
 import gradopt
 from cases.records import write_result
-from gradopt import JENN, MLP, Dataset, LevenbergMarquardt, Surrogate
+from gradopt import JENN, MLP, Dataset, Surrogate
+from gradopt.solvers import LevenbergMarquardt
 from gradopt.surrogates.uncertainty.laplace import posteriors_of
 from scripts.benchmark_problems import PROBLEMS, Problem
 
@@ -150,7 +151,7 @@ def draw_map(axes: Axes, settings: dict[str, Any]) -> float:
     def unsampled(x: np.ndarray) -> np.ndarray:
         return np.asarray((x > middle).all(axis=1))
 
-    x = gradopt.latin_hypercube(problem.inputs, 20, 0)
+    x = gradopt.sampling.latin_hypercube(problem.inputs, 20, 0)
     x = x[~unsampled(x)]
     surrogate = JENN(**settings).fit(Dataset(x, *problem.evaluate(x), problem.inputs))
     grid = [np.linspace(low, high, 80) for low, high in zip(lower, upper, strict=True)]

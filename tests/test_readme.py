@@ -47,7 +47,7 @@ def test_every_tested_version_is_pinned() -> None:
 def test_examples_pass_strict_type_checking_and_wrong_names_do_not(tmp_path: Path) -> None:
     for name, text in {**examples(), "wrong": WRONG}.items():
         (tmp_path / f"{name}.py").write_text(text)
-    command = [sys.executable, "-m", "mypy", "--no-error-summary", *sorted(tmp_path.glob("*.py"))]
+    command = [sys.executable, "-m", "mypy", "--no-error-summary", *map(str, sorted(tmp_path.glob("*.py")))]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     errors = [Path(line).name for line in done.stdout.splitlines() if "error:" in line]
     assert done.stderr == ""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cases.airfoil.xfoil import Point
-from gradopt.plots.surrogate import MODEL, TRUTH, new_figure
+from gradopt.plots.figure import MODEL, TRUTH, new_figure
 
 _COLORS = (TRUTH, MODEL)
 _SHAPE_LIMIT = 6.0  # of the shape factor that is drawn: separation is at 4 where laminar, 3 where turbulent

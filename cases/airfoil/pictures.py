@@ -12,7 +12,7 @@ import numpy as np
 from cases.airfoil.geometry import WEIGHTS_PER_SIDE, KulfanShape, coordinates, write_dat
 from cases.airfoil.polars import ALPHAS, draw_polars, neuralfoil_polar, xfoil_polar
 from cases.airfoil.xfoil import is_installed
-from gradopt.plots.surrogate import LIMIT, MODEL, TRUTH, new_figure
+from gradopt.plots.figure import LIMIT, MODEL, TRUTH, new_figure
 
 if TYPE_CHECKING:
     from cases.adaptive import Adaptive

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from cases.airfoil.geometry import KulfanShape
 from cases.airfoil.xfoil import Xfoil
 from gradopt.errors import InputError, ShapeError, explain, import_extra
-from gradopt.plots.surrogate import MODEL, TRUTH, new_figure
+from gradopt.plots.figure import MODEL, TRUTH, new_figure
 
 Floats = NDArray[np.float64]
 

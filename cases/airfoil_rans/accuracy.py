@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from cases.airfoil_rans.data import COUNT
-from gradopt import JENN, MLP, Adam, Dataset
+from gradopt import JENN, MLP, Dataset
+from gradopt.solvers import Adam
 from gradopt.surrogates.fitted.surrogate import Surrogate
 
 HIDDEN = (64, 64)  # of the study of training

@@ -29,8 +29,9 @@ from cases.airfoil_rans.results import Study, record, tables
 from cases.airfoil_rans.trust import Trust
 from cases.records import write_result
 from cases.study import Outcome
-from gradopt import Adam, Dataset
+from gradopt import Dataset
 from gradopt.errors import InputError, explain
+from gradopt.solvers import Adam
 from gradopt.surrogates.fitted.surrogate import Surrogate
 
 TITLE = "learn the drag of 42,039 airfoils by RANS, and minimize it where the data are"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cases.rosenbrock.function import rosenbrock
-from gradopt.plots.surrogate import LIMIT, MODEL, new_figure
+from gradopt.plots.figure import LIMIT, MODEL, new_figure
 
 if TYPE_CHECKING:
     from cases.adaptive import Adaptive

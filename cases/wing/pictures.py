@@ -13,7 +13,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import LogNorm
 
 from cases.wing.aerostructure import POINT, THICKNESS, wing_problem, wing_surface
-from gradopt.plots.surrogate import LIMIT, MODEL, TRUTH, new_figure
+from gradopt.plots.figure import LIMIT, MODEL, TRUTH, new_figure
 
 if TYPE_CHECKING:
     from cases.adaptive import Adaptive

@@ -33,11 +33,11 @@ class CommandTruth:
     Example:
         A program `beam` that reads `beam.in` and writes `beam.out`, of which the last line is the deflection::
 
-            def deflection(run: go.Finished) -> float:
+            def deflection(run: go.truth.Finished) -> float:
                 return float(run.read("beam.out").split()[-1])
 
             truth = go.CommandTruth(
-                go.Program(["beam", "beam.in"], timeout=600.0),
+                go.truth.Program(["beam", "beam.in"], timeout=600.0),
                 template={"beam.in": "length {length}\nforces {force[0]:.12g} {force[1]:.12g}\n"},
                 parse=deflection,
                 inputs=[go.Variable("length", units="m"), go.Variable("force", (2,), "N")],

@@ -18,18 +18,9 @@ import numpy as np
 import pytest
 
 import gradopt
-from gradopt import (
-    JENN,
-    LBFGS,
-    MLP,
-    Adam,
-    Dataset,
-    GradINN,
-    LevenbergMarquardt,
-    Monotone,
-    Surrogate,
-    Variable,
-)
+from gradopt import JENN, MLP, Dataset, GradINN, Surrogate, Variable
+from gradopt.priors import Monotone
+from gradopt.solvers import LBFGS, Adam, LevenbergMarquardt
 
 Configuration = JENN | MLP | GradINN
 LM = LevenbergMarquardt(max_iterations=30)

@@ -10,8 +10,9 @@ import numpy as np
 import openmdao.api as om
 import pytest
 
-from gradopt import EvaluationError, InputError, ShapeError, Variable
+from gradopt import Variable
 from gradopt.data.variables import total_size
+from gradopt.errors import EvaluationError, InputError, ShapeError
 from gradopt.truth.function import FunctionTruth
 from gradopt.truth.model import ModelTruth
 from gradopt.truth.protocol import PointStatus, Truth

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from gradopt import JENN, LBFGS, MLP, Adam, Dataset, LevenbergMarquardt, Polish, Surrogate
+from gradopt import JENN, MLP, Dataset, Surrogate
+from gradopt.solvers import LBFGS, Adam, LevenbergMarquardt
+from gradopt.surrogates import Polish
 
 LM = LevenbergMarquardt(max_iterations=15)
 SOLVERS = pytest.mark.parametrize("solver", [LM, LBFGS(15), Adam(10, 8)], ids=["lm", "lbfgs", "adam"])

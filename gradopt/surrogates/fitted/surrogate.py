@@ -51,7 +51,7 @@ class FitInterrupted(KeyboardInterrupt):
         result = surrogate.fit_result
         super().__init__(
             f"fit interrupted after {result.iterations} iterations, loss {result.total_loss:.3e}. Catch "
-            "gradopt.FitInterrupted and use its `.surrogate`; continue with fit(data, warm_start=surrogate)."
+            "gradopt.surrogates.FitInterrupted and use its `.surrogate`; continue with fit(data, warm_start=surrogate)."
         )
         self.surrogate = surrogate
 

@@ -12,8 +12,11 @@ import openmdao.api as om
 import pytest
 
 from cases.case import Case, Response, Stage
-from gradopt import JENN, LevenbergMarquardt, Polish, Variable, latin_hypercube
+from gradopt import JENN, Variable
 from gradopt.errors import EvaluationError
+from gradopt.sampling import latin_hypercube
+from gradopt.solvers import LevenbergMarquardt
+from gradopt.surrogates import Polish
 
 CENTER = np.array([0.5, -0.3, 0.0])
 EDGE = np.full(3, 2.0)

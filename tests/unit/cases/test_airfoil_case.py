@@ -17,9 +17,10 @@ from cases.airfoil.geometry import load_shape, thickness_matrix, thickness_offse
 from cases.case import Case, Stage
 from cases.model import adaptive_case
 from cases.one_shot import run_one_shot
-from gradopt import MLP, EvaluationStore, LevenbergMarquardt
+from gradopt import MLP, EvaluationStore
 from gradopt.data.variables import column_bounds, column_names
 from gradopt.errors import InputError, MissingExtraError
+from gradopt.solvers import LevenbergMarquardt
 
 pytest.importorskip("neuralfoil")
 pytest.importorskip("aerosandbox")

@@ -19,8 +19,8 @@ from cases.airfoil.geometry import load_shape
 from cases.airfoil.on_xfoil import NeuralFoilSurrogate, xfoil_case
 from cases.airfoil.xfoil import Point, Side
 from cases.model import pose, run
-from gradopt import InputError
 from gradopt.data.variables import column_bounds
+from gradopt.errors import InputError
 from gradopt.loop.state import Exit
 from gradopt.om.driver import AdaptiveDriver
 

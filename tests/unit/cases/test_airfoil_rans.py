@@ -24,8 +24,9 @@ from cases.airfoil_rans.data import ANGLE, CAMBER, FLOW, INPUTS, MODES, in_logar
 from cases.airfoil_rans.neighbors import neighbors_of
 from cases.airfoil_rans.optimization import build_problem, design_at, minimize, set_modes
 from cases.airfoil_rans.trust import Trust, TrustComp
-from gradopt import JENN, Adam, Dataset, Variable, load
+from gradopt import JENN, Dataset, Variable, load
 from gradopt.errors import FileFormatError, InputError, MissingExtraError
+from gradopt.solvers import Adam
 from gradopt.surrogates.fitted.surrogate import Surrogate
 
 ROOT = Path(__file__).parents[3]

@@ -10,8 +10,10 @@ import pytest
 
 from cases.case import Case, Response, Stage
 from cases.one_shot import OneShot, run_one_shot, run_reference
-from gradopt import JENN, LevenbergMarquardt, Polish
+from gradopt import JENN
 from gradopt.errors import GradoptError
+from gradopt.solvers import LevenbergMarquardt
+from gradopt.surrogates import Polish
 
 MakeCase = Callable[..., Case]
 OPTIMUM = [0.6, -0.2, 0.1]

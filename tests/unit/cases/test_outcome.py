@@ -20,7 +20,8 @@ from cases.one_shot import OneShot, run_one_shot, run_reference
 from cases.outcome import stages_table, summary_table, write_outcome
 from cases.rosenbrock.case import rosenbrock_case
 from cases.rosenbrock.pictures import draw
-from gradopt import JENN, MLP, LevenbergMarquardt, load
+from gradopt import JENN, MLP, load
+from gradopt.solvers import LevenbergMarquardt
 from gradopt.versions import versions
 
 MakeCase = Callable[..., Case]

@@ -10,7 +10,9 @@ import numpy as np
 import openmdao.api as om
 import pytest
 
-from gradopt import JENN, AdaptiveDriver, CorrectionTerms, Dataset, FunctionTruth, InputError, Variable
+from gradopt import JENN, AdaptiveDriver, Dataset, FunctionTruth, Variable
+from gradopt.errors import InputError
+from gradopt.loop import CorrectionTerms
 from gradopt.om.component import SurrogateComp
 
 Truths = Callable[..., FunctionTruth]

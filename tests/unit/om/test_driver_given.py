@@ -11,9 +11,11 @@ import numpy as np
 import openmdao.api as om
 import pytest
 
-from gradopt import AdaptiveDriver, EvaluationError, Exit, FiniteDifferences, FunctionTruth, Variable
+from gradopt import AdaptiveDriver, Exit, FunctionTruth, Variable
+from gradopt.errors import EvaluationError
 from gradopt.om.component import SurrogateComp
 from gradopt.om.truth_evaluator import TruthEvaluation
+from gradopt.truth import FiniteDifferences
 
 X, F = Variable("x", (2,), lower=-2.0, upper=2.0), Variable("f")
 START = np.array([-0.6, 0.7])  # feasible

@@ -10,7 +10,9 @@ import openmdao.api as om
 import pytest
 from gradopt.om.knowledge import Corrected, Knowledge
 
-from gradopt import JENN, CorrectionTerms, EvaluationError, EvaluationStore, FunctionTruth, InputError, Variable
+from gradopt import JENN, EvaluationStore, FunctionTruth, Variable
+from gradopt.errors import EvaluationError, InputError
+from gradopt.loop import CorrectionTerms
 from gradopt.om.component import SurrogateComp
 from gradopt.om.problem_view import AdaptiveModel
 from gradopt.surrogates.fitting.incremental import SupportsFit

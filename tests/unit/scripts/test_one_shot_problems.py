@@ -8,7 +8,8 @@ import pytest
 
 from cases.case import Case, Stage
 from cases.one_shot import run_one_shot, run_reference
-from gradopt import JENN, LevenbergMarquardt
+from gradopt import JENN
+from gradopt.solvers import LevenbergMarquardt
 from scripts.one_shot_problems import best, branin, disk, excess, valley, violation
 from scripts.polishing_sweep import MAGNITUDES, WIDTHS, Sweep, polishing
 

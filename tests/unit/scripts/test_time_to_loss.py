@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from gradopt import LevenbergMarquardt
 from gradopt.networks.mlp import Network
+from gradopt.solvers import LevenbergMarquardt
 from scripts.benchmark_problems import PROBLEMS
 from scripts.time_to_loss import SOLVERS, STARTS, Run, build, ratios, train_jenn, train_ours
 

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import gradopt
-from gradopt import JENN, Dataset, FitInterrupted, LevenbergMarquardt, Progress, Status, Surrogate, Variable
+from gradopt import JENN, Dataset, Surrogate, Variable
+from gradopt.solvers import LevenbergMarquardt, Progress, Status
+from gradopt.surrogates import FitInterrupted
 from gradopt.surrogates.fitting.incremental import incremental_fit
 from gradopt.surrogates.fitting.trained_network import averaging_shares
 from gradopt.training.levenberg_marquardt import LevenbergMarquardt as Solver
@@ -180,7 +182,7 @@ def test_a_configuration_that_does_not_allow_all_networks_cannot_continue_them(
     average: Surrogate, shape: dict[str, Any]
 ) -> None:
     configuration, data = replace(QUICK, **shape), hills()
-    with pytest.raises(gradopt.InputError, match="`warm_start` must have hidden sizes"):
+    with pytest.raises(gradopt.errors.InputError, match="`warm_start` must have hidden sizes"):
         configuration.fit(data, average)
     first = replace(incremental_fit(configuration, data), surrogate=average)
     assert incremental_fit(configuration, data, first).reason.endswith("the configuration has another network.")

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradopt import JENN, MLP, Dataset, InputError, LevenbergMarquardt, Variable
+from gradopt import JENN, MLP, Dataset, Variable
+from gradopt.errors import InputError
+from gradopt.solvers import LevenbergMarquardt
 from gradopt.surrogates.diagnostics.cross_validation import CrossValidation, cross_validate
 
 QUICK = JENN((5,), starts=1, alpha=1e-4, solver=LevenbergMarquardt(max_iterations=20))

@@ -16,8 +16,10 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import gradopt
-from gradopt import JENN, LBFGS, MLP, Adam, Dataset, FileFormatError, LevenbergMarquardt, Surrogate, Variable
+from gradopt import JENN, MLP, Dataset, Surrogate, Variable
+from gradopt.errors import FileFormatError
 from gradopt.networks.mlp import TRENDS
+from gradopt.solvers import LBFGS, Adam, LevenbergMarquardt
 from gradopt.surrogates.fitted import container
 from gradopt.surrogates.fitting.trained_network import TrainedNetwork
 
@@ -187,9 +189,9 @@ def test_a_file_of_schema_version_2_is_read() -> None:
 
 def test_a_fit_that_diverged_can_be_saved(tmp_path: Path) -> None:
     wild = MLP((3,), solver=Adam(epochs=5, learning_rate=1e200), starts=1).fit(bowl())
-    assert wild.fit_result.status is gradopt.Status.NOT_FINITE
+    assert wild.fit_result.status is gradopt.solvers.Status.NOT_FINITE
     wild.save(tmp_path / "wild")
-    assert gradopt.load(tmp_path / "wild").fit_result.status is gradopt.Status.NOT_FINITE
+    assert gradopt.load(tmp_path / "wild").fit_result.status is gradopt.solvers.Status.NOT_FINITE
 
 
 def test_a_numpy_integer_as_seed_can_be_saved(tmp_path: Path) -> None:

@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradopt import JENN, Dataset, FitInterrupted, InputError, LevenbergMarquardt, ShapeError, Surrogate, Variable
+from gradopt import JENN, Dataset, Surrogate, Variable
+from gradopt.errors import InputError, ShapeError
+from gradopt.solvers import LevenbergMarquardt
+from gradopt.surrogates import FitInterrupted
 
 QUICK = JENN((3,), solver=LevenbergMarquardt(max_iterations=5), starts=1)
 INPUTS = (Variable("speed", units="m/s", lower=10.0, upper=30.0), Variable("chord", (2,), units="m"))

@@ -12,18 +12,10 @@ import openmdao.api as om
 import pytest
 
 import gradopt
-from gradopt import (
-    JENN,
-    Dataset,
-    InputError,
-    LevenbergMarquardt,
-    Polish,
-    Progress,
-    Status,
-    Surrogate,
-    SurrogateComp,
-    Variable,
-)
+from gradopt import JENN, Dataset, Surrogate, SurrogateComp, Variable
+from gradopt.errors import InputError
+from gradopt.solvers import LevenbergMarquardt, Progress, Status
+from gradopt.surrogates import Polish
 from gradopt.training.evidence import Evidence
 
 QUICK = JENN((3,), solver=LevenbergMarquardt(max_iterations=5), starts=1)

@@ -12,26 +12,13 @@ import pytest
 import torch
 
 import gradopt
-from gradopt import (
-    JENN,
-    MLP,
-    Bounded,
-    Dataset,
-    FitInterrupted,
-    GradINN,
-    Independent,
-    InputError,
-    LevenbergMarquardt,
-    Monotone,
-    Oscillating,
-    Polish,
-    Smooth,
-    Status,
-    Surrogate,
-    Variable,
-    find_outliers,
-)
+from gradopt import JENN, MLP, Dataset, GradINN, Surrogate, Variable
 from gradopt.data.scaling import Scaling
+from gradopt.diagnostics import find_outliers
+from gradopt.errors import InputError
+from gradopt.priors import Bounded, Independent, Monotone, Oscillating, Smooth
+from gradopt.solvers import LevenbergMarquardt, Status
+from gradopt.surrogates import FitInterrupted, Polish
 from gradopt.surrogates.fitting.incremental import incremental_fit
 from gradopt.surrogates.fitting.networks import build_problem
 from gradopt.surrogates.gradinn.collocation import collocation_points

@@ -8,21 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradopt import (
-    JENN,
-    LBFGS,
-    MLP,
-    Adam,
-    Dataset,
-    FitInterrupted,
-    InputError,
-    LevenbergMarquardt,
-    Polish,
-    ShapeError,
-    Surrogate,
-    Variable,
-)
+from gradopt import JENN, MLP, Dataset, Surrogate, Variable
 from gradopt.data.scaling import Scaling
+from gradopt.errors import InputError, ShapeError
+from gradopt.solvers import LBFGS, Adam, LevenbergMarquardt
+from gradopt.surrogates import FitInterrupted, Polish
 from gradopt.surrogates.fitting import incremental as module
 from gradopt.surrogates.fitting.incremental import IncrementalFit, incremental_fit
 from gradopt.training import levenberg_marquardt

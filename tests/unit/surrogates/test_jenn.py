@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import gradopt
-from gradopt import JENN, LBFGS, MLP, Adam, Dataset, InputError, LevenbergMarquardt, Progress, ShapeError, Status
+from gradopt import JENN, MLP, Dataset
+from gradopt.errors import InputError, ShapeError
+from gradopt.solvers import LBFGS, Adam, LevenbergMarquardt, Progress, Status
 from gradopt.training.result import Callback
 
 N = 12
@@ -280,7 +282,9 @@ def test_a_stop_ends_all_starts() -> None:
 @SOLVERS
 def test_an_interrupted_fit_keeps_its_state_and_continues(solver: Any) -> None:
     data, configuration = waves(), replace(BASE, solver=solver, weights="fixed")
-    with pytest.raises(gradopt.FitInterrupted, match=r"interrupted after 2 iterations, .*warm_start=surrogate") as stop:
+    with pytest.raises(
+        gradopt.surrogates.FitInterrupted, match=r"interrupted after 2 iterations, .*warm_start=surrogate"
+    ) as stop:
         configuration.fit(data, callback=interrupt_at(2))
     kept = stop.value.surrogate
     assert kept.fit_result.status is Status.INTERRUPTED
@@ -291,7 +295,7 @@ def test_an_interrupted_fit_keeps_its_state_and_continues(solver: Any) -> None:
 
 
 def test_an_interrupt_in_a_later_start_keeps_the_best_start() -> None:
-    with pytest.raises(gradopt.FitInterrupted) as stop:
+    with pytest.raises(gradopt.surrogates.FitInterrupted) as stop:
         replace(BASE, starts=3, alpha=0.0).fit(waves(), callback=interrupt_at(1, starts=2))
     result = stop.value.surrogate.fit_result
     assert result.status is Status.INTERRUPTED
@@ -305,7 +309,7 @@ def test_an_interrupt_between_starts_keeps_the_best_start(monkeypatch: pytest.Mo
     monkeypatch.setattr("gradopt.surrogates.fitting.starts.log_evidence", interrupt)
     with pytest.raises(KeyboardInterrupt) as stop:
         replace(BASE, starts=2, weights="fixed").fit(waves())
-    assert isinstance(stop.value, gradopt.FitInterrupted)
+    assert isinstance(stop.value, gradopt.surrogates.FitInterrupted)
 
 
 def test_other_errors_of_a_callback_pass_through() -> None:

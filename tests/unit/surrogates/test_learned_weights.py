@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from gradopt import JENN, LBFGS, MLP, Adam, Dataset, GradINN, InputError, LevenbergMarquardt, Progress
+from gradopt import JENN, MLP, Dataset, GradINN
 from gradopt.data.scaling import Scaling
+from gradopt.errors import InputError
 from gradopt.networks.mlp import Network
+from gradopt.solvers import LBFGS, Adam, LevenbergMarquardt, Progress
 from gradopt.surrogates.fitting.networks import build_problem, evidence_solver
 from gradopt.surrogates.fitting.trained_network import TrainedNetwork
 from gradopt.training.evidence import Evidence

@@ -11,8 +11,11 @@ import torch
 from torch import Tensor, nn
 
 import gradopt
-from gradopt import MLP, Custom, Dataset, GradINN, InputError, LevenbergMarquardt, ShapeError, Variable
+from gradopt import MLP, Dataset, GradINN, Variable
 from gradopt.data.scaling import Scaling
+from gradopt.errors import InputError, ShapeError
+from gradopt.priors import Custom
+from gradopt.solvers import LevenbergMarquardt
 from gradopt.surrogates.gradinn.auxiliary import ModuleField
 
 QUICK = GradINN((6,), activation="tanh", solver=LevenbergMarquardt(max_iterations=60), starts=2, collocation=20)

@@ -7,7 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gradopt import JENN, MLP, Dataset, InputError, LevenbergMarquardt, Surrogate, Variable, latin_hypercube
+from gradopt import JENN, MLP, Dataset, Surrogate, Variable
+from gradopt.errors import InputError
+from gradopt.sampling import latin_hypercube
+from gradopt.solvers import LevenbergMarquardt
 from gradopt.surrogates.diagnostics.outliers import drop_outliers, find_outliers
 
 INPUTS = (Variable("x", (2,), lower=-1.0, upper=1.0, units="m"),)

@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradopt import JENN, MLP, Dataset, InputError, LevenbergMarquardt, Polish, Surrogate, Variable
+from gradopt import JENN, MLP, Dataset, Surrogate, Variable
 from gradopt.data.scaling import Scaling
+from gradopt.errors import InputError
+from gradopt.solvers import LevenbergMarquardt
+from gradopt.surrogates import Polish
 
 SCALING = Scaling(np.zeros(2), np.array([2.0, 4.0]), np.zeros(2), np.array([1.0, 8.0]), (None, None), (None, None))
 SLOPES = np.array([[[0.0, 0.5], [1.0, np.nan]]])  # (n, m, d) of one sample

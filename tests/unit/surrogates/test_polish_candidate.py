@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradopt import JENN, MLP, Dataset, InputError, LevenbergMarquardt, Polish, ShapeError, Surrogate, Variable
+from gradopt import JENN, MLP, Dataset, Surrogate, Variable
 from gradopt.data.scaling import Scaling
+from gradopt.errors import InputError, ShapeError
+from gradopt.solvers import LevenbergMarquardt
+from gradopt.surrogates import Polish
 
 SCALING = Scaling(np.ones(2), np.array([2.0, 4.0]), np.zeros(2), np.array([1.0, 8.0]), (None, None), (None, None))
 CANDIDATE = np.array([0.5, 0.25])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gradopt import Bounded, Constant, Dataset, Independent, Monotone, Oscillating, Smooth, Variable
+from gradopt import Dataset, Variable
 from gradopt.data.scaling import Scaling
+from gradopt.priors import Bounded, Constant, Independent, Monotone, Oscillating, Smooth
 from gradopt.surrogates.gradinn.priors import NetworkPrior
 
 NAMED = Dataset(

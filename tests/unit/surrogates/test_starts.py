@@ -10,20 +10,10 @@ import numpy as np
 import pytest
 
 import gradopt
-from gradopt import (
-    JENN,
-    LBFGS,
-    MLP,
-    Adam,
-    Dataset,
-    FitInterrupted,
-    GradINN,
-    LevenbergMarquardt,
-    Progress,
-    Status,
-    Surrogate,
-)
+from gradopt import JENN, MLP, Dataset, GradINN, Surrogate
 from gradopt.networks.mlp import Network
+from gradopt.solvers import LBFGS, Adam, LevenbergMarquardt, Progress, Status
+from gradopt.surrogates import FitInterrupted
 from gradopt.training.evidence import Evidence
 from gradopt.training.result import Callback
 

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 import gradopt
-from gradopt import JENN, LBFGS, Dataset, InputError, LevenbergMarquardt, Polish, Surrogate
+from gradopt import JENN, Dataset, Surrogate
+from gradopt.errors import InputError
+from gradopt.solvers import LBFGS, LevenbergMarquardt
+from gradopt.surrogates import Polish
 from gradopt.surrogates.fitted import container
 
 

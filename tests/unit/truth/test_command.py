@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradopt import CommandTruth, EvaluationError, Finished, InputError, Program, ShapeError, Variable
+from gradopt import CommandTruth, Variable
+from gradopt.errors import EvaluationError, InputError, ShapeError
+from gradopt.truth import Finished, Program
 from gradopt.truth.protocol import PointStatus
 from gradopt.truth.store import EvaluationStore
 

@@ -9,15 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradopt import (
-    EvaluationError,
-    FiniteDifferences,
-    FiniteDifferenceTruth,
-    FunctionTruth,
-    InputError,
-    ShapeError,
-    Variable,
-)
+from gradopt import FunctionTruth, Variable
+from gradopt.errors import EvaluationError, InputError, ShapeError
+from gradopt.truth import FiniteDifferences, FiniteDifferenceTruth
 from gradopt.truth.finite_differences import FiniteDifferencePlan, estimate_noise
 from gradopt.truth.store import EvaluationStore
 

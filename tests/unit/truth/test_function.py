@@ -9,7 +9,8 @@ import numpy as np
 import openmdao.api as om
 import pytest
 
-from gradopt import EvaluationError, InputError, ShapeError, Variable
+from gradopt import Variable
+from gradopt.errors import EvaluationError, InputError, ShapeError
 from gradopt.truth.function import FunctionTruth
 from gradopt.truth.protocol import PointStatus
 

@@ -11,7 +11,8 @@ import numpy as np
 import openmdao.api as om
 import pytest
 
-from gradopt import InputError, ShapeError, Variable
+from gradopt import Variable
+from gradopt.errors import InputError, ShapeError
 from gradopt.truth.model import ModelTruth
 from gradopt.truth.protocol import Evaluations
 

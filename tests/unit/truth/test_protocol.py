@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradopt import InputError, ShapeError, Variable
+from gradopt import Variable
+from gradopt.errors import InputError, ShapeError
 from gradopt.truth.protocol import Evaluations, PointStatus
 
 OK, FAILED = PointStatus.OK, PointStatus.FAILED

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradopt import EvaluationError, InputError, ShapeError, Variable
+from gradopt import Variable
+from gradopt.errors import EvaluationError, InputError, ShapeError
 from gradopt.truth.function import FunctionTruth
 from gradopt.truth.protocol import Evaluations, PointStatus, Truth
 from gradopt.truth.store import EvaluationStore

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 import gradopt
-from gradopt import FileFormatError, InputError, Variable
+from gradopt import Variable
+from gradopt.errors import FileFormatError, InputError
 from gradopt.truth import tables
 from gradopt.truth.function import FunctionTruth
 from gradopt.truth.store import EvaluationStore

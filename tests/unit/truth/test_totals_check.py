@@ -11,7 +11,8 @@ import numpy as np
 import openmdao.api as om
 import pytest
 
-from gradopt import EvaluationError, InputError, Variable
+from gradopt import Variable
+from gradopt.errors import EvaluationError, InputError
 from gradopt.truth.model import ModelTruth
 from gradopt.truth.totals_check import check_partials
 
