@@ -48,24 +48,12 @@ _POOL_RESIDUALS = 30.0  # number of residuals as which the mean of its pool coun
 _FINER = 10.0  # largest ratio of the noise levels of values and partials; bounds w of a constant partial
 _CHANGE = 5.0  # largest factor by which a precision changes in one iteration
 _SETTLE = 4  # iterations with constant precisions at first, while the parameters are still random
-_DAMPING, _LEAST, _RISE_FROM, _MOST = (
-    1e-3,
-    1e-12,
-    1e-10,
-    1e8,
-)  # first, least, first rising, largest mu over diagonal of H
+# First, least, first rising and largest mu of a step, relative to the diagonal of H.
+_DAMPING, _LEAST, _RISE_FROM, _MOST = 1e-3, 1e-12, 1e-10, 1e8
 _PATIENCE = 5  # iterations in a row with a negligible gain of evidence that end a run
 _USUAL, _WIDE = (0.1, 100.0), (0.03, 30.0)
-_STARTS = (
-    _USUAL,
-    _USUAL,
-    _USUAL,
-    (0.01, 10.0),
-    (0.3, 1000.0),
-    _WIDE,
-    _WIDE,
-    _WIDE,
-)  # alpha and w of each start in turn
+# Initial alpha and w of each start in turn.
+_STARTS = (_USUAL, _USUAL, _USUAL, (0.01, 10.0), (0.3, 1000.0), _WIDE, _WIDE, _WIDE)
 
 
 @dataclass(frozen=True)
@@ -342,9 +330,9 @@ class _Inverse:
     used: Tensor
 
 
-def _towards(present: Tensor, wanted: Tensor, bounds: tuple[float, float]) -> Tensor:
-    """Change the present precisions to the wanted ones, by at most the factor `_CHANGE` and within the bounds."""
-    return (present * (wanted / present).clamp(1.0 / _CHANGE, _CHANGE)).clamp(*bounds)
+def _towards(present: Tensor, target: Tensor, bounds: tuple[float, float]) -> Tensor:
+    """Change the present precisions towards target ones, by at most the factor `_CHANGE` and within the bounds."""
+    return (present * (target / present).clamp(1.0 / _CHANGE, _CHANGE)).clamp(*bounds)
 
 
 @torch.no_grad()

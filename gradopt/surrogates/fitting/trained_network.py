@@ -12,7 +12,7 @@ from gradopt.training.result import LearnedWeights
 
 # Constants chosen by hand.
 _TEMPERATURE = 10.0  # loss of log evidence, nats, at which a network's share in the average falls to 1/e
-_LEAST_SHARE = 1e-2  # share relative to the best network's, below which a network is left out to save prediction time
+_LEAST_SHARE = 1e-2  # share relative to the best network's, below which a network is dropped to save prediction time
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,9 +39,7 @@ from gradopt.training.residuals import NetworkProblem
 _MOST_PARAMETERS = 2000  # number of parameters up to which the whole matrix is kept, 32 MB; chosen by hand
 _MOST_WORK = 2e10  # multiplications up to which the matrix is made, about a second on one core; chosen by hand
 _LEAST_NOISE = 1e-4  # least noise, in standard deviations of the outputs; as in the evidence
-_ROUNDING = (
-    1e-10  # lower bound of eigenvalues of I - S, which are 0 if one sample alone determines a parameter; by hand
-)
+_ROUNDING = 1e-10  # lower bound of eigenvalues of I - S; 0 is a sample that alone determines a parameter; by hand
 _JITTER = (0.0, 1e-15, 1e-13, 1e-11, 1e-9)  # additions to a diagonal over its largest entry, in order; by hand
 _HALF_WIDTH = 1.6448536269514722  # of the 90 % interval of a normal distribution, in standard deviations
 

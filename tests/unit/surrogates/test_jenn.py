@@ -56,7 +56,7 @@ def interrupt_at(iteration: int, starts: int = 1) -> Callback:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"activation": "relu"}, "`activation` must be .* got 'relu'. Its second derivative is zero .* Use 'silu'"),
+        ({"activation": "relu"}, "`activation` must be .* got 'relu'. This activation has a kink.* Use 'silu'"),
         ({"activation": "gelu"}, "`activation` must be one of 'tanh', .* got 'gelu'"),
         ({"hidden_sizes": (0,)}, r"`hidden_sizes` must hold whole numbers of at least 1, got \(0,\)"),
         ({"hidden_sizes": (4, -1)}, r"`hidden_sizes` .* got \(4, -1\)"),
@@ -65,13 +65,16 @@ def interrupt_at(iteration: int, starts: int = 1) -> Callback:
         ({"hidden_sizes": None}, r"`hidden_sizes` .* got \(None,\)"),
         ({"hidden_sizes": "ab"}, r"`hidden_sizes` .* got \('ab',\)"),
         ({"activation": ["tanh"]}, r"`activation` must be one of .* got \['tanh'\]"),
-        ({"beta": -1.0}, r"`beta` must be finite and not negative, got -1\.0\. A weight of 0 leaves"),
-        ({"beta": [[1.0], [-2.0]]}, r"`beta` must be finite and not negative, got -2\.0"),
+        ({"beta": -1.0}, r"`beta` must be finite and not negative, got -1\.0\. A weight of 0 removes"),
+        ({"beta": [[1.0], [-2.0]]}, r"`beta` must be finite and not negative, got -2\.0 at \[1, 0\]"),
         ({"beta": np.nan}, "`beta` must be finite and not negative, got nan"),
         ({"beta": np.inf}, "`beta` must be finite and not negative, got inf"),
         ({"activation": "cubic"}, "`activation` must be one of .* got 'cubic'"),
         ({"trend": "cubic"}, "`trend` must be None, 'linear' or 'quadratic', got 'cubic'"),
-        ({"weights": "learned"}, "`weights` must be 'auto', 'evidence' or 'fixed', got 'learned'. 'auto' learns them"),
+        (
+            {"weights": "learned"},
+            "`weights` must be 'auto', 'evidence' or 'fixed', got 'learned'. 'auto' learns the weights",
+        ),
         ({"weights": None}, "`weights` must be 'auto', 'evidence' or 'fixed', got None"),
         ({"weights": "evidence", "alpha": 0.1}, "`alpha` must be None with .* got 0.1. .* use weights='fixed'"),
         ({"alpha": -1e-9}, "`alpha` must be finite and not negative, got -1e-09"),
@@ -101,7 +104,9 @@ def test_configuration_rejects_a_bad_gamma(gamma: Any) -> None:
 
 def test_configuration_rejects_cuda_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(InputError, match="`device` must be a torch device of this machine, got 'cuda:0'. Use 'cpu'"):
+    with pytest.raises(
+        InputError, match="`device` must be a torch device of this machine, got 'cuda:0'. 'cpu' always works"
+    ):
         JENN(device="cuda:0")
 
 
@@ -122,7 +127,7 @@ def test_gamma_that_does_not_broadcast_is_named_with_the_shape() -> None:
 
 @BASES
 def test_fit_rejects_one_sample(base: JENN | MLP) -> None:
-    with pytest.raises(InputError, match="`data` must hold at least 2 samples, got 1. One point does not tell"):
+    with pytest.raises(InputError, match="`data` must hold at least 2 samples, got 1. One sample gives no scale"):
         base.fit(waves(1))
 
 

@@ -121,14 +121,14 @@ def test_weights_are_learned_in_single_precision_too(waves: Waves) -> None:
 
 def test_networks_near_the_best_are_averaged_by_their_evidence(monkeypatch: pytest.MonkeyPatch, waves: Waves) -> None:
     data, temperature = waves(), 400.0
-    monkeypatch.setattr("gradopt.surrogates.fitting.networks._TEMPERATURE", temperature)
+    monkeypatch.setattr("gradopt.surrogates.fitting.trained_network._TEMPERATURE", temperature)
     fitted, seen = told(SEVERAL, data)
     to_the_end = sorted({progress.start for progress in seen if progress.iteration == 12})
     losses = np.array(fitted.fit_result.start_losses)[to_the_end]
     assert fitted.fit_result.start == to_the_end[int(np.argmin(losses))]
     relative = np.sort(np.exp((losses.min() - losses) / temperature))[::-1]
     for least, count in ((0.0, 3), (float(relative[1:].mean()), 2)):  # the other two starts are too raw
-        monkeypatch.setattr("gradopt.surrogates.fitting.networks._LEAST_SHARE", least)
+        monkeypatch.setattr("gradopt.surrogates.fitting.trained_network._LEAST_SHARE", least)
         shares = [trained.share for trained in SEVERAL.fit(data).networks]
         assert shares == pytest.approx(relative[:count] / relative[:count].sum())
         assert sum(shares) == pytest.approx(1.0, abs=1e-12)
@@ -137,7 +137,7 @@ def test_networks_near_the_best_are_averaged_by_their_evidence(monkeypatch: pyte
 def test_the_same_seed_gives_the_same_average_and_file(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch, waves: Waves
 ) -> None:
-    monkeypatch.setattr("gradopt.surrogates.fitting.networks._TEMPERATURE", 400.0)
+    monkeypatch.setattr("gradopt.surrogates.fitting.trained_network._TEMPERATURE", 400.0)
     first, second = SEVERAL.fit(waves()), SEVERAL.fit(waves())
     assert len(first.networks) > 1
     first.save(tmp_path / "average")

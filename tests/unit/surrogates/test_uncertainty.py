@@ -96,7 +96,9 @@ def test_std_of_an_older_file_without_posterior_is_refused(surrogate: Surrogate,
     loaded = gradopt.load(path)
     assert np.array_equal(loaded.predict([[0.5]]), surrogate.predict([[0.5]]))
     for method in (loaded.std, loaded.std_partials):
-        with pytest.raises(InputError, match=r"have a posterior.*older file.*`surrogate\.configuration\.fit\(data\)`"):
+        with pytest.raises(
+            InputError, match=r"have a posterior.*file is older.*`surrogate\.configuration\.fit\(data\)`"
+        ):
             method([[0.5]])
 
 
