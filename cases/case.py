@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import openmdao.api as om
 
 from gradopt.data.variables import Variable
 from gradopt.surrogates.configurations.jenn import JENN, MLP
 from gradopt.surrogates.configurations.polish import Polish
-from gradopt.truth.finite_differences import FiniteDifferences
-from gradopt.truth.protocol import Truth
-
-if TYPE_CHECKING:
-    from cases.adaptive import Adaptive
 
 Function = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """x (d,) -> y (m,) and dydx (m, d), physical; raises `EvaluationError` where it fails."""
@@ -132,49 +126,4 @@ class Case:
     identity: str | None = None
     optimum: np.ndarray | None = None
     draw: Callable[[Any, Path], list[Path]] = lambda result, folder: []
-    settings: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class AdaptiveCase:
-    """An optimization problem for the adaptive loop: a model with one or several truths in it.
-
-    Attributes:
-        name: Name on the command line.
-        title: One line that says what is optimized.
-        citation: Where truths and problem come from.
-        inputs: Design variables, with the bounds of the true problem.
-        start: Where the loop starts (d,).
-        responses: Objective first, then constraints.
-        truths: The expensive parts; their identities tell all that their answers depend on.
-        model: Makes the model around such truths, each in a `SurrogateComp`; design variables are promoted to the top.
-        configuration: Global surrogate of each truth, or None for the correction alone.
-        closing: Where the loop has no global surrogate: one to be fitted once, at the end, to all that was learned of
-            each truth, for other uses; or None.
-        max_evaluations: Truth evaluations, over all truths together.
-        tolerance: Of the certificate.
-        differences: How partials that the truths do not know are differenced.
-        direct_ref: Lengths of the design variables (d,) that SLSQP on the truth sees as 1, where others than 1 serve it
-            better; the loop needs none.
-        optimum: Known optimum x (d,), or None.
-        draw: Draws the pictures that only this case has into a folder and returns them.
-        settings: What `result.json` should tell of the problem.
-    """
-
-    name: str
-    title: str
-    citation: str
-    inputs: tuple[Variable, ...]
-    start: np.ndarray
-    responses: tuple[Response, ...]
-    truths: tuple[Truth, ...]
-    model: Callable[[Sequence[Truth]], om.Group]
-    configuration: JENN | MLP | None
-    closing: JENN | MLP | None = None
-    max_evaluations: int = 100
-    tolerance: float = 1e-4
-    finite_differences: FiniteDifferences = FiniteDifferences()
-    direct_ref: np.ndarray | None = None
-    optimum: np.ndarray | None = None
-    draw: Callable[[Adaptive, Path], list[Path]] = lambda result, folder: []
     settings: dict[str, Any] = field(default_factory=dict)

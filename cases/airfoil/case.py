@@ -6,13 +6,14 @@ import argparse
 
 import numpy as np
 
+from cases.adaptive_case import AdaptiveCase
 from cases.airfoil.aerodynamics import NeuralFoilTruth
 from cases.airfoil.components import ThicknessComp
 from cases.airfoil.geometry import WEIGHTS_PER_SIDE, load_shape, thickness_matrix, thickness_offset
 from cases.airfoil.on_xfoil import check_truth, xfoil_case
 from cases.airfoil.pictures import draw
 from cases.airfoil.problems import add_problem_arguments, check_problem, conditions_asked, lift_to_drag, multipoint
-from cases.case import AdaptiveCase, Case, Response, Stage
+from cases.case import Case, Response, Stage
 from cases.model import adaptive_case
 from gradopt.data.sampling import sobol
 from gradopt.data.variables import Variable

@@ -6,16 +6,16 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import openmdao.api as om
 
+from cases.adaptive_case import AdaptiveCase, AdaptiveResult
 from cases.airfoil.aerodynamics import NeuralFoilTruth
 from cases.airfoil.flow import draw_flow
 from cases.airfoil.geometry import KulfanShape
 from cases.airfoil.xfoil import OUTPUTS, Point, Xfoil
-from cases.case import AdaptiveCase, Case
+from cases.case import Case
 from cases.model import adaptive_case
 from gradopt.data.variables import Variable
 from gradopt.errors import EvaluationError, InputError, explain
@@ -23,9 +23,6 @@ from gradopt.om.component import SurrogateComp
 from gradopt.om.truth_evaluator import TrueEvaluation
 from gradopt.truth.finite_differences import FiniteDifferences
 from gradopt.truth.protocol import Truth
-
-if TYPE_CHECKING:
-    from cases.adaptive import Adaptive
 
 TITLE = "minimize an airfoil's drag at fixed lift, XFOIL as the truth"
 CITATION = "Aerodynamics: Drela (1989), XFOIL: an analysis and design system for low Reynolds number airfoils"
@@ -142,10 +139,10 @@ def xfoil_case(
     )
 
 
-def _draw_flow(result: Adaptive, folder: Path, xfoil: Xfoil) -> list[Path]:
+def _draw_flow(result: AdaptiveResult, folder: Path, xfoil: Xfoil) -> list[Path]:
     """Draw pressure and boundary layer at start and answer."""
     points: dict[str, Point] = {}
-    for label, x in (("start", result.case.start), ("optimum", result.answer.x)):
+    for label, x in (("start", result.case.start), ("optimum", result.final.x)):
         try:
             points[label] = xfoil.point(x)
         except EvaluationError:  # of the case itself it is told elsewhere

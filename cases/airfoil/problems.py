@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import openmdao.api as om
 
-from cases.case import AdaptiveCase, Case, Response
+from cases.adaptive_case import AdaptiveCase
+from cases.case import Case, Response
 from gradopt.data.variables import Variable, column_bounds, unflatten
 from gradopt.errors import InputError, explain
 from gradopt.om.component import SurrogateComp

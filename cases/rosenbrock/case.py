@@ -6,7 +6,8 @@ import argparse
 
 import numpy as np
 
-from cases.case import AdaptiveCase, Case, Response, Stage
+from cases.adaptive_case import AdaptiveCase
+from cases.case import Case, Response, Stage
 from cases.model import adaptive_case
 from cases.rosenbrock.function import CITATION, rosenbrock
 from cases.rosenbrock.pictures import draw, draw_path

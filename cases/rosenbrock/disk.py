@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import openmdao.api as om
 
-from cases.case import AdaptiveCase, Response
+from cases.adaptive_case import AdaptiveCase
+from cases.case import Response
 from cases.rosenbrock.function import CITATION, rosenbrock
 from cases.rosenbrock.pictures import draw_path
 from gradopt.data.variables import Variable

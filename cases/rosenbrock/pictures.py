@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cases.adaptive_case import AdaptiveResult
+from cases.one_shot import OneShot, StageResult
 from cases.rosenbrock.function import rosenbrock
 from gradopt.plots.surrogate import LIMIT, MODEL, new_figure
-
-if TYPE_CHECKING:
-    from cases.adaptive import Adaptive
-    from cases.one_shot import OneShot, StageResult
 
 _LEVELS = np.array([0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0])
 
 
-def draw_path(result: Adaptive, folder: Path) -> list[Path]:
+def draw_path(result: AdaptiveResult, folder: Path) -> list[Path]:
     """Draw the points at which the loop asked the truth, and its disk if it has one, into `path.png`; in 2-D only."""
     if len(result.case.start) != 2:
         return []

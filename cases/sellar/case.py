@@ -6,7 +6,8 @@ import argparse
 
 import numpy as np
 
-from cases.case import AdaptiveCase, Response
+from cases.adaptive_case import AdaptiveCase
+from cases.case import Response
 from cases.sellar.disciplines import CITATION, X, Z, disciplines, sellar_model
 from cases.sellar.pictures import draw
 

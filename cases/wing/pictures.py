@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import LogNorm
 
+from cases.adaptive_case import AdaptiveResult
 from cases.wing.aerostructure import POINT, THICKNESS, wing_problem, wing_surface
 from gradopt.plots.surrogate import LIMIT, MODEL, TRUTH, new_figure
-
-if TYPE_CHECKING:
-    from cases.adaptive import Adaptive
 
 
 @dataclass(frozen=True)
@@ -91,10 +89,10 @@ def look(panels: int, points: int) -> Callable[[np.ndarray], Wing]:
     return at
 
 
-def draw(result: Adaptive, folder: Path, panels: int, points: int) -> list[Path]:
+def draw(result: AdaptiveResult, folder: Path, panels: int, points: int) -> list[Path]:
     """Draw start and answer into `spanwise.png` and `planform.png`, which are returned; costs two runs of the model."""
     at = look(panels, points)
-    wings = {"start": at(result.case.start), "answer": at(result.answer.x)}
+    wings = {"start": at(result.case.start), "answer": at(result.final.x)}
     pictures = [folder / "spanwise.png", folder / "planform.png"]
     _spanwise(wings, pictures[0])
     _planform(wings, pictures[1])
