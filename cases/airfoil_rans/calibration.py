@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from cases.airfoil_rans.trust import Trust
+from cases.airfoil_rans.data import MODES
 from gradopt import Dataset
+from gradopt.om.data_distance import DataDistance
 from gradopt.surrogates.fitted.surrogate import Surrogate
 
 LEVEL = 0.9  # of intervals
@@ -36,11 +37,16 @@ class Calibration:
     stds: np.ndarray
 
     @classmethod
-    def of(cls, surrogate: Surrogate, trust: Trust, held_out: Dataset) -> Calibration:
+    def of(cls, surrogate: Surrogate, data_distance: DataDistance, held_out: Dataset) -> Calibration:
         """Ask the surrogate about samples that were held out."""
         drag, std = surrogate.predict(held_out.x), surrogate.std(held_out.x)
         scores = np.abs(drag - held_out.y) / std
-        return cls(trust.distances(held_out.x), (drag / held_out.y - 1.0)[:, 0], scores[:, 0], (std / drag)[:, 0])
+        return cls(
+            data_distance.distances(held_out.x[:, MODES]),
+            (drag / held_out.y - 1.0)[:, 0],
+            scores[:, 0],
+            (std / drag)[:, 0],
+        )
 
     def limit(self, quantile: float) -> float:
         """Distance that a part of the held-out samples does not exceed."""

@@ -26,11 +26,11 @@ from cases.airfoil_rans.neighbors import neighbors_of
 from cases.airfoil_rans.optimization import HELD, STARTS, design_at, minimize
 from cases.airfoil_rans.pictures import draw
 from cases.airfoil_rans.results import Study, record, tables
-from cases.airfoil_rans.trust import Trust
-from cases.records import write_result
 from cases.study import Outcome
 from gradopt import Adam, Dataset
 from gradopt.errors import InputError, explain
+from gradopt.om.data_distance import DataDistance
+from gradopt.report.records import write_result
 from gradopt.surrogates.fitted.surrogate import Surrogate
 
 TITLE = "learn the drag of 42,039 airfoils by RANS, and minimize it where the data are"
@@ -104,14 +104,14 @@ def study_of(arguments: argparse.Namespace, report: Callable[[str], None]) -> St
     fitted("values alone", lambda: values_alone(single).fit(training))
     average = _average(training, seed, quick, report, fitted)
     report("measuring distances from the data")
-    trust = Trust.of(training)
-    calibration = Calibration.of(average, trust, held_out)
+    data_distance = DataDistance.of(training, ("camber", "thickness"))
+    calibration = Calibration.of(average, data_distance, held_out)
     limit = calibration.limit(_QUANTILE)
     flow = (arguments.mach, arguments.alpha)
     starts = 2 if quick else STARTS
-    designs = {"NACA 4412": design_at(average, trust, sweep.modes, flow)}
+    designs = {"NACA 4412": design_at(average, data_distance, sweep.modes, flow)}
     for name, distance in (("optimum, limited", limit), ("optimum, free", None)):
-        designs[name] = minimize(average, trust, sweep.modes, flow, arguments.held, distance, report, starts)
+        designs[name] = minimize(average, data_distance, sweep.modes, flow, arguments.held, distance, report, starts)
     return Study(
         data=data,
         held_out=held_out,
@@ -122,7 +122,7 @@ def study_of(arguments: argparse.Namespace, report: Callable[[str], None]) -> St
         swept=average.predict(sweep.x)[:, 0],
         designs=designs,
         neighbors={
-            name: neighbors_of(design, held_out, average, trust, _NEIGHBORS) for name, design in designs.items()
+            name: neighbors_of(design, held_out, average, data_distance, _NEIGHBORS) for name, design in designs.items()
         },
         limit=limit,
         settings={
@@ -132,7 +132,7 @@ def study_of(arguments: argparse.Namespace, report: Callable[[str], None]) -> St
             "alpha": flow[1],
             "held_camber_modes": arguments.held,
             "limit_quantile": _QUANTILE,
-            "bandwidth": trust.bandwidth,
+            "bandwidth": data_distance.bandwidth,
             "networks": len(average.members),
             "network": average.configuration.to_dict(),
             "single_network": single.to_dict(),
