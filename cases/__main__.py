@@ -19,7 +19,7 @@ from cases.adaptive_outcome import adaptive_table, closing_lines, write_adaptive
 from cases.airfoil import case as airfoil
 from cases.airfoil_rans import case as airfoil_rans
 from cases.airfoil_study import case as airfoil_study
-from cases.direct import run_direct
+from cases.baseline import run_baseline
 from cases.one_shot import run_one_shot, run_reference
 from cases.outcome import stages_table, summary_table, write_outcome
 from cases.rosenbrock import case as rosenbrock
@@ -151,7 +151,7 @@ def _run_adaptive(arguments: argparse.Namespace, folder: Path, scratch: Path, re
             result = run_adaptive(case, arguments.seed, store, report)
     finally:
         logger.removeHandler(quiet)
-    direct = run_direct(case, report) if arguments.reference else None
+    direct = run_baseline(case, report) if arguments.reference else None
     report("writing")
     pictures = write_adaptive(result, direct, scratch)
     return [adaptive_table(result, direct), closing_lines(result, direct)], pictures

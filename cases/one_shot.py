@@ -75,7 +75,7 @@ class OneShot:
     seconds: float
 
     @property
-    def answer(self) -> StageResult:
+    def final(self) -> StageResult:
         """The last stage."""
         return self.stages[-1]
 

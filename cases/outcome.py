@@ -9,10 +9,10 @@ from rich.table import Table
 
 from cases.case import Case, Response
 from cases.one_shot import OneShot, Reference, StageResult
-from cases.records import write_result
 from gradopt.data.dataset import Dataset
 from gradopt.data.variables import column_names
 from gradopt.plots.surrogate import optimizer_history, predicted_against_true
+from gradopt.report.records import write_result
 from gradopt.surrogates.configurations.polish import Polish
 from gradopt.surrogates.fitted.surrogate import Surrogate
 
@@ -20,7 +20,7 @@ from gradopt.surrogates.fitted.surrogate import Surrogate
 def summary_table(result: OneShot, reference: Reference | None) -> Table:
     """Return the table of a run: start, surrogate optima, the truth there."""
     case = result.case
-    answer = result.answer
+    answer = result.final
     table = Table(title=f"{case.name}: {case.title}", caption=_caption(result, reference), caption_justify="left")
     columns = {
         "start (truth)": result.start,
@@ -68,9 +68,9 @@ def _caption(result: OneShot, reference: Reference | None) -> str:
     for stage in result.stages:
         if not stage.success:
             lines.append(f"SLSQP did not converge on {stage.stage.label}.")
-    worst = max(result.case.responses, key=lambda response: violation(response, result.answer))
-    if violation(worst, result.answer) > 0.0:
-        lines.append(f"Largest true violation at the answer: {violation(worst, result.answer):.2g} in {worst.name}")
+    worst = max(result.case.responses, key=lambda response: violation(response, result.final))
+    if violation(worst, result.final) > 0.0:
+        lines.append(f"Largest true violation at the answer: {violation(worst, result.final):.2g} in {worst.name}")
     if reference:
         lines.append(f"SLSQP on the truth: {reference.evaluations} evaluations, wider bounds")
     return "\n".join(lines)
@@ -92,7 +92,7 @@ def write_outcome(result: OneShot, reference: Reference | None, folder: Path) ->
     Returns:
         The pictures that were drawn.
     """
-    case, answer = result.case, result.answer
+    case, answer = result.case, result.final
     write_result(
         folder / "result.json",
         {
@@ -166,7 +166,7 @@ def _predict(surrogates: tuple[Surrogate, ...], data: Dataset) -> tuple[np.ndarr
 def _draw_parity(result: OneShot, folder: Path) -> Path:
     picture = folder / "predicted_against_true.png"
     held_out = result.held_out
-    y, dydx = _predict(result.answer.surrogates, held_out)
+    y, dydx = _predict(result.final.surrogates, held_out)
     steps = held_out.x.std(axis=0)
     predicted_against_true(
         picture,
@@ -175,7 +175,7 @@ def _draw_parity(result: OneShot, folder: Path) -> Path:
         y,
         held_out.partials * steps,
         dydx * steps,
-        f"{result.case.name}: {result.answer.stage.label} on {held_out.n} held-out points",
+        f"{result.case.name}: {result.final.stage.label} on {held_out.n} held-out points",
     )
     return picture
 

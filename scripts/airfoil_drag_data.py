@@ -40,9 +40,9 @@ from rich.table import Table
 
 from cases.airfoil_rans.accuracy import HIDDEN, accuracy, network, values_alone
 from cases.airfoil_rans.data import ANGLE, COUNT, MACH, load_samples, split
-from cases.records import write_result
 from gradopt import JENN, MLP, Adam, Dataset
 from gradopt.plots.surrogate import LIMIT, MODEL, TRUTH, new_figure
+from gradopt.report.records import write_result
 
 SPLIT_SEED = 0
 JENN_SETTINGS = {"alpha": 1e-2, "lambd": 1e-2, "is_normalize": True, "shuffle": True}

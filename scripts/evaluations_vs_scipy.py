@@ -48,11 +48,11 @@ from rich.console import Console
 from rich.table import Table
 from scipy.optimize import minimize
 
-from cases.records import write_result
 from cases.rosenbrock.function import rosenbrock
 from gradopt import JENN, CorrectionTerms, LevenbergMarquardt
 from gradopt.om.driver import DEFAULT
 from gradopt.plots.surrogate import new_figure
+from gradopt.report.records import write_result
 from scripts.airfoil_study import AIRFOILS, NEAR, SCALINGS, VIOLATION, Airfoil
 from scripts.small_problems import Counted, rosenbrock_study
 

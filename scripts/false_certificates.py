@@ -37,11 +37,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from cases.records import write_result
 from gradopt import JENN, CorrectionTerms, LevenbergMarquardt
 from gradopt.errors import EvaluationError
 from gradopt.loop.state import Exit
 from gradopt.optimality.kkt import FEASIBILITY_TOLERANCE, TOLERANCE
+from gradopt.report.records import write_result
 from scripts.independent_check import MARGIN, STEP, check
 from scripts.misleading_trials import Trial, trials
 

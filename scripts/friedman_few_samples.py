@@ -31,9 +31,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from cases.records import write_result
 from gradopt import JENN, MLP, Dataset, LevenbergMarquardt
 from gradopt.plots.surrogate import LIMIT, MODEL, TRUTH, new_figure
+from gradopt.report.records import write_result
 from scripts.benchmark_problems import PROBLEMS
 from scripts.gaussian_process import GP_RESTARTS, LEAST_NOISE, gaussian_process
 

@@ -31,8 +31,8 @@ import torch
 from rich.console import Console
 
 from cases.learning import PROBLEMS
-from cases.records import write_result
 from gradopt import LevenbergMarquardt
+from gradopt.report.records import write_result
 from scripts.belief_cost import cost, cost_tables, draw_cost
 from scripts.gaussian_process import GP_RESTARTS
 from scripts.gradinn_methods import DECAY, NETWORK

@@ -35,8 +35,8 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from cases.records import write_result
 from gradopt import JENN, MLP, Dataset, LevenbergMarquardt, Surrogate
+from gradopt.report.records import write_result
 from gradopt.surrogates.diagnostics.outliers import drop_outliers, find_outliers
 from gradopt.training.solvers import Solver
 from scripts.benchmark_problems import PROBLEMS

@@ -38,9 +38,9 @@ from rich.console import Console
 from rich.table import Table
 
 import gradopt
-from cases.records import write_result
 from cases.rosenbrock.function import rosenbrock
 from gradopt import JENN, Dataset, LevenbergMarquardt, Surrogate, Variable
+from gradopt.report.records import write_result
 from gradopt.surrogates.fitting.incremental import IncrementalFit, incremental_fit
 
 TEST_SEED, TEST_POINTS, NEAR_POINTS, NEAR = 20_261_120, 1000, 30, 0.03

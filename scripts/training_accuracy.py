@@ -39,11 +39,11 @@ from rich.console import Console
 from rich.table import Table
 
 import gradopt
-from cases.records import write_result
 from cases.rosenbrock.case import DEMO_SOLVER
 from cases.rosenbrock.function import rosenbrock
 from gradopt import JENN, MLP, Dataset, LevenbergMarquardt, Surrogate, Variable
 from gradopt.om.component import SurrogateComp
+from gradopt.report.records import write_result
 from gradopt.training.solvers import Solver
 
 INPUTS = (Variable("x", (2,), lower=-2.0, upper=2.0),)

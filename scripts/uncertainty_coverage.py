@@ -40,8 +40,8 @@ from rich.table import Table
 from scipy.stats import spearmanr
 
 import gradopt
-from cases.records import write_result
 from gradopt import JENN, MLP, Dataset, LevenbergMarquardt, Surrogate
+from gradopt.report.records import write_result
 from gradopt.surrogates.uncertainty.laplace import posteriors_of
 from scripts.benchmark_problems import PROBLEMS, Problem
 

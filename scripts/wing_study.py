@@ -37,13 +37,14 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from cases.adaptive import FEASIBLE, Visit, evaluations_to, objective, run_adaptive, violation
-from cases.case import AdaptiveCase
-from cases.direct import run_direct
-from cases.records import write_result
+from cases.adaptive import run_adaptive
+from cases.adaptive_case import AdaptiveCase, Visit, evaluations_to, objective, violation
+from cases.baseline import run_baseline
 from cases.wing.aerostructure import ALPHA, THICKNESS, TWIST
 from cases.wing.case import STARTS, start_of, wing_case
+from gradopt.om.baseline import FEASIBLE
 from gradopt.om.driver import DEFAULT
+from gradopt.report.records import write_result
 from gradopt.truth.store import EvaluationStore
 
 NEAR = (0.01, 0.001)
@@ -73,7 +74,7 @@ def scaled(case: AdaptiveCase, points: int, lengths: Sequence[float]) -> Adaptiv
     twist, thickness, alpha, fuel = lengths
     ref = np.concatenate([np.full(points, twist), np.full(points, thickness), [alpha]])
     first, *others = case.responses
-    return replace(case, direct_ref=ref, responses=(replace(first, ref=fuel), *others))
+    return replace(case, baseline_ref=ref, responses=(replace(first, ref=fuel), *others))
 
 
 def record(case: AdaptiveCase, visits: Sequence[Visit], evaluations: int, end: str, seconds: float) -> Row:
@@ -92,7 +93,7 @@ def run_start(case: AdaptiveCase, arms: dict[str, AdaptiveCase], points: int, sc
     """Run all methods from the start of the cases."""
     rows, paths = {}, {}
     for label in scalings:
-        direct = run_direct(scaled(case, points, SCALINGS[label]), lambda line: None)
+        direct = run_baseline(scaled(case, points, SCALINGS[label]), lambda line: None)
         end = "converged" if direct.success else "did not converge"
         name = f"SLSQP, {label}"
         rows[name] = record(case, direct.visits, direct.evaluations, end, direct.seconds)

@@ -7,7 +7,8 @@ from functools import partial
 
 import numpy as np
 
-from cases.case import AdaptiveCase, Response
+from cases.adaptive_case import AdaptiveCase
+from cases.case import Response
 from cases.wing.aerostructure import check_sizes, design_variables, wing_model, wing_surface, wing_truth
 from cases.wing.pictures import draw
 from gradopt.data.variables import column_bounds
@@ -95,7 +96,7 @@ def wing_case(
         model=partial(wing_model, panels=panels, points=points, whole=whole),
         configuration=None,
         max_evaluations=5 if quick else 60,
-        direct_ref=upper - lower,  # the best of six scalings from most starts
+        baseline_ref=upper - lower,  # the best of six scalings from most starts
         draw=lambda result, folder: draw(result, folder, panels, points),
         settings={"start": start, "panels": panels, "points": points, "whole": whole, "quick": quick},
     )

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from cases.adaptive import run_adaptive, violation
+from cases.adaptive import run_adaptive
+from cases.adaptive_case import violation
 from cases.airfoil import case as airfoil_module
 from cases.airfoil.case import STATIONS, THICKNESS, airfoil_case
 from cases.airfoil.geometry import load_shape, thickness_matrix, thickness_offset
@@ -118,7 +119,7 @@ def test_picture_shows_both_shapes(case: Case, tmp_path: Path) -> None:
     blue = (pixels[..., 2] > 0.6) & (pixels[..., 0] < 0.2)
     assert blue.sum() > 100, "the optimum is not drawn"
     assert (pixels.max(axis=2) < 0.2).sum() > 100, "the start is not drawn"
-    answer = replace(result.answer, x=np.append(1.2 * result.answer.x[:8], result.answer.x[8:]))
+    answer = replace(result.final, x=np.append(1.2 * result.final.x[:8], result.final.x[8:]))
     case.draw(replace(result, stages=(answer,)), tmp_path)
     assert (imread(tmp_path / "shape.png")[..., :3] != pixels).any(), "the upper side is not that of the optimum"
 
@@ -144,7 +145,7 @@ def test_loop_has_the_limits_of_the_true_problem_and_the_transforms(case: Case) 
 def test_loop_halves_the_drag_in_few_evaluations(case: Case, tmp_path: Path) -> None:
     loop = adaptive_case(case, configuration=None, max_evaluations=25, tolerance=1e-3)
     result = run_adaptive(loop, 0, EvaluationStore(), lambda line: None)
-    assert result.answer.true["CD"][0] < 0.55 * result.start["CD"][0]
-    assert violation(loop, result.answer.true) < 1e-2
+    assert result.final.true["CD"][0] < 0.55 * result.start["CD"][0]
+    assert violation(loop, result.final.true) < 1e-2
     pictures = case.draw(result, tmp_path)
     assert imread(pictures[0])[..., :3].std() > 0.02

@@ -10,8 +10,9 @@ import pytest
 from openmdao.utils.assert_utils import assert_check_partials
 
 from cases.case import Case, Response
-from cases.model import SLSQP, TruthComp, adaptive_case, build_problem, get_design, get_responses, pose, set_design
+from cases.model import TruthComp, adaptive_case, build_problem, get_design, get_responses, pose, set_design
 from cases.rosenbrock.case import rosenbrock_case
+from gradopt.om.baseline import FailureTolerantSLSQP
 
 MakeCase = Callable[..., Case]
 
@@ -150,7 +151,7 @@ def test_driver_honours_bounds(make_case: MakeCase) -> None:
 def test_slsqp_tells_of_each_run_of_the_model(make_case: MakeCase, calls: list[np.ndarray]) -> None:
     case = make_case()
     noted: list[float] = []
-    driver = SLSQP(note=lambda problem: noted.append(float(problem.get_val("f")[0])))
+    driver = FailureTolerantSLSQP(callback=lambda problem: noted.append(float(problem.get_val("f")[0])))
     model = om.Group()
     model.add_subsystem("truth", TruthComp(case), promotes=["*"])
     problem = pose(model, case.inputs, case.limits, case.responses[:2], case.start, driver)
@@ -166,7 +167,9 @@ def test_slsqp_backs_away_from_a_failed_run_and_does_not_tell_of_it(
     noted: list[om.Problem] = []
     model = om.Group()
     model.add_subsystem("truth", TruthComp(case), promotes=["*"])
-    problem = pose(model, case.inputs, case.limits, case.responses[:2], case.start, SLSQP(note=noted.append))
+    problem = pose(
+        model, case.inputs, case.limits, case.responses[:2], case.start, FailureTolerantSLSQP(callback=noted.append)
+    )
     problem.run_driver()
     failed = sum(x[0] < 0.9 for x in calls)
     assert failed > 0 and len(noted) == len(calls) - failed
@@ -177,14 +180,21 @@ def test_slsqp_raises_where_the_start_fails(make_case: MakeCase) -> None:
     case = make_case(fails=lambda x: True)
     model = om.Group()
     model.add_subsystem("truth", TruthComp(case), promotes=["*"])
-    problem = pose(model, case.inputs, case.limits, case.responses[:2], case.start, SLSQP())
+    problem = pose(model, case.inputs, case.limits, case.responses[:2], case.start, FailureTolerantSLSQP())
     with pytest.raises(om.AnalysisError, match="no convergence at"):
         problem.run_driver()
 
 
 def test_model_of_the_loop_keeps_the_exact_parts(make_case: MakeCase) -> None:
     case = adaptive_case(make_case(start=np.array([0.1, -0.2, 0.3])), configuration=None)
-    problem = pose(case.model(case.truths), case.inputs, (-np.ones(3), np.ones(3)), case.responses, case.start, SLSQP())
+    problem = pose(
+        case.model(case.truths),
+        case.inputs,
+        (-np.ones(3), np.ones(3)),
+        case.responses,
+        case.start,
+        FailureTolerantSLSQP(),
+    )
     problem.run_model()
     np.testing.assert_allclose(get_responses(problem, case)["h"], [0.3, 0.6])
     np.testing.assert_allclose(get_responses(problem, case)["g"], [0.2])

@@ -62,10 +62,10 @@ def assert_shows_something(picture: Path) -> None:
 def test_result_file_tells_what_was_found(result: OneShot, tmp_path: Path) -> None:
     record = written(result, tmp_path)
     assert (record["case"], record["title"], record["citation"]) == ("bowl", "the bottom of a bowl", "nobody")
-    assert record["x"] == result.answer.x.tolist()
+    assert record["x"] == result.final.x.tolist()
     assert record["x_names"] == ["a[0]", "a[1]", "b"]
-    assert record["predicted"] == {name: value.tolist() for name, value in result.answer.predicted.items()}
-    assert record["true"] == {name: value.tolist() for name, value in result.answer.true.items()}
+    assert record["predicted"] == {name: value.tolist() for name, value in result.final.predicted.items()}
+    assert record["true"] == {name: value.tolist() for name, value in result.final.true.items()}
     assert set(record["true"]) == {"f", "g", "h"}
     assert record["start"] == {"x": [1.0, 1.0, 1.0], "true": {k: v.tolist() for k, v in result.start.items()}}
     assert record["known_optimum"] == [0.6, -0.2, 0.1]
@@ -131,13 +131,13 @@ def test_summary_mentions_every_response(result: OneShot) -> None:
     for name, wanted in (("f", "least"), ("g", ">= 0.5"), ("h[0]", "<= 3"), ("h[1]", "<= 3.5")):
         assert wanted in rows[name]
     numbers = [float(cell) for cell in rows["f"].split("│")[3:-1]]
-    values = [result.start["f"][0], result.answer.predicted["f"][0], result.answer.true["f"][0]]
+    values = [result.start["f"][0], result.final.predicted["f"][0], result.final.true["f"][0]]
     np.testing.assert_allclose(numbers, values, rtol=1e-3)
     assert f"21 truth evaluations for the answer ({result.failures} of them failed)" in text
 
 
 def test_summary_admits_what_is_wrong(result: OneShot) -> None:
-    bad = replace(result.answer, success=False, true={**result.answer.true, "g": np.array([-9.5])})
+    bad = replace(result.final, success=False, true={**result.final.true, "g": np.array([-9.5])})
     text = shown(summary_table(replace(result, stages=(bad,)), None))
     assert "SLSQP did not converge on polish." in text
     assert "Largest true violation at the answer: 10 in g" in text
@@ -159,7 +159,7 @@ def test_surrogates_load_again_and_answer_alike(
     result = run_one_shot(case, 0, tmp_path, lambda line: None)
     write_outcome(result, None, tmp_path)
     assert sorted(file.stem for file in tmp_path.glob("*.gradopt")) == names
-    for name, surrogate in zip(names, result.answer.surrogates, strict=True):
+    for name, surrogate in zip(names, result.final.surrogates, strict=True):
         twin = load(tmp_path / f"{name}.gradopt")
         for one, other in zip(twin.linearize(result.data.x), surrogate.linearize(result.data.x), strict=True):
             np.testing.assert_array_equal(one, other)

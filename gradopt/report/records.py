@@ -1,10 +1,11 @@
-"""Result files: what was found, with what, from which commit."""
+"""Result files: results with the versions and the commit that made them."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,22 @@ import numpy as np
 from gradopt.versions import versions
 
 
-def provenance() -> dict[str, Any]:
-    """Return versions and commit of the code that makes a result; the commit is None outside a git checkout."""
+def provenance(folder: Path | None = None) -> dict[str, Any]:
+    """Return versions of the packages, and the commit of the program that runs.
+
+    Args:
+        folder: Folder of the git checkout; None = the folder of the main program, or the working directory where there
+            is none, as in an interactive session.
+
+    Returns:
+        `versions`, see `gradopt.versions.versions`, and `commit`, with "-dirty" where files differ from it; the commit
+        is None outside a git checkout.
+    """
     command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    where = _folder_of_program() if folder is None else folder
     try:
-        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
+        done = subprocess.run(command, cwd=where, capture_output=True, text=True, check=False)
+    except (FileNotFoundError, NotADirectoryError):
         return {"versions": versions(), "commit": None}
     return {"versions": versions(), "commit": done.stdout.strip() or None}
 
@@ -28,7 +39,7 @@ def write_result(path: Path, result: Mapping[str, Any]) -> None:
     """Write a result as JSON, atomically, together with its provenance.
 
     Args:
-        path: Where to write; folders are made.
+        path: Path of the file; missing folders are made.
         result: Plain values, arrays, and nested mappings of them. A number that is not finite becomes null.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,6 +51,12 @@ def write_result(path: Path, result: Mapping[str, Any]) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _folder_of_program() -> Path:
+    program = getattr(sys.modules.get("__main__"), "__file__", None)
+    folder = Path.cwd() if program is None else Path(program).resolve().parent
+    return folder if folder.is_dir() else Path.cwd()
 
 
 def _plain(value: Any) -> Any:
