@@ -34,11 +34,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from cases.__main__ import build_parser
 from cases.adaptive import run_adaptive
 from cases.adaptive_case import AdaptiveCase, FinalDesign, Visit, evaluations_to, objective, violation
 from cases.airfoil.case import adaptive
 from cases.baseline import run_baseline
+from cases.cli import build_parser
 from gradopt.loop.state import Exit
 from gradopt.om.baseline import FEASIBLE
 from gradopt.report.records import write_result

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-import cases.__main__ as command_line
-from cases.__main__ import STORE, main
+import cases.cli as command_line
 from cases.adaptive import run_adaptive
+from cases.cli import STORE, main
 from gradopt import load
 
 NEEDS = {"airfoil": "neuralfoil", "wing": "openaerostruct"}

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cases.__main__ import build_parser, main
 from cases.airfoil import case as airfoil
 from cases.airfoil.aerodynamics import NeuralFoilTruth
 from cases.airfoil.case import airfoil_case
@@ -18,6 +17,7 @@ from cases.airfoil.flow import draw_flow
 from cases.airfoil.geometry import load_shape
 from cases.airfoil.on_xfoil import NeuralFoilSurrogate, xfoil_case
 from cases.airfoil.xfoil import Point, Side
+from cases.cli import build_parser, main
 from cases.model import pose, run
 from gradopt import InputError
 from gradopt.data.variables import column_bounds

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cases.__main__ import main
 from cases.adaptive import run_adaptive
 from cases.adaptive_case import AdaptiveCase, violation
 from cases.airfoil.case import STATIONS, THICKNESS, airfoil_case
 from cases.airfoil.geometry import load_shape, thickness_matrix, thickness_offset
 from cases.airfoil.problems import Condition, default_conditions, lift_to_drag, multipoint
 from cases.case import Case
+from cases.cli import main
 from cases.model import adaptive_case, get_responses, pose
 from gradopt import EvaluationStore
 from gradopt.data.variables import column_bounds

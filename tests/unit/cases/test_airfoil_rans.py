@@ -14,13 +14,13 @@ from matplotlib.image import imread
 from openmdao.utils.assert_utils import assert_check_totals
 from scipy.spatial import KDTree
 
-from cases.__main__ import main
 from cases.airfoil_rans import data as data_module
 from cases.airfoil_rans.accuracy import accuracy, fit_average, members_of
 from cases.airfoil_rans.calibration import Calibration
 from cases.airfoil_rans.data import ANGLE, CAMBER, FLOW, INPUTS, MODES, in_logarithms, load_samples, load_sweep, split
 from cases.airfoil_rans.neighbors import neighbors_of
 from cases.airfoil_rans.optimization import build_problem, design_at, minimize
+from cases.cli import main
 from gradopt import JENN, Adam, Dataset, Variable, load
 from gradopt.errors import FileFormatError, MissingExtraError
 from gradopt.om.data_distance import DataDistance
@@ -147,7 +147,7 @@ def test_wrong_files_are_explained(
 
 
 def test_command_line_does_not_import_smt() -> None:
-    code = "import sys, cases.__main__; assert 'smt' not in sys.modules"
+    code = "import sys, cases.cli; assert 'smt' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
 
 

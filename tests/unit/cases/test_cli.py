@@ -13,8 +13,8 @@ from typing import Any
 import openmdao.api as om
 import pytest
 
-import cases.__main__ as command_line
-from cases.__main__ import main
+import cases.cli as command_line
+from cases.cli import main
 from gradopt.errors import GradoptError
 
 ROOT = Path(__file__).parents[3]
@@ -42,6 +42,12 @@ def test_module_runs_as_a_command() -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert "rosenbrock" in done.stdout
+
+
+def test_missing_rich_names_the_extra() -> None:
+    code = "import sys; sys.modules['rich'] = None; from cases.__main__ import start; sys.exit(start())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "pip install 'gradopt[cases]'" in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

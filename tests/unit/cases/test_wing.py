@@ -12,10 +12,10 @@ import numpy as np
 import openmdao.api as om
 import pytest
 
-from cases.__main__ import main
 from cases.adaptive import run_adaptive
 from cases.adaptive_case import AdaptiveResult, evaluations_to, objective
 from cases.baseline import run_baseline
+from cases.cli import main
 from cases.model import get_responses, pose, set_design
 from cases.wing.aerostructure import POINT, wing_problem, wing_truth
 from cases.wing.case import start_of, wing_case
@@ -152,6 +152,6 @@ def test_missing_openaerostruct_is_explained(
 
 
 def test_command_line_does_not_import_openaerostruct() -> None:
-    code = "import sys, cases.__main__, gradopt; sys.exit('openaerostruct' in sys.modules)"
+    code = "import sys, cases.cli, gradopt; sys.exit('openaerostruct' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=False)
     assert done.returncode == 0
