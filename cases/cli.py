@@ -52,11 +52,11 @@ def build_parser() -> argparse.ArgumentParser:
         case = names.add_parser(name, help=module.TITLE, description=module.TITLE)
         case.add_argument("--out", type=Path, help="folder for results (default results/NAME)")
         case.add_argument("--seed", type=whole_number, default=0, help="seed of networks and designs (default 0)")
-        case.add_argument("--quick", action="store_true", help="tiny budget: shows that it runs, not what it can")
-        case.add_argument("--fresh", action="store_true", help=f"begin anew: forget the folder's {STORE}")
+        case.add_argument("--quick", action="store_true", help="tiny budget: a test that the case runs")
+        case.add_argument("--fresh", action="store_true", help=f"delete the folder's {STORE} first")
         if name in CASES:
-            case.add_argument("--reference", action="store_true", help="also run SLSQP on the truth itself and compare")
-            text = "truth evaluations that the loop may spend"
+            case.add_argument("--reference", action="store_true", help="also run SLSQP on the truth, and compare")
+            text = "limit of truth evaluations of the loop"
             case.add_argument("--max-evaluations", type=positive_number, help=text)
         if name in ONE_SHOT:
             text = "fit surrogates once, to a design of experiments, in place of the adaptive loop"
@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     one_shot = getattr(arguments, "one_shot", False)
     if one_shot and (arguments.fresh or arguments.max_evaluations is not None):
-        parser.error("--fresh and --max-evaluations are of the loop, they do not go with --one-shot")
+        parser.error("--fresh and --max-evaluations are options of the loop: leave them out, or leave out --one-shot")
     folder = arguments.out or Path("results") / arguments.name
     run = _run_one_shot if one_shot else _run_adaptive
     if arguments.name in STUDIES:
@@ -109,7 +109,7 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.fresh:
             for ending in ("", "-wal", "-shm"):
                 (folder / f"{STORE}{ending}").unlink(missing_ok=True)
-        # Files are made in a folder of their own, so that a run that is stopped leaves an earlier one whole.
+        # Files are written to a scratch folder, so that a run that is stopped leaves earlier results whole.
         with console.status("starting") as status, TemporaryDirectory(dir=folder, prefix=".run") as scratch:
             parts, pictures = run(arguments, folder, Path(scratch), status.update)
             made = sorted(Path(scratch).iterdir())
@@ -123,7 +123,7 @@ def main(argv: list[str] | None = None) -> int:
         Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:
-        on = "" if one_shot else "; run again without --fresh to go on with the evaluations made so far"
+        on = "" if one_shot else "; run again without --fresh to continue from the stored evaluations"
         message = f"stopped; the results of an earlier run, if any, are as they were{on}"
         Console(stderr=True).print(message, soft_wrap=True)
         return 130
@@ -138,11 +138,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run_adaptive(arguments: argparse.Namespace, folder: Path, scratch: Path, report: Callable[[str], None]) -> Outcome:
-    """Run the loop; its evaluations are kept in the folder itself, each at once."""
+    """Run the loop; each evaluation is stored in the folder itself at once."""
     case = CASES[arguments.name].adaptive(arguments)
     if arguments.max_evaluations is not None:
         case = replace(case, max_evaluations=arguments.max_evaluations)
-    # What the driver warns of when it ends is in the lines printed below.
+    # The lines printed below contain what the driver logs at its end.
     logger, quiet = logging.getLogger("gradopt"), logging.NullHandler()
     logger.addHandler(quiet)
     try:

@@ -115,7 +115,7 @@ def pose(
         inputs: Design variables.
         bounds: Their lower and upper bounds, each (d,).
         responses: Objective first, then constraints.
-        start: Where the problem stands (d,).
+        start: Initial design (d,).
         driver: The driver.
         ref: Lengths of the design variables (d,) that the driver sees as 1; None = 1 of their units.
 
@@ -141,7 +141,7 @@ def pose(
 
 
 def adaptive_case(case: Case, **fields: Any) -> AdaptiveCase:
-    """Make the case for the loop out of one that has a recipe for one shot.
+    """Make the case for the loop from one for one shot.
 
     Args:
         case: The case.
@@ -167,7 +167,7 @@ def adaptive_case(case: Case, **fields: Any) -> AdaptiveCase:
         inputs=inputs,
         start=case.start,
         responses=case.responses,
-        # The region that one shot samples, smaller than the limits, is the scale on which the truth changes.
+        # The bounds of the truth are its length scale: the region that one shot samples, smaller than the limits.
         truths=(FunctionTruth(case.truth, case.inputs, case.outputs, identity=case.identity),),
         model=model,
         optimum=case.optimum,

@@ -100,10 +100,10 @@ def direct(case: AdaptiveCase, step: float, most: int) -> Row:
 def study(airfoil: str, most: int, rival_most: int, steps: tuple[float, ...], say: Any) -> dict[str, Any]:
     """Run all methods from one start."""
     on_neuralfoil, shape = airfoil_case(airfoil, REYNOLDS), load_shape(airfoil)
-    believing = xfoil_case(on_neuralfoil, shape, REYNOLDS)
-    alone = xfoil_case(on_neuralfoil, shape, REYNOLDS, believe=False)
+    initial = xfoil_case(on_neuralfoil, shape, REYNOLDS)
+    alone = xfoil_case(on_neuralfoil, shape, REYNOLDS, initial_surrogate=False)
     rows: dict[str, Row] = {}
-    rows["loop"], answer = loop(believing, most)
+    rows["loop"], answer = loop(initial, most)
     say(f"{airfoil}: loop", rows["loop"])
     rows["loop, alone"], _ = loop(alone, 2 * most)
     say(f"{airfoil}: loop, alone", rows["loop, alone"])
@@ -113,7 +113,7 @@ def study(airfoil: str, most: int, rival_most: int, steps: tuple[float, ...], sa
         EvaluationStore(),
         lambda line: None,
     )
-    rows["loop after NeuralFoil"], _ = loop(replace(believing, start=cheap.final.x), most)
+    rows["loop after NeuralFoil"], _ = loop(replace(initial, start=cheap.final.x), most)
     say(f"{airfoil}: loop after NeuralFoil", rows["loop after NeuralFoil"])
     for step in steps:
         rows[f"SLSQP, step {step:g}"] = direct(alone, step, rival_most)

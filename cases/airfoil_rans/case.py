@@ -1,4 +1,4 @@
-"""Drag of airfoils by RANS: train on 33,632 samples, validate on a sweep, minimize where the data are."""
+"""Drag of airfoils by RANS: train on 33,632 samples, validate on a sweep, minimize near the data."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from gradopt.surrogates.fitted.surrogate import Surrogate
 
 TITLE = "learn the drag of 42,039 airfoils by RANS, and minimize it where the data are"
 
-_NETWORKS = 5
-_QUANTILE = 0.99  # of the held-out shapes: the limit of the distance from the data
-_NEIGHBORS = 4
-_QUICK_SAMPLES, _QUICK_EPOCHS = 2000, 20
+_NETWORKS = 5  # networks of the average; by hand: the training time grows with them
+_QUANTILE = 0.99  # of the distances of held-out shapes: the limit of an optimum; by hand
+_NEIGHBORS = 4  # held-out samples that are printed for each design
+_QUICK_SAMPLES, _QUICK_EPOCHS = 2000, 20  # samples and epochs with --quick; by hand
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,11 +56,11 @@ def run(arguments: argparse.Namespace, folder: Path, scratch: Path, report: Call
     Args:
         arguments: From the command line.
         folder: Not used: nothing needs to survive a stop.
-        scratch: Where to write `result.json`, `surrogate_cd.gradopt` and the pictures.
-        report: Told what is being done.
+        scratch: Folder for `result.json`, `surrogate_cd.gradopt` and the pictures.
+        report: Function that receives a line on each step.
 
     Returns:
-        What to print, and the pictures.
+        Texts and tables to print, and paths of the pictures.
 
     Raises:
         InputError: If the flow is outside the data.
@@ -103,7 +103,7 @@ def study_of(arguments: argparse.Namespace, report: Callable[[str], None]) -> St
     report("fitting a network to values alone")
     fitted("values alone", lambda: values_alone(single).fit(training))
     average = _average(training, seed, quick, report, fitted)
-    report("measuring distances from the data")
+    report("measuring distances to the data")
     data_distance = DataDistance.of(training, ("camber", "thickness"))
     calibration = Calibration.of(average, data_distance, held_out)
     limit = calibration.limit(_QUANTILE)

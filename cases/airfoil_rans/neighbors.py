@@ -1,4 +1,4 @@
-"""What the nearest held-out samples say of a design: their true drag, and how well the surrogate knew it."""
+"""Held-out samples nearest to a design: their true and their predicted drag."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def neighbors_of(
     Args:
         design: The design.
         held_out: Samples that the surrogate has not seen.
-        surrogate: Of the drag.
+        surrogate: Surrogate of the drag.
         data_distance: Measure that gives the scale of the modes.
-        k: How many.
+        k: Number of samples.
 
     Returns:
         The k samples, by distance in shape and flow, all in standard deviations, the nearest first.

@@ -1,6 +1,6 @@
-"""Least drag over the shape modes on the surrogate, by SLSQP inside OpenMDAO, among the shapes of the data or anywhere.
+"""Least drag over the shape modes on the surrogate, by SLSQP inside OpenMDAO, near the shapes of the data or anywhere.
 
-The data know drag alone: no lift, no moment, no structure. Minimized over all modes the drag would be that of a thin,
+The data hold drag alone: no lift, no moment, no structure. Minimized over all modes the drag would be that of a thin,
 flat plate that carries nothing. So these stay:
 
 - Mach number and angle of attack.
@@ -30,26 +30,27 @@ from gradopt import SurrogateComp
 from gradopt.om.data_distance import DataDistance, DataDistanceComp
 from gradopt.surrogates.fitted.surrogate import Surrogate
 
-HELD = 4  # leading camber modes
-STARTS = 5  # of SLSQP: the density of the data has several tops
-_STEP = 0.01  # part of the drag that the driver sees as 1
-_TOLERANCE, _FEASIBLE = 1e-7, 1e-4
+HELD = 4  # leading camber modes that stay, of 7; by hand, see above
+STARTS = 5  # starts of SLSQP, as the density of the data has several maxima; by hand
+_STEP = 0.01  # change of the drag, as a fraction of it, that the driver sees as 1; by hand
+_TOLERANCE = 1e-7  # of SLSQP on the scaled objective; by hand
+_FEASIBLE = 1e-4  # standard deviations by which an optimum may exceed the limit of the distance; by hand
 
 
 @dataclass(frozen=True, eq=False)
 class Design:
-    """A shape and what the surrogate says of it.
+    """A shape and its predictions.
 
     Attributes:
         modes: Camber, then thickness (14,).
         mach: Mach number.
         angle: Angle of attack, degrees.
         drag: Predicted drag coefficient.
-        std: Predicted standard deviation of it.
-        networks: What each network predicts.
+        std: Predicted standard deviation of the drag coefficient.
+        networks: Prediction of each network.
         slope: Predicted change of the drag coefficient with the angle of attack, per degree.
-        distance: From the shapes in the data, in standard deviations.
-        success: Whether SLSQP converged to it.
+        distance: Distance to the shapes of the data, in standard deviations.
+        success: Whether SLSQP converged to this shape.
         starts: Predicted drag at the feasible ends of all runs of SLSQP.
     """
 
@@ -66,7 +67,7 @@ class Design:
 
     @property
     def disagreement(self) -> float:
-        """Standard deviation of the networks, as a part of the drag."""
+        """Standard deviation of the networks, as a fraction of the drag."""
         return float(np.std(self.networks)) / self.drag
 
     @property
@@ -83,7 +84,7 @@ def design_at(
     success: bool = True,
     starts: tuple[float, ...] = (),
 ) -> Design:
-    """Ask the surrogate about a shape.
+    """Evaluate the surrogate at a shape.
 
     Args:
         surrogate: Average of networks.
@@ -114,18 +115,18 @@ def build_problem(
     """Build the optimization problem.
 
     Args:
-        surrogate: Of the drag.
+        surrogate: Surrogate of the drag.
         data_distance: Distance of shapes to the data.
         start: Modes (14,) whose leading camber modes and thickness are kept.
         flow: Mach number and angle of attack in degrees.
         held: Number of leading camber modes that stay, 1 to 7.
-        limit: Largest distance from the data, None = none.
+        limit: Largest distance to the data, None = none.
 
     Returns:
         A problem that is set up and stands at the start.
     """
     problem = om.Problem(reports=None)
-    # A shape outside the range of the data is for the constraint to judge, so the component does not refuse it.
+    # The constraint keeps shapes near the data, so the component extrapolates.
     problem.model.add_subsystem("aerodynamics", SurrogateComp(surrogate, extrapolate="allow"), promotes=["*"])
     problem.model.add_subsystem("data_distance", DataDistanceComp(data_distance), promotes=["*"])
     # The range of the data, or where the start is outside of that, up to the start.
@@ -174,13 +175,13 @@ def minimize(
     """Minimize the drag from several starts: the shape itself, and those of the data nearest to it.
 
     Args:
-        surrogate: Of the drag.
+        surrogate: Surrogate of the drag.
         data_distance: Distance of shapes to the data.
         start: See `build_problem`.
         flow: Mach number and angle of attack in degrees.
         held: See `build_problem`.
-        limit: Largest distance from the data, None = none.
-        report: Told which run is on.
+        limit: Largest distance to the data, None = none.
+        report: Function that receives a line on each run.
         starts: Number of runs of SLSQP.
 
     Returns:
@@ -193,7 +194,7 @@ def minimize(
     neighbors[:, CAMBER] = np.minimum(neighbors[:, CAMBER], start[CAMBER])
     ends = []
     for number, modes in enumerate((start, *neighbors), start=1):
-        report(f"SLSQP {'anywhere' if limit is None else 'among the data'}, run {number} of {starts}")
+        report(f"SLSQP {'anywhere' if limit is None else 'near the data'}, run {number} of {starts}")
         set_modes(problem, modes)
         with redirect_stdout(StringIO()):  # the driver prints a failure, which is in the result
             success = run(problem)

@@ -58,7 +58,7 @@ def rosenbrock_case(dimension: int = 2, samples: int | None = None, quick: bool 
         dimension: Number of design variables, at least 2.
         samples: Truth evaluations; None takes JENN's demonstration (100 random points and a 17 x 17 grid) in 2-D,
             otherwise 20 for each variable on a Latin hypercube.
-        quick: Fewer samples and iterations: shows that it runs, not what it can.
+        quick: Fewer samples and iterations: a test that the case runs.
 
     Returns:
         The case.

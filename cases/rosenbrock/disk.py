@@ -48,7 +48,7 @@ def disk_case(quick: bool = False) -> AdaptiveCase:
     """Build the case.
 
     Args:
-        quick: Tiny budget: shows that it runs, not what it can.
+        quick: Tiny budget: a test that the case runs.
 
     Returns:
         The case: two design variables, the square of the radius at most 1.

@@ -27,7 +27,7 @@ from gradopt.data.variables import Variable, column_slices, flatten, total_size
 from gradopt.errors import InputError, ShapeError, explain
 
 _NEIGHBORS = 2000
-"""First samples whose nearest neighbors give the bandwidth; by hand: a median of these is stable, and it takes 1 s."""
+"""First samples whose nearest neighbors give the bandwidth; by hand, to bound the time of the search."""
 
 _BANDWIDTH = 0.5
 """Bandwidth over the median distance of a sample to its nearest neighbor; by hand: several samples count at a usual

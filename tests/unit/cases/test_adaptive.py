@@ -61,7 +61,7 @@ def test_loop_ends_at_the_optimum_with_values_in_the_units_of_the_model(bowl: Ad
     assert result.stored == 0
 
 
-def test_what_is_maximized_is_told_as_it_is(make_case: MakeCase) -> None:
+def test_maximized_objective_is_reported_unscaled(make_case: MakeCase) -> None:
     def hill(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         gap = x - [0.5, -0.3, 0.0]
         return np.array([10.0 - gap @ gap, x.sum()]), np.array([-2.0 * gap, np.ones(3)])
@@ -71,16 +71,16 @@ def test_what_is_maximized_is_told_as_it_is(make_case: MakeCase) -> None:
         make_case(truth=hill, identity="hill", responses=(best, Response("g", "lower", 0.5))), configuration=None
     )
     lines: list[str] = []
-    result, direct = run_adaptive(case, 0, EvaluationStore(), lines.append), run_baseline(case, quiet)
+    result, baseline = run_adaptive(case, 0, EvaluationStore(), lines.append), run_baseline(case, quiet)
     start = hill(case.start)[0][0]
     assert lines[1] == f"iteration 0: f {start:.4g}, 1 evaluations"
-    for values in (result.final.true, direct.final.true):
+    for values in (result.final.true, baseline.final.true):
         np.testing.assert_allclose(values["f"], [9.97], atol=1e-4)
-    np.testing.assert_allclose(direct.best, 9.97, atol=1e-4)
-    np.testing.assert_allclose([result.start["f"], direct.visits[0].true["f"]], start)
-    assert 1 < (evaluations_to(case, result.visits, direct.best) or 0) <= result.evaluations
+    np.testing.assert_allclose(baseline.best, 9.97, atol=1e-4)
+    np.testing.assert_allclose([result.start["f"], baseline.visits[0].true["f"]], start)
+    assert 1 < (evaluations_to(case, result.visits, baseline.best) or 0) <= result.evaluations
     assert evaluations_to(case, result.visits, 10.2) is None
-    rows = list(adaptive_table(result, direct).columns[1].cells)
+    rows = list(adaptive_table(result, baseline).columns[1].cells)
     assert rows[:2] == ["maximize", ">= 0.5"]
 
 
@@ -137,18 +137,18 @@ def test_truth_that_fails_at_the_start_is_explained(run: Callable[..., object], 
         run(case, quiet) if run is run_baseline else run(case)
 
 
-def test_direct_run_counts_its_evaluations(bowl: AdaptiveCase, calls: list[np.ndarray]) -> None:
-    direct = run_baseline(bowl, quiet)
-    assert direct.success
-    assert direct.evaluations == len(calls) == direct.visits[-1].evaluations
-    np.testing.assert_allclose(direct.final.x, OPTIMUM, atol=1e-4)
-    np.testing.assert_array_equal(direct.visits[0].x, bowl.start)
-    assert abs(direct.best - 0.03) < 1e-4
-    kept = [objective(bowl, visit.true) for visit in direct.visits if visit.accepted]
+def test_baseline_counts_its_evaluations(bowl: AdaptiveCase, calls: list[np.ndarray]) -> None:
+    baseline = run_baseline(bowl, quiet)
+    assert baseline.success
+    assert baseline.evaluations == len(calls) == baseline.visits[-1].evaluations
+    np.testing.assert_allclose(baseline.final.x, OPTIMUM, atol=1e-4)
+    np.testing.assert_array_equal(baseline.visits[0].x, bowl.start)
+    assert abs(baseline.best - 0.03) < 1e-4
+    kept = [objective(bowl, visit.true) for visit in baseline.visits if visit.accepted]
     assert kept == sorted(kept, reverse=True)
 
 
-def test_direct_run_has_its_own_scale_and_answers_in_units(bowl: AdaptiveCase) -> None:
+def test_baseline_has_its_own_scaling_and_returns_units(bowl: AdaptiveCase) -> None:
     plain = run_baseline(bowl, quiet)
     scaled = run_baseline(replace(bowl, baseline_ref=np.array([1.0, 20.0, 0.1])), quiet)
     np.testing.assert_array_equal(scaled.visits[0].x, bowl.start)
@@ -176,13 +176,13 @@ def test_objective_is_shown_as_people_call_it() -> None:
 
 
 def test_table_and_lines_compare_with_slsqp(bowl: AdaptiveCase) -> None:
-    result, direct = run_adaptive(bowl, 0, EvaluationStore(), quiet), run_baseline(bowl, quiet)
-    columns = {str(column.header): list(column.cells) for column in adaptive_table(result, direct).columns}
+    result, baseline = run_adaptive(bowl, 0, EvaluationStore(), quiet), run_baseline(bowl, quiet)
+    columns = {str(column.header): list(column.cells) for column in adaptive_table(result, baseline).columns}
     assert columns["true response"][:2] == ["f (drops)", "g"]
     assert columns["target"] == ["minimize", ">= 0.5", "<= 3", "<= 3.5", "scaled", ""]
     assert float(str(columns["final design"][0])) == pytest.approx(3.0, abs=0.01)
-    assert columns["SLSQP on truth"][-1] == str(direct.evaluations)
-    lines = closing_lines(result, direct)
+    assert columns["SLSQP on truth"][-1] == str(baseline.evaluations)
+    lines = closing_lines(result, baseline)
     for text in (
         "Termination: certified.",
         "SLSQP on the truth converged",

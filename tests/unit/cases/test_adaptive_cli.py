@@ -55,7 +55,7 @@ def test_quick_run_writes_its_files(
     assert captured.err == ""
 
 
-def test_record_tells_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_record_holds_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*DISK, "--reference"]) == 0
     found = record(tmp_path)
     assert (found["exit"], found["certificate"]["certified"]) == ("certified", True)
@@ -98,7 +98,7 @@ def test_run_that_was_stopped_goes_on(
     with monkeypatch.context() as patched:
         patched.setattr(command_line, "run_adaptive", stopped_in_iteration_4)
         assert main([*DISK, "--fresh"]) == 130
-    assert "run again without --fresh to go on with the evaluations made so far" in capsys.readouterr().err
+    assert "run again without --fresh to continue from the stored evaluations" in capsys.readouterr().err
     assert record(tmp_path) == whole, "a run that is stopped leaves the results of an earlier one"
     assert main(DISK) == 0
     resumed = record(tmp_path)

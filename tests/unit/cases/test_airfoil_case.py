@@ -73,7 +73,7 @@ def test_start_too_thin_for_the_limit_is_sampled_where_it_is_least_thin() -> Non
 
 
 @pytest.mark.parametrize(("airfoil", "lift"), [("rae2822", 0.6), ("naca4412", 0.3), ("naca0012", 0.8)])
-def test_start_is_the_airfoil_asked_for_at_about_the_lift_wanted(airfoil: str, lift: float) -> None:
+def test_start_is_the_given_airfoil_at_about_the_target_lift(airfoil: str, lift: float) -> None:
     case = airfoil_case(airfoil, lift=lift, moment=-0.2, quick=True)
     shape = load_shape(airfoil)
     np.testing.assert_array_equal(case.start[:-1], np.concatenate([shape.upper_weights, shape.lower_weights]))
@@ -85,7 +85,7 @@ def test_start_is_the_airfoil_asked_for_at_about_the_lift_wanted(airfoil: str, l
     assert case.settings["airfoil"] == airfoil
 
 
-def test_samples_have_about_the_lift_wanted(case: Case) -> None:
+def test_samples_have_about_the_target_lift(case: Case) -> None:
     lifts = np.array([case.truth(x)[0][0] for x in case.design(40, 0)])
     assert np.median(np.abs(lifts - 0.6)) < 0.15
 
@@ -102,7 +102,7 @@ def test_unknown_airfoil_is_explained() -> None:
 
 
 @pytest.mark.parametrize("missing", ["neuralfoil", "casadi", "aerosandbox"])
-def test_missing_extra_says_how_to_install_it(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_is_named_with_its_installation(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     message = rf"needs the package `{missing}`, which is not installed\. .* pip install 'gradopt\[airfoil\]'"
     with pytest.raises(MissingExtraError, match=message):

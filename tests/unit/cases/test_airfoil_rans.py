@@ -212,7 +212,7 @@ def test_nearest_samples_are_those_of_least_distance_in_shape_and_flow(
 # Intervals
 
 
-def test_interval_covers_as_often_as_it_says_and_grows_where_errors_do() -> None:
+def test_interval_has_its_coverage_and_grows_where_errors_do() -> None:
     generator = np.random.default_rng(0)
     distances = generator.uniform(2.0, 6.0, 4000)
     scores = generator.exponential(np.where(distances > 4.0, 3.0, 1.0))
@@ -285,7 +285,7 @@ def test_limit_that_no_shape_keeps_is_no_success(
 # The command line
 
 
-def test_quick_run_writes_what_it_promises(tmp_path: Path, capsys: pytest.CaptureFixture[str], real: Dataset) -> None:
+def test_quick_run_writes_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str], real: Dataset) -> None:
     assert main(["run", "airfoil_rans", "--quick", "--seed", "3", "--held", "5", "--out", str(tmp_path)]) == 0
     record: dict[str, Any] = json.loads((tmp_path / "result.json").read_text())
     assert sorted(path.name for path in tmp_path.iterdir()) == [

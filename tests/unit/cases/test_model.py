@@ -25,7 +25,7 @@ def airfoil() -> Case:
 
 
 @pytest.mark.parametrize("build", [lambda: rosenbrock_case(4), airfoil], ids=["rosenbrock", "airfoil"])
-def test_partials_of_the_truth_are_those_of_differences(build: Callable[[], Case]) -> None:
+def test_partials_of_the_truth_are_those_of_finite_differences(build: Callable[[], Case]) -> None:
     case = build()
     problem = build_problem(case, [TruthComp(case)], case.limits)
     mix = np.random.default_rng(5).uniform(size=len(case.start))
@@ -94,7 +94,7 @@ def test_problem_is_set_up_at_the_start(make_case: MakeCase) -> None:
     }
 
 
-def test_driver_is_told_bounds_references_and_constraints(make_case: MakeCase) -> None:
+def test_driver_has_bounds_references_and_constraints(make_case: MakeCase) -> None:
     responses = (
         Response("f", "minimize", ref=10.0),
         Response("g", "equals", 0.25, ref=2.0),
@@ -116,7 +116,7 @@ def test_driver_is_told_bounds_references_and_constraints(make_case: MakeCase) -
     assert constraints["h"]["total_scaler"] == 0.2
 
 
-def test_driver_is_told_to_maximize(make_case: MakeCase) -> None:
+def test_driver_maximizes(make_case: MakeCase) -> None:
     case = make_case(responses=(Response("g", "maximize", ref=4.0),))
     problem = build_problem(case, [TruthComp(case)], case.limits)
     problem.final_setup()
@@ -134,21 +134,21 @@ def test_driver_is_told_to_maximize(make_case: MakeCase) -> None:
         (Response("h", "upper", (-0.1, -0.8)), [0.5, -0.3, -0.4]),
     ],
 )
-def test_driver_honours_constraints(make_case: MakeCase, response: Response, x: list[float]) -> None:
+def test_driver_keeps_constraints(make_case: MakeCase, response: Response, x: list[float]) -> None:
     case = make_case(responses=(Response("f", "minimize", ref=3.0), response))
     problem = build_problem(case, [TruthComp(case)], case.limits)
     assert problem.run_driver().success
     np.testing.assert_allclose(get_design(problem, case), x, atol=1e-5)
 
 
-def test_driver_honours_bounds(make_case: MakeCase) -> None:
+def test_driver_keeps_bounds(make_case: MakeCase) -> None:
     case = make_case(responses=(Response("f", "minimize"),), start=np.array([1.0, -1.0, 1.0]))
     problem = build_problem(case, [TruthComp(case)], (np.array([0.7, -2.0, -1.0]), np.array([2.0, -0.4, 1.0])))
     problem.run_driver()
     np.testing.assert_allclose(get_design(problem, case), [0.7, -0.4, 0.0], atol=1e-5)
 
 
-def test_slsqp_tells_of_each_run_of_the_model(make_case: MakeCase, calls: list[np.ndarray]) -> None:
+def test_slsqp_calls_back_after_each_run_of_the_model(make_case: MakeCase, calls: list[np.ndarray]) -> None:
     case = make_case()
     noted: list[float] = []
     driver = FailureTolerantSLSQP(callback=lambda problem: noted.append(float(problem.get_val("f")[0])))
@@ -160,9 +160,7 @@ def test_slsqp_tells_of_each_run_of_the_model(make_case: MakeCase, calls: list[n
     assert noted[-1] == problem.get_val("f")
 
 
-def test_slsqp_backs_away_from_a_failed_run_and_does_not_tell_of_it(
-    make_case: MakeCase, calls: list[np.ndarray]
-) -> None:
+def test_slsqp_steps_back_from_a_failed_run_without_a_call(make_case: MakeCase, calls: list[np.ndarray]) -> None:
     case = make_case(fails=lambda x: bool(x[0] < 0.9))
     noted: list[om.Problem] = []
     model = om.Group()

@@ -22,14 +22,14 @@ def run(case: Case, folder: Path, seed: int = 0) -> OneShot:
     return run_one_shot(case, seed, folder, lambda line: None)
 
 
-def test_answer_is_near_the_optimum_of_the_truth(make_case: MakeCase, tmp_path: Path) -> None:
+def test_final_design_is_near_the_optimum_of_the_truth(make_case: MakeCase, tmp_path: Path) -> None:
     result = run(make_case(), tmp_path)
     assert result.final.success
     np.testing.assert_allclose(result.final.x, OPTIMUM, atol=0.02)
     np.testing.assert_allclose(result.final.predicted["g"], 0.5, atol=1e-6)
 
 
-def test_true_responses_are_those_of_the_truth_at_the_answer(make_case: MakeCase, tmp_path: Path) -> None:
+def test_true_responses_are_those_of_the_truth_at_the_final_design(make_case: MakeCase, tmp_path: Path) -> None:
     case = make_case()
     result = run(case, tmp_path)
     for x, true in ((case.start, result.start), *((stage.x, stage.true) for stage in result.stages)):
@@ -37,7 +37,7 @@ def test_true_responses_are_those_of_the_truth_at_the_answer(make_case: MakeCase
         np.testing.assert_allclose(true["h"], [x[2], 2.0 * x[2]], rtol=1e-12)
 
 
-def test_path_leads_from_the_start_to_the_answer(make_case: MakeCase, tmp_path: Path) -> None:
+def test_path_leads_from_the_start_to_the_final_design(make_case: MakeCase, tmp_path: Path) -> None:
     case = make_case()
     for stage in run(case, tmp_path).stages:
         np.testing.assert_array_equal(stage.path[0], case.start)
@@ -73,14 +73,16 @@ def test_failed_evaluations_are_counted_and_dropped(
         np.testing.assert_array_equal(dydx, case.truth(x)[1])
 
 
-def test_all_failed_says_how_many_and_why(make_case: MakeCase, tmp_path: Path) -> None:
+def test_failure_of_all_evaluations_is_explained(make_case: MakeCase, tmp_path: Path) -> None:
     case = make_case(fails=lambda x: True)
     message = r"All 20 training evaluations of the truth failed; the first with: no convergence at \[1\. 1\. 1\.\]"
     with pytest.raises(GradoptError, match=message):
         run(case, tmp_path)
 
 
-def test_all_held_out_failed_says_so(make_case: MakeCase, calls: list[np.ndarray], tmp_path: Path) -> None:
+def test_failure_of_all_held_out_evaluations_is_explained(
+    make_case: MakeCase, calls: list[np.ndarray], tmp_path: Path
+) -> None:
     case = make_case(fails=lambda x: len(calls) > 20)
     with pytest.raises(GradoptError, match="All 6 held-out evaluations of the truth failed"):
         run(case, tmp_path)
@@ -132,7 +134,7 @@ def test_separate_gives_each_output_a_surrogate(
         assert [tuple(v.name for v in surrogate.outputs) for surrogate in stage.surrogates] == outputs
 
 
-def test_seed_decides_the_design_and_the_answer_to_the_last_bit(make_case: MakeCase, tmp_path: Path) -> None:
+def test_seed_decides_the_samples_and_the_final_design_to_the_last_bit(make_case: MakeCase, tmp_path: Path) -> None:
     case = make_case(stages=(Stage("JENN", QUICK),))
     one, again, other = (run(case, tmp_path, seed) for seed in (3, 3, 4))
     for name in ("x", "y", "dydx"):
@@ -167,7 +169,7 @@ def test_each_step_is_reported(make_case: MakeCase, tmp_path: Path) -> None:
     assert lines[-3:] == ["truth at held-out point 6 of 6", "JENN: training", "JENN: SLSQP on the surrogate"]
 
 
-def test_second_run_in_a_folder_forgets_the_recording_of_the_first(make_case: MakeCase, tmp_path: Path) -> None:
+def test_second_run_in_a_folder_replaces_the_recording_of_the_first(make_case: MakeCase, tmp_path: Path) -> None:
     case = make_case(stages=(Stage("two words", QUICK),))
     first, second = run(case, tmp_path), run(case, tmp_path)
     np.testing.assert_array_equal(first.final.path, second.final.path)

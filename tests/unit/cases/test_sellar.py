@@ -43,7 +43,7 @@ def test_slope_at_zero_is_a_failed_point() -> None:
     assert not disciplines()[1].evaluate([[1.0, 1.0, 0.0]]).ok[0]
 
 
-def test_truths_on_disk_are_told_apart() -> None:
+def test_truths_on_disk_differ() -> None:
     first, second = disciplines()
     assert first.identity and second.identity and first.identity != second.identity
 

@@ -68,7 +68,7 @@ def test_partials_are_those_of_central_differences(whole: bool) -> None:
 
 @needs_openaerostruct
 @pytest.mark.parametrize("whole", [False, True])
-def test_algebra_around_the_truth_answers_as_the_whole_model(whole: bool) -> None:
+def test_algebra_around_the_truth_agrees_with_the_whole_model(whole: bool) -> None:
     case, x = wing_case("crm", PANELS, POINTS, whole=whole), a_design()
     problem = pose(
         case.model(case.truths),
