@@ -35,12 +35,12 @@ from typing import Any
 import jenn
 import numpy as np
 import torch
+from cases.records import write_result
 from rich.console import Console
 from rich.table import Table
 
 from cases.airfoil_rans.accuracy import HIDDEN, accuracy, network, values_alone
 from cases.airfoil_rans.data import ANGLE, COUNT, MACH, load_samples, split
-from cases.records import write_result
 from gradopt import JENN, MLP, Dataset
 from gradopt.plots.figure import LIMIT, MODEL, TRUTH, new_figure
 from gradopt.solvers import Adam

@@ -44,11 +44,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from cases.records import write_result
 from rich.console import Console
 from rich.table import Table
 from scipy.optimize import minimize
 
-from cases.records import write_result
 from cases.rosenbrock.function import rosenbrock
 from gradopt import JENN
 from gradopt.loop import CorrectionTerms

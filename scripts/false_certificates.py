@@ -34,10 +34,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from cases.records import write_result
 from rich.console import Console
 from rich.table import Table
 
-from cases.records import write_result
 from gradopt import JENN
 from gradopt.errors import EvaluationError
 from gradopt.loop import CorrectionTerms

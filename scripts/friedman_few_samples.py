@@ -28,10 +28,10 @@ from typing import Any
 import numpy as np
 import sklearn
 import torch
+from cases.records import write_result
 from rich.console import Console
 from rich.table import Table
 
-from cases.records import write_result
 from gradopt import JENN, MLP, Dataset
 from gradopt.plots.figure import LIMIT, MODEL, TRUTH, new_figure
 from gradopt.solvers import LevenbergMarquardt

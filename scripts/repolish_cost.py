@@ -34,11 +34,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from cases.records import write_result
 from rich.console import Console
 from rich.table import Table
 
 import gradopt
-from cases.records import write_result
 from cases.rosenbrock.function import rosenbrock
 from gradopt import JENN, Dataset, Surrogate, Variable
 from gradopt.solvers import LevenbergMarquardt

@@ -35,11 +35,11 @@ import jenn
 import numpy as np
 import openmdao.api as om
 import torch
+from cases.records import write_result
 from rich.console import Console
 from rich.table import Table
 
 import gradopt
-from cases.records import write_result
 from cases.rosenbrock.case import DEMO_SOLVER
 from cases.rosenbrock.function import rosenbrock
 from gradopt import JENN, MLP, Dataset, Surrogate, Variable

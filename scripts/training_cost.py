@@ -35,10 +35,10 @@ import jenn
 import numpy as np
 import openmdao.api as om
 import torch
+from cases.records import write_result
 from rich.console import Console
 from rich.table import Table
 
-from cases.records import write_result
 from gradopt import JENN, Dataset, Surrogate, Variable
 from gradopt.networks.mlp import Network
 from gradopt.om.component import SurrogateComp

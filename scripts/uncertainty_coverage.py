@@ -34,13 +34,13 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from cases.records import write_result
 from matplotlib.axes import Axes
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
 
 import gradopt
-from cases.records import write_result
 from gradopt import JENN, MLP, Dataset, Surrogate
 from gradopt.solvers import LevenbergMarquardt
 from gradopt.surrogates.uncertainty.laplace import posteriors_of
