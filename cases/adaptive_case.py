@@ -14,7 +14,7 @@ from cases.case import Response
 from gradopt.data.dataset import Dataset
 from gradopt.data.variables import Variable
 from gradopt.loop.state import Exit, Iteration
-from gradopt.om.certificate import Certificate
+from gradopt.optimality.certificate import Certificate
 from gradopt.report.progress import Progress
 from gradopt.surrogates.configurations.jenn import JENN, MLP
 from gradopt.surrogates.fitted.surrogate import Surrogate

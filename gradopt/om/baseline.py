@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import openmdao.api as om
 
+from gradopt import openmdao_private as private
 from gradopt.errors import EvaluationError, InputError, explain
 from gradopt.om.component import SurrogateComp
 from gradopt.om.quantities import Quantities
-from gradopt.om.truth_evaluator import TruthAnswers
+from gradopt.om.truth_evaluator import TruthEvaluator
 from gradopt.truth.finite_differences import FiniteDifferences
 from gradopt.truth.protocol import Evaluations, Truth
 from gradopt.truth.store import EvaluationStore
@@ -68,7 +68,7 @@ class BaselineResult:
     seconds: float
 
 
-class FailureTolerantSLSQP(om.ScipyOptimizeDriver):  # type: ignore[misc]
+class FailureTolerantSLSQP(private.SurvivingSLSQP):
     """SciPy's SLSQP whose line search steps back from designs at which the model raises `AnalysisError`.
 
     The first design has to succeed. At a failed design the line search sees an objective much worse than the last one.
@@ -83,20 +83,7 @@ class FailureTolerantSLSQP(om.ScipyOptimizeDriver):  # type: ignore[misc]
             tolerance: Tolerance of SLSQP on the scaled objective.
             callback: Function that is called with the problem after each successful run of the model.
         """
-        super().__init__(optimizer="SLSQP", tol=tolerance, maxiter=500, disp=False)
-        self._callback = callback
-        self._last: float | None = None
-        self._exc_info: Any = None
-
-    def _objfunc(self, x_new: np.ndarray) -> Any:
-        value = super()._objfunc(x_new)
-        if self._exc_info is None:
-            self._callback(self._problem())
-            self._last = float(np.ravel(value)[0])
-        elif isinstance(self._exc_info[1], om.AnalysisError) and self._last is not None:
-            self._exc_info = None
-            return self._last + _WORSE * max(1.0, abs(self._last))
-        return value
+        super().__init__(callback, _WORSE, tol=tolerance, maxiter=500, disp=False)
 
 
 def run_slsqp_on_truth(
@@ -146,7 +133,7 @@ def run_slsqp_on_truth(
     kept = EvaluationStore() if store is None else store
     steps = FiniteDifferences() if finite_differences is None else finite_differences
     for component in components:
-        component.answer_from(_OnDemand(component.truth, kept, finite_differences=steps, counter=counter))
+        component.evaluate_with(_OnDemand(component.truth, kept, finite_differences=steps, counter=counter))
     visits: list[BaselineVisit] = []
 
     def note(problem: om.Problem) -> None:
@@ -183,7 +170,7 @@ class _Counter:
     """Distinct points at which truths were evaluated; truths of one identity count as one."""
 
     def __init__(self) -> None:
-        self._ok: dict[tuple[object, bytes], bool] = {}
+        self._ok: dict[tuple[object, tuple[float, ...]], bool] = {}
 
     @property
     def evaluations(self) -> int:
@@ -195,21 +182,21 @@ class _Counter:
 
     def add(self, truth: Truth, found: Evaluations) -> None:
         owner = truth.identity or id(truth)
-        self._ok.update({(owner, x.tobytes()): bool(ok) for x, ok in zip(found.x, found.ok, strict=True)})
+        self._ok.update({(owner, tuple(x.tolist())): bool(ok) for x, ok in zip(found.x, found.ok, strict=True)})
 
 
 def _visit(problem: om.Problem, evaluations: int) -> BaselineVisit:
     driver = problem.driver
-    design = Quantities(problem, "design_var", driver._designvars)
-    objective = Quantities(problem, "objective", driver._objs)
-    constraints = Quantities(problem, "constraint", driver._cons)
+    design = Quantities(problem, "design_var", private.design_variables(driver))
+    objective = Quantities(problem, "objective", private.objectives(driver))
+    constraints = Quantities(problem, "constraint", private.constraints(driver))
     beyond = np.maximum(constraints.lower - constraints.value, constraints.value - constraints.upper)
     violation = float(np.max(beyond, initial=0.0))
     return BaselineVisit(evaluations, design.value, float(objective.value[0]), constraints.value, violation)
 
 
 @dataclass(frozen=True, eq=False)
-class _OnDemand(TruthAnswers):
+class _OnDemand(TruthEvaluator):
     """A truth at one point; partials that it does not return are finite-differenced where they are needed."""
 
     finite_differences: FiniteDifferences = FiniteDifferences()
