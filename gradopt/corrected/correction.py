@@ -271,7 +271,7 @@ def _lengths(previous: CorrectedSurrogate | None) -> Sequence[int] | None:
     """Where the search for length scales starts: where it ended last."""
     if previous is None or previous.correction.kriging is None:
         return None
-    return previous.correction.kriging.lengths
+    return previous.correction.kriging.length_indices
 
 
 def _record(previous: CorrectedSurrogate | None, data: Dataset) -> np.ndarray:
