@@ -26,9 +26,9 @@ def study_configuration(output: int) -> KrigingConfiguration:
         metric="gradients",
         metric_output=output,
         trend="quadratic",
-        lengths=tuple(2.0 * 1.4**step for step in _STEPS),  # chosen by hand; lengths found: 0.2 to 1
+        lengths=tuple(2.0 * 1.4**step for step in _STEPS),  # by hand; ends far from the lengths found
         first=_STEPS.index(0),
-        nuggets=(1e-9, 1e-7, 1e-5),  # chosen by hand
+        nuggets=(1e-9, 1e-7, 1e-5),  # by hand
         near_nugget=1.0,
     )
 

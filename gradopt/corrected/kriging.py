@@ -20,7 +20,7 @@ from gradopt.errors import InputError, explain
 LENGTHS = tuple(0.05 * 2.0**k for k in range(8))
 """Kernel lengths that are compared by default, in units of the distance of the farthest point from the origin.
 
-Chosen by hand: half and twice a length are hardly told apart by evidence.
+Chosen by hand.
 """
 
 TRENDS = ("none", "quadratic")

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_FLATNESS = 1.0  # weight of the prior that the trend has no curvature, in units of the mean weight of the data on a
-# coefficient of the curvature; chosen by hand
+_FLATNESS = 1.0  # weight of the prior at zero, in units of the data's mean weight on a second derivative; by hand
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +43,8 @@ class Quadratic:
 def fit_quadratic(points: np.ndarray, values: np.ndarray, partials: np.ndarray) -> Quadratic:
     """Fit gradients and second derivatives to the known partials by least squares, then the constant to the values.
 
-    The second derivatives have a prior at zero: with few data the trend is straight.
+    The second derivatives have a prior at zero that weighs as much as the data do on average: the trend has a part of
+    the curvature that the data show, and none in directions without data.
 
     Args:
         points: Points (n, d).
