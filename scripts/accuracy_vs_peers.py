@@ -36,8 +36,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from cases.records import provenance, write_result
 from gradopt import JENN, MLP, Dataset
+from gradopt.report.records import provenance, write_result
 from gradopt.versions import versions
 from scripts.benchmark_problems import PROBLEMS
 from scripts.peer_methods import PEERS, Method, Predictor, Setting

@@ -35,14 +35,15 @@ from typing import Any
 import jenn
 import numpy as np
 import torch
+from cases.records import write_result
 from rich.console import Console
 from rich.table import Table
 
 from cases.airfoil_rans.accuracy import HIDDEN, accuracy, network, values_alone
 from cases.airfoil_rans.data import ANGLE, COUNT, MACH, load_samples, split
-from cases.records import write_result
-from gradopt import JENN, MLP, Adam, Dataset
-from gradopt.plots.surrogate import LIMIT, MODEL, TRUTH, new_figure
+from gradopt import JENN, MLP, Dataset
+from gradopt.plots.figure import LIMIT, MODEL, TRUTH, new_figure
+from gradopt.solvers import Adam
 
 SPLIT_SEED = 0
 JENN_SETTINGS = {"alpha": 1e-2, "lambd": 1e-2, "is_normalize": True, "shuffle": True}

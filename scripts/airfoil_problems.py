@@ -34,13 +34,14 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from cases.__main__ import build_parser
-from cases.adaptive import FEASIBLE, Answer, Visit, evaluations_to, objective, run_adaptive, violation
+from cases.adaptive import run_adaptive
+from cases.adaptive_case import AdaptiveCase, FinalDesign, Visit, evaluations_to, objective, violation
 from cases.airfoil.case import adaptive
-from cases.case import AdaptiveCase
-from cases.direct import run_direct
-from cases.records import write_result
+from cases.baseline import run_baseline
+from cases.cli import build_parser
 from gradopt.loop.state import Exit
+from gradopt.om.baseline import FEASIBLE
+from gradopt.report.records import write_result
 from gradopt.truth.store import EvaluationStore
 from scripts.airfoil_study import AIRFOILS, SCALINGS
 
@@ -61,11 +62,11 @@ def scaled(case: AdaptiveCase, label: str) -> AdaptiveCase:
     ref = np.append(np.full(16, weight), np.full(case.start.size - 16, angle))
     first, *others = case.responses
     first = replace(first, ref=first.ref * drag / SCALINGS["as the case"][2])
-    return replace(case, direct_ref=ref, responses=(first, *others))
+    return replace(case, baseline_ref=ref, responses=(first, *others))
 
 
 def record(
-    case: AdaptiveCase, visits: Sequence[Visit], answer: Answer, evaluations: int, end: str, seconds: float
+    case: AdaptiveCase, visits: Sequence[Visit], answer: FinalDesign, evaluations: int, end: str, seconds: float
 ) -> Row:
     """Read a run; what depends on the other runs is added later."""
     return {
@@ -81,12 +82,12 @@ def record(
 def run_start(case: AdaptiveCase, scalings: Sequence[str], most: int | None) -> Row:
     """Run all methods from the start of a case."""
     loop = run_adaptive(case, 0, EvaluationStore(), lambda line: None)
-    rows = {"loop": record(case, loop.visits, loop.answer, loop.evaluations, loop.exit.value, loop.seconds)}
+    rows = {"loop": record(case, loop.visits, loop.final, loop.evaluations, loop.exit.value, loop.seconds)}
     paths = {"loop": loop.visits}
     for label in scalings:
-        direct = run_direct(scaled(case, label), lambda line: None, most)
+        direct = run_baseline(scaled(case, label), lambda line: None, most)
         end, name = "converged" if direct.success else "did not converge", f"SLSQP, {label}"
-        rows[name] = record(case, direct.visits, direct.answer, direct.evaluations, end, direct.seconds)
+        rows[name] = record(case, direct.visits, direct.final, direct.evaluations, end, direct.seconds)
         paths[name] = direct.visits
     sign = np.sign(case.responses[0].driver_ref)
     feasible = [sign * value for row in rows.values() for _, value, beyond in row["visits"] if beyond <= FEASIBLE]

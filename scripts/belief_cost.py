@@ -17,10 +17,12 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from gradopt import Dataset, LevenbergMarquardt
+from gradopt import Dataset
 from gradopt.data.scaling import Scaling
-from gradopt.plots.surrogate import new_figure
-from gradopt.surrogates.fitting.networks import Member, build_problem
+from gradopt.plots.figure import new_figure
+from gradopt.solvers import LevenbergMarquardt
+from gradopt.surrogates.fitting.networks import build_problem
+from gradopt.surrogates.fitting.trained_network import TrainedNetwork
 from gradopt.surrogates.gradinn.configuration import GradINN
 from gradopt.training.evidence import Evidence
 from scripts.cost_growth import slope, status
@@ -42,11 +44,11 @@ def seconds(d: int, points: int, believes: bool, iterations: int = ITERATIONS) -
     rng = np.random.default_rng(0)
     data = Dataset(rng.random((SAMPLES * d, d)), rng.random((SAMPLES * d, 1)))
     configuration = GradINN((WIDTH,), activation="tanh", starts=1, collocation=points, solver=LevenbergMarquardt())
-    (network,) = configuration._networks(data)
-    belief = configuration.belief
+    (network,) = configuration._shapes_of_starts(data)
+    belief = configuration.active_prior
     assert belief is not None, "its weight is not 0"
     auxiliary = belief.initialize(d, 1, rng) if believes else None
-    member = Member(network, network.initialize(rng), auxiliary=auxiliary)
+    member = TrainedNetwork(network, network.initialize(rng), auxiliary=auxiliary)
     weights = configuration.data_weights(data)
     problem = build_problem(configuration, member, data, Scaling.of(data), weights)
     start = torch.tensor(member.parameters)

@@ -52,7 +52,7 @@ class Problem:
 
     def sample(self, n: int, seed: int) -> Dataset:
         """Evaluate the function on a Latin hypercube of n points."""
-        x = gradopt.latin_hypercube(self.inputs, n, seed)
+        x = gradopt.sampling.latin_hypercube(self.inputs, n, seed)
         return Dataset(x, *self.evaluate(x), self.inputs)
 
 

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from gradopt import LevenbergMarquardt
 from gradopt.networks.mlp import Network
-from gradopt.plots.surrogate import new_figure
+from gradopt.plots.figure import new_figure
+from gradopt.solvers import LevenbergMarquardt
 from gradopt.training.residuals import NetworkProblem
 
 BASE = {"n": 500, "d": 8, "m": 1, "width": 32}  # samples, inputs, outputs, neurons of each of two hidden layers

@@ -30,8 +30,8 @@ from scripts.digest_record import Record, Recorded, disturbed, record
 
 X, F, R2 = go.Variable("x", (2,), lower=-2.0, upper=2.0), go.Variable("f"), go.Variable("r2")
 FAR, NEAR = (1.25, -1.75), (-0.6, 0.7)
-NO_KRIGING = go.CorrectionTerms(kriging=False)
-SMALL = go.JENN((8,), activation="tanh", starts=1, alpha=1e-6, solver=go.LevenbergMarquardt(max_iterations=40))
+NO_KRIGING = go.loop.CorrectionTerms(kriging=False)
+SMALL = go.JENN((8,), activation="tanh", starts=1, alpha=1e-6, solver=go.solvers.LevenbergMarquardt(max_iterations=40))
 AIRFOILS = ("naca0012", "rae2822", "naca4412")
 
 
@@ -129,14 +129,14 @@ def some_partials(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def slab(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Compute Rosenbrock's function and the square of the radius, and fail in a slab before the minimum."""
     if 0.0 < x[0] < 0.35:
-        raise go.EvaluationError("no mesh")
+        raise go.errors.EvaluationError("no mesh")
     return rosenbrock_disk(x)
 
 
 def fails_far(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Compute Rosenbrock's function and the square of the radius, and fail right of 1."""
     if x[0] > 1.0:
-        raise go.EvaluationError("no mesh")
+        raise go.errors.EvaluationError("no mesh")
     return rosenbrock_disk(x)
 
 
@@ -153,14 +153,14 @@ def noisy(x: np.ndarray) -> np.ndarray:
 
 def samples() -> go.Dataset:
     """Evaluate the valley at twelve points."""
-    points = go.latin_hypercube([X], 12, seed=0)
+    points = go.sampling.latin_hypercube([X], 12, seed=0)
     found = [rosenbrock(point) for point in points]
     return go.Dataset(points, np.array([y for y, _ in found]), np.array([dydx for _, dydx in found]), [X], [F])
 
 
 def run_given(f: Callable[[np.ndarray], Any], **options: Any) -> Record:
     """Run the loop with a fitted surrogate of the valley given."""
-    return run_disk(f, SMALL.fit(samples()), NEAR, finite_differences=go.FiniteDifferences(1e-6), **options)
+    return run_disk(f, SMALL.fit(samples()), NEAR, finite_differences=go.truth.FiniteDifferences(1e-6), **options)
 
 
 def run_resumed() -> Record:
@@ -286,13 +286,15 @@ RUNS: dict[str, Callable[[], Record]] = {
     "sellar both": lambda: run_case(case_of("sellar --replace both"), 60),
     "without partials": lambda: run_disk(values),
     "without partials, initial samples": lambda: run_disk(values, initial_samples=5),
-    "without partials, exact constraint": lambda: run_disk(value, finite_differences=go.FiniteDifferences(1e-6)),
+    "without partials, exact constraint": lambda: run_disk(value, finite_differences=go.truth.FiniteDifferences(1e-6)),
     "some partials": lambda: run_disk(some_partials),
     "fails in a slab": lambda: run_disk(slab, start=NEAR),
     "fails in a slab, initial samples": lambda: run_disk(slab, start=NEAR, initial_samples=6),
     "fails at the start": lambda: run_disk(fails_far),
     "wrong partials": lambda: run_disk(wrong_partials, start=NEAR),
-    "infeasible": lambda: run_disk(rosenbrock_disk, limit=-0.5, correction=NO_KRIGING, trust_region=go.TrustRegion(smallest=0.02)),
+    "infeasible": lambda: run_disk(
+        rosenbrock_disk, limit=-0.5, correction=NO_KRIGING, trust_region=go.loop.TrustRegion(smallest=0.02)
+    ),
     "stopped": lambda: run_disk(rosenbrock_disk, callback=lambda one: one.number == 4),
     "initial samples": lambda: run_disk(rosenbrock_disk, initial_samples=6),
     "three starts": lambda: run_disk(rosenbrock_disk, starts=3),
@@ -306,7 +308,7 @@ RUNS: dict[str, Callable[[], Record]] = {
     "optimize": partial(run_optimize, configuration=None),
     "direct": lambda: run_direct_case(case_of("rosenbrock_disk"), 40),
     "direct, without partials": lambda: run_direct_case(disk_of(values), 40),
-    "noisy": lambda: run_disk(noisy, finite_differences=go.FiniteDifferences(1e-2)),
+    "noisy": lambda: run_disk(noisy, finite_differences=go.truth.FiniteDifferences(1e-2)),
     "given": lambda: run_given(rosenbrock),
     "given, without partials": lambda: run_given(value),
     "given, initial samples": lambda: run_given(value, initial_samples=3),

@@ -44,15 +44,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from cases.records import write_result
 from rich.console import Console
 from rich.table import Table
 from scipy.optimize import minimize
 
-from cases.records import write_result
 from cases.rosenbrock.function import rosenbrock
-from gradopt import JENN, CorrectionTerms, LevenbergMarquardt
+from gradopt import JENN
+from gradopt.loop import CorrectionTerms
+from gradopt.plots.figure import new_figure
+from gradopt.solvers import LevenbergMarquardt
 from gradopt.surrogates.configurations.default import default_configuration
-from gradopt.plots.surrogate import new_figure
 from scripts.airfoil_study import AIRFOILS, NEAR, SCALINGS, VIOLATION, Airfoil
 from scripts.small_problems import Counted, rosenbrock_study
 

@@ -38,8 +38,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from cases.records import write_result
 from gradopt.loop.state import Exit
+from gradopt.report.records import write_result
 from scripts.small_problems import Function, Study, disk_study, rosenbrock_study
 
 FAILS = 0.2  # of the box

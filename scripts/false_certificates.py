@@ -34,14 +34,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from cases.records import write_result
 from rich.console import Console
 from rich.table import Table
 
-from cases.records import write_result
-from gradopt import JENN, CorrectionTerms, LevenbergMarquardt
+from gradopt import JENN
 from gradopt.errors import EvaluationError
+from gradopt.loop import CorrectionTerms
 from gradopt.loop.state import Exit
 from gradopt.optimality.kkt import FEASIBILITY_TOLERANCE, TOLERANCE
+from gradopt.solvers import LevenbergMarquardt
 from scripts.independent_check import MARGIN, STEP, check
 from scripts.misleading_trials import Trial, trials
 

@@ -28,12 +28,13 @@ from typing import Any
 import numpy as np
 import sklearn
 import torch
+from cases.records import write_result
 from rich.console import Console
 from rich.table import Table
 
-from cases.records import write_result
-from gradopt import JENN, MLP, Dataset, LevenbergMarquardt
-from gradopt.plots.surrogate import LIMIT, MODEL, TRUTH, new_figure
+from gradopt import JENN, MLP, Dataset
+from gradopt.plots.figure import LIMIT, MODEL, TRUTH, new_figure
+from gradopt.solvers import LevenbergMarquardt
 from scripts.benchmark_problems import PROBLEMS
 from scripts.gaussian_process import GP_RESTARTS, LEAST_NOISE, gaussian_process
 

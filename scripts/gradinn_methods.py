@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from gradopt import JENN, MLP, Dataset, GradINN, LevenbergMarquardt, Monotone, Oscillating, Surrogate
+from gradopt import JENN, MLP, Dataset, GradINN, Surrogate
 from gradopt.data.variables import column_names
+from gradopt.priors import Monotone, Oscillating
+from gradopt.solvers import LevenbergMarquardt
 from scripts.gaussian_process import gaussian_process
 from scripts.peer_methods import Predictor
 from scripts.polynomial_chaos import fit_chaos
@@ -42,7 +44,7 @@ Method = Callable[[Dataset, int, Mapping[str, Any]], Fit]
 
 
 def _told(surrogate: Surrogate) -> Fit:
-    belief, learned = surrogate.fit_result.belief, surrogate.fit_result.learned
+    belief, learned = surrogate.fit_result.prior, surrogate.fit_result.learned
     about: dict[str, Any] = {}
     if belief is not None:
         omega = list(learned.omega) if learned is not None and learned.omega else None
@@ -61,8 +63,8 @@ def _small_start(data: Dataset, seed: int, settings: Mapping[str, Any]) -> Fit:
     """One start of fixed weights from parameters that are 0.3 times the usual ones."""
     configuration = MLP(**{**NETWORK, "weights": "fixed", **settings, "starts": 1}, seed=seed)
     untrained = replace(configuration, solver=LevenbergMarquardt(max_iterations=0)).fit(data)
-    (member,) = untrained.members
-    shrunk = replace(untrained, members=(replace(member, theta=SHRUNK * member.theta),))
+    (member,) = untrained.networks
+    shrunk = replace(untrained, networks=(replace(member, theta=SHRUNK * member.theta),))
     return _told(configuration.fit(data, warm_start=shrunk))
 
 

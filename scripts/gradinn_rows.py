@@ -14,8 +14,8 @@ import numpy as np
 
 from cases.learning import PROBLEMS
 from cases.learning.problem import LearningProblem
-from cases.records import provenance
 from gradopt import Dataset
+from gradopt.report.records import provenance
 from scripts.gradinn_methods import BELIEFS, DEFAULTS, HYBRID, METHODS, Method, partly_known
 
 NOISES = (0.0, 0.01, 0.05, 0.1, 0.2)

@@ -28,11 +28,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from cases.records import write_result
 from rich.console import Console
 
 from cases.learning import PROBLEMS
-from cases.records import write_result
-from gradopt import LevenbergMarquardt
+from gradopt.solvers import LevenbergMarquardt
 from scripts.belief_cost import cost, cost_tables, draw_cost
 from scripts.gaussian_process import GP_RESTARTS
 from scripts.gradinn_methods import DECAY, NETWORK

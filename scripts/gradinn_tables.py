@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from gradopt.plots.surrogate import LIMIT, MODEL, TRUTH, new_figure
+from gradopt.plots.figure import LIMIT, MODEL, TRUTH, new_figure
 from scripts.gradinn_methods import BELIEFS, CONTROL, DEFAULTS, HYBRID, METHODS
 from scripts.gradinn_rows import HYBRID_PROBLEMS, Row
 

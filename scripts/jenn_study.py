@@ -35,7 +35,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from cases.records import provenance, write_result
+from gradopt.report.records import provenance, write_result
 from scripts import (
     jenn_accuracy,
     noise_break_even,

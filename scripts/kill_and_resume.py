@@ -43,8 +43,8 @@ from rich.console import Console
 from rich.table import Table
 
 import gradopt
-from cases.records import write_result
 from cases.rosenbrock.function import rosenbrock
+from gradopt.report.records import write_result
 
 SIZE, RADIUS, LONGEST = 6, 2.0, 0.06
 NOT_COMPARED = {"seconds"}

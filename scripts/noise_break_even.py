@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gradopt import JENN, MLP
-from gradopt.plots.surrogate import LIMIT, MODEL, TRUTH, new_figure
+from gradopt.plots.figure import LIMIT, MODEL, TRUTH, new_figure
 from scripts.benchmark_problems import PROBLEMS
 from scripts.noisy_partials import TEST_POINTS, TEST_SEED, noisy
 from scripts.study_parts import first_reach, fit_settings, over_seeds, r2

@@ -31,12 +31,13 @@ from typing import Any
 import matplotlib
 import numpy as np
 import torch
+from cases.records import write_result
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from cases.records import write_result
-from gradopt import JENN, MLP, Dataset, LevenbergMarquardt, Surrogate
+from gradopt import JENN, MLP, Dataset, Surrogate
+from gradopt.solvers import LevenbergMarquardt
 from gradopt.surrogates.diagnostics.outliers import drop_outliers, find_outliers
 from gradopt.training.solvers import Solver
 from scripts.benchmark_problems import PROBLEMS

@@ -15,8 +15,9 @@ from rich.table import Table
 from cases.airfoil_rans.accuracy import values_alone
 from cases.case import Case, Stage
 from cases.one_shot import run_one_shot
-from gradopt import JENN, MLP, Polish
-from gradopt.plots.surrogate import LIMIT, MODEL, TRUTH, new_figure
+from gradopt import JENN, MLP
+from gradopt.plots.figure import LIMIT, MODEL, TRUTH, new_figure
+from gradopt.surrogates import Polish
 from scripts.one_shot_problems import airfoil, best, branin, disk, excess, valley, violation
 from scripts.study_parts import cell, fit_settings, over_seeds
 

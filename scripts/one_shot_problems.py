@@ -12,7 +12,8 @@ from cases.one_shot import StageResult, run_reference
 from cases.rosenbrock.case import rosenbrock_case
 from cases.rosenbrock.disk import OPTIMUM as DISK_OPTIMUM
 from cases.rosenbrock.disk import rosenbrock_disk
-from gradopt import Variable, latin_hypercube
+from gradopt import Variable
+from gradopt.sampling import latin_hypercube
 from scripts.benchmark_problems import PROBLEMS
 
 

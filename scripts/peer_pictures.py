@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from gradopt.plots.surrogate import new_figure
+from gradopt.plots.figure import new_figure
 
 LABELS = {"nrmse_values": "NRMSE of values", "nrmse_partials": "NRMSE of partials"}
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#b8a800", "#999999", "#000000")

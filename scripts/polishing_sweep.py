@@ -16,8 +16,9 @@ from rich.table import Table
 
 from cases.case import Case, Stage
 from cases.one_shot import StageResult, optimize, train, training_data
-from gradopt import JENN, Polish
-from gradopt.plots.surrogate import new_figure
+from gradopt import JENN
+from gradopt.plots.figure import new_figure
+from gradopt.surrogates import Polish
 from scripts.one_shot_problems import airfoil, best, branin, excess, valley, violation
 from scripts.study_parts import cell, fit_settings, over_seeds
 

@@ -34,13 +34,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from cases.records import write_result
 from rich.console import Console
 from rich.table import Table
 
 import gradopt
-from cases.records import write_result
 from cases.rosenbrock.function import rosenbrock
-from gradopt import JENN, Dataset, LevenbergMarquardt, Surrogate, Variable
+from gradopt import JENN, Dataset, Surrogate, Variable
+from gradopt.solvers import LevenbergMarquardt
 from gradopt.surrogates.fitting.incremental import IncrementalFit, incremental_fit
 
 TEST_SEED, TEST_POINTS, NEAR_POINTS, NEAR = 20_261_120, 1000, 30, 0.03
@@ -84,7 +85,9 @@ class Play:
         start, t = rng.uniform(-2.0, 2.0, self.d), np.arange(additions)[:, None] / additions
         path = start + (1.0 - start) * (1.0 - (1.0 - t) ** 2)
         around = path + 0.6 * 0.02**t * rng.normal(size=(additions, self.d))
-        return np.concatenate([gradopt.latin_hypercube(self.inputs, self.initial, seed), np.clip(around, -2.0, 2.0)])
+        return np.concatenate(
+            [gradopt.sampling.latin_hypercube(self.inputs, self.initial, seed), np.clip(around, -2.0, 2.0)]
+        )
 
 
 PLAYS = {

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from cases.airfoil_rans.accuracy import network, values_alone
-from gradopt import JENN, MLP, Adam, Dataset
-from gradopt.plots.surrogate import LIMIT, MODEL, TRUTH, new_figure
+from gradopt import JENN, MLP, Dataset
+from gradopt.plots.figure import LIMIT, MODEL, TRUTH, new_figure
+from gradopt.solvers import Adam
 from scripts.airfoil_drag_data import load
 from scripts.study_parts import over_seeds, r2, samples_needed
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gradopt import LevenbergMarquardt
+from gradopt.solvers import LevenbergMarquardt
 
 
 def fit_settings(quick: bool) -> dict[str, Any]:

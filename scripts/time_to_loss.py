@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from gradopt import Dataset, LevenbergMarquardt
+from gradopt import Dataset
 from gradopt.data.scaling import Scaling
 from gradopt.networks.mlp import Network
+from gradopt.solvers import LevenbergMarquardt
 from gradopt.training.residuals import NetworkProblem
 from gradopt.training.result import Progress
 from scripts.benchmark_problems import PROBLEMS

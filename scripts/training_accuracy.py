@@ -35,15 +35,16 @@ import jenn
 import numpy as np
 import openmdao.api as om
 import torch
+from cases.records import write_result
 from rich.console import Console
 from rich.table import Table
 
 import gradopt
-from cases.records import write_result
 from cases.rosenbrock.case import DEMO_SOLVER
 from cases.rosenbrock.function import rosenbrock
-from gradopt import JENN, MLP, Dataset, LevenbergMarquardt, Surrogate, Variable
+from gradopt import JENN, MLP, Dataset, Surrogate, Variable
 from gradopt.om.component import SurrogateComp
+from gradopt.solvers import LevenbergMarquardt
 from gradopt.training.solvers import Solver
 
 INPUTS = (Variable("x", (2,), lower=-2.0, upper=2.0),)
@@ -133,7 +134,7 @@ def small_design(seeds: int, solver: str | Solver, test: Dataset) -> dict[str, A
     def fits(kind: type[JENN] | type[MLP], activation: str) -> dict[str, dict[str, Any]]:
         runs = []
         for seed in range(seeds):
-            data = evaluate(gradopt.latin_hypercube(INPUTS, SMALL_DESIGN, seed))
+            data = evaluate(gradopt.sampling.latin_hypercube(INPUTS, SMALL_DESIGN, seed))
             configuration = kind(activation=activation, solver=solver, seed=seed)
             surrogate, seconds = timed(lambda c=configuration, d=data: c.fit(d))  # type: ignore[misc]
             runs.append({**errors(surrogate, test), "seconds": seconds})
@@ -179,7 +180,7 @@ def jenn_runs(data: Dataset, fraction: float) -> list[tuple[str, JennSurrogate, 
 
 def demonstration(solver: str | Solver, fraction: float, test: Dataset) -> dict[str, Any]:
     """Train on the data of JENN's demo, find the optima, and compare with jenn."""
-    grid = gradopt.full_factorial(INPUTS, DEMO_LEVELS)
+    grid = gradopt.sampling.full_factorial(INPUTS, DEMO_LEVELS)
     data = evaluate(np.concatenate([uniform(DEMO_RANDOM, DEMO_SEED), grid]))
     plain, plain_seconds = timed(
         lambda: MLP(DEMO_HIDDEN, activation="tanh", weights="fixed", starts=1, solver=solver).fit(data)

@@ -35,14 +35,15 @@ import jenn
 import numpy as np
 import openmdao.api as om
 import torch
+from cases.records import write_result
 from rich.console import Console
 from rich.table import Table
 
-from cases.records import write_result
-from gradopt import JENN, Dataset, LevenbergMarquardt, Surrogate, Variable
+from gradopt import JENN, Dataset, Surrogate, Variable
 from gradopt.networks.mlp import Network
 from gradopt.om.component import SurrogateComp
-from gradopt.plots.surrogate import new_figure
+from gradopt.plots.figure import new_figure
+from gradopt.solvers import LevenbergMarquardt
 from gradopt.training.residuals import NetworkProblem
 from scripts.cost_growth import draw_growth, growth, memory, tables_of
 from scripts.time_to_loss import table_of, time_to_loss

@@ -34,14 +34,15 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from cases.records import write_result
 from matplotlib.axes import Axes
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
 
 import gradopt
-from cases.records import write_result
-from gradopt import JENN, MLP, Dataset, LevenbergMarquardt, Surrogate
+from gradopt import JENN, MLP, Dataset, Surrogate
+from gradopt.solvers import LevenbergMarquardt
 from gradopt.surrogates.uncertainty.laplace import posteriors_of
 from scripts.benchmark_problems import PROBLEMS, Problem
 
@@ -67,7 +68,7 @@ def laplace_alone(surrogate: Surrogate) -> Surrogate:
     """The best network with its posterior, not widened."""
     posterior = surrogate.posteriors[0]
     plain = replace(posterior, inflation=np.ones_like(posterior.inflation), optimism=np.zeros(1))
-    return replace(surrogate, members=(replace(surrogate.members[0], share=1.0),), posteriors=(plain,))
+    return replace(surrogate, networks=(replace(surrogate.networks[0], share=1.0),), posteriors=(plain,))
 
 
 def run(problem: Problem, configuration: JENN | MLP, seed: int) -> dict[str, float]:
@@ -77,7 +78,7 @@ def run(problem: Problem, configuration: JENN | MLP, seed: int) -> dict[str, flo
     y, dydx = problem.evaluate(x)
     surrogate, fit_seconds = timed(lambda: configuration.fit(data))
     alone = laplace_alone(surrogate)
-    _, posterior_seconds = timed(lambda: posteriors_of(configuration, surrogate.members, data, surrogate.scaling))
+    _, posterior_seconds = timed(lambda: posteriors_of(configuration, surrogate.networks, data, surrogate.scaling))
     surrogate.std(x), surrogate.predict(x)
     predicted, predict_seconds = timed(lambda: surrogate.predict(x))
     std, std_seconds = timed(lambda: surrogate.std(x))
@@ -89,7 +90,7 @@ def run(problem: Problem, configuration: JENN | MLP, seed: int) -> dict[str, flo
         "rank_correlation": float(spearmanr(std[:, 0], np.abs(errors[:, 0])).statistic),
         "nrmse": float(np.sqrt((errors**2).mean() / y.var())),
         "std": float(np.sqrt((std**2).mean() / y.var())),
-        "networks": float(len(surrogate.members)),
+        "networks": float(len(surrogate.networks)),
         "fit_seconds": fit_seconds,
         "posterior_seconds": posterior_seconds,
         "predict_seconds": predict_seconds,
@@ -150,7 +151,7 @@ def draw_map(axes: Axes, settings: dict[str, Any]) -> float:
     def unsampled(x: np.ndarray) -> np.ndarray:
         return np.asarray((x > middle).all(axis=1))
 
-    x = gradopt.latin_hypercube(problem.inputs, 20, 0)
+    x = gradopt.sampling.latin_hypercube(problem.inputs, 20, 0)
     x = x[~unsampled(x)]
     surrogate = JENN(**settings).fit(Dataset(x, *problem.evaluate(x), problem.inputs))
     grid = [np.linspace(low, high, 80) for low, high in zip(lower, upper, strict=True)]

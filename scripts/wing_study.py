@@ -34,13 +34,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from cases.direct import run_direct
+from cases.records import write_result
 from rich.console import Console
 from rich.table import Table
 
 from cases.adaptive import FEASIBLE, Visit, evaluations_to, objective, run_adaptive, violation
 from cases.case import AdaptiveCase
-from cases.direct import run_direct
-from cases.records import write_result
 from cases.wing.aerostructure import ALPHA, THICKNESS, TWIST
 from cases.wing.case import STARTS, start_of, wing_case
 from gradopt.surrogates.configurations.default import default_configuration

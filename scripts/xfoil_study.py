@@ -36,17 +36,17 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from cases.adaptive import Visit, objective, run_adaptive, violation
+from cases.adaptive import run_adaptive
+from cases.adaptive_case import AdaptiveCase, Visit, objective, violation
 from cases.airfoil.aerodynamics import NeuralFoilTruth
 from cases.airfoil.case import airfoil_case
 from cases.airfoil.geometry import KulfanShape, load_shape
 from cases.airfoil.on_xfoil import xfoil_case
 from cases.airfoil.xfoil import Xfoil
-from cases.case import AdaptiveCase
-from cases.direct import run_direct
+from cases.baseline import run_baseline
 from cases.model import adaptive_case
-from cases.records import write_result
 from gradopt.errors import EvaluationError
+from gradopt.report.records import write_result
 from gradopt.truth.finite_differences import FiniteDifferences
 from gradopt.truth.store import EvaluationStore
 
@@ -85,13 +85,13 @@ def loop(case: AdaptiveCase, most: int) -> tuple[Row, np.ndarray]:
         found = run_adaptive(replace(case, max_evaluations=most), 0, store, lambda line: None)
         failed = int((~store.evaluations(case.truths[0]).ok).sum())
     row = read(case, found.visits, found.evaluations, failed, found.exit.value, found.seconds)
-    return row, found.answer.x
+    return row, found.final.x
 
 
 def direct(case: AdaptiveCase, step: float, most: int) -> Row:
     """Run SLSQP with differences."""
-    found = run_direct(
-        replace(case, finite_differences=FiniteDifferences(step), direct_ref=REACH), lambda line: None, most
+    found = run_baseline(
+        replace(case, finite_differences=FiniteDifferences(step), baseline_ref=REACH), lambda line: None, most
     )
     end = "converged" if found.success else "stopped" if found.evaluations >= most else "did not converge"
     return read(case, found.visits, found.evaluations, found.failed, end, found.seconds)
@@ -100,10 +100,10 @@ def direct(case: AdaptiveCase, step: float, most: int) -> Row:
 def study(airfoil: str, most: int, rival_most: int, steps: tuple[float, ...], say: Any) -> dict[str, Any]:
     """Run all methods from one start."""
     on_neuralfoil, shape = airfoil_case(airfoil, REYNOLDS), load_shape(airfoil)
-    believing = xfoil_case(on_neuralfoil, shape, REYNOLDS)
-    alone = xfoil_case(on_neuralfoil, shape, REYNOLDS, believe=False)
+    initial = xfoil_case(on_neuralfoil, shape, REYNOLDS)
+    alone = xfoil_case(on_neuralfoil, shape, REYNOLDS, initial_surrogate=False)
     rows: dict[str, Row] = {}
-    rows["loop"], answer = loop(believing, most)
+    rows["loop"], answer = loop(initial, most)
     say(f"{airfoil}: loop", rows["loop"])
     rows["loop, alone"], _ = loop(alone, 2 * most)
     say(f"{airfoil}: loop, alone", rows["loop, alone"])
@@ -113,18 +113,18 @@ def study(airfoil: str, most: int, rival_most: int, steps: tuple[float, ...], sa
         EvaluationStore(),
         lambda line: None,
     )
-    rows["loop after NeuralFoil"], _ = loop(replace(believing, start=cheap.answer.x), most)
+    rows["loop after NeuralFoil"], _ = loop(replace(initial, start=cheap.final.x), most)
     say(f"{airfoil}: loop after NeuralFoil", rows["loop after NeuralFoil"])
     for step in steps:
         rows[f"SLSQP, step {step:g}"] = direct(alone, step, rival_most)
         say(f"{airfoil}: SLSQP, step {step:g}", rows[f"SLSQP, step {step:g}"])
     middle = steps[len(steps) // 2]
-    rows["SLSQP after NeuralFoil"] = direct(replace(alone, start=cheap.answer.x), middle, rival_most)
+    rows["SLSQP after NeuralFoil"] = direct(replace(alone, start=cheap.final.x), middle, rival_most)
     say(f"{airfoil}: SLSQP after NeuralFoil", rows["SLSQP after NeuralFoil"])
     best = min(row["drag"] for name, row in rows.items() if name.startswith("SLSQP, "))
     for row in rows.values():
         row["until"] = {f"{near:g}": until(row, (1.0 + near) * best) for near in NEAR}
-    return {"methods": rows, "xfoil_optimum": answer, "neuralfoil_optimum": cheap.answer.x, "best_of_SLSQP": best}
+    return {"methods": rows, "xfoil_optimum": answer, "neuralfoil_optimum": cheap.final.x, "best_of_SLSQP": best}
 
 
 def cross(shape: KulfanShape, designs: dict[str, np.ndarray]) -> dict[str, Row]:

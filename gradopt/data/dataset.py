@@ -1,4 +1,4 @@
-"""The training data: values and the partials that are known."""
+"""Training data: samples of a model with values and partials."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from reprlib import repr as shortened
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -29,13 +30,13 @@ class Dataset:
     Attributes:
         x: Inputs (n, d).
         y: Outputs (n, m).
-        dydx: Partials (n, m, d), index order sample, of, wrt. NaN = this entry is not known; None = none is.
-        inputs: Variables of the columns of `x`; without them one variable "x" of shape (d,).
-        outputs: Variables of the columns of `y`; without them one variable "y" of shape (m,).
+        dydx: Partials (n, m, d), index order sample, of, wrt. NaN = this entry is unknown; None = all are.
+        inputs: Variables of the columns of `x`; None = one variable "x" of shape (d,).
+        outputs: Variables of the columns of `y`; None = one variable "y" of shape (m,).
 
     Raises:
         InputError: If `x` or `y` hold NaN or infinity, or `dydx` infinity.
-        ShapeError: If shapes do not fit together.
+        ShapeError: If the shapes do not agree.
     """
 
     x: np.ndarray
@@ -60,7 +61,7 @@ class Dataset:
             raise ShapeError(explain("y", f"have as many rows as `x`, {len(x)}", y.shape, remedy))
         if not len(x) or not x.shape[1] or not y.shape[1]:
             got = f"shape {x.shape} and `y` {y.shape}"
-            raise ShapeError(explain("x", "hold at least one sample and column, as `y`", got, "Nothing to learn from."))
+            raise ShapeError(explain("x", "hold at least one sample and column, as `y`", got, "Add samples."))
         inputs = check_variables("inputs", self.inputs, x.shape[1], "x")
         outputs = check_variables("outputs", self.outputs, y.shape[1], "y")
         check_different_names(inputs, outputs)
@@ -111,7 +112,7 @@ class Dataset:
 
     @property
     def partials(self) -> np.ndarray:
-        """Partials (n, m, d), NaN where not known; `dydx`, but never None."""
+        """Partials (n, m, d), NaN where unknown; `dydx`, but never None."""
         assert self.dydx is not None
         return self.dydx
 
@@ -127,12 +128,12 @@ class Dataset:
 
     @property
     def known(self) -> np.ndarray:
-        """Which partials are known, bool (n, m, d)."""
+        """Mask (n, m, d) of the known partials, bool."""
         return ~np.isnan(self.partials)
 
     @property
     def digest(self) -> str:
-        """SHA-256 of arrays and variables: equal data, equal digest."""
+        """SHA-256 of arrays and variables; equal for equal data."""
         found = hashlib.sha256()
         for array in (self.x, self.y, self.partials):
             plain = np.where(np.isnan(array), np.nan, array + 0.0)  # one NaN, one zero
@@ -145,19 +146,19 @@ class Dataset:
         """Keep some samples.
 
         Args:
-            rows: Row numbers (k,) in the order wanted, or a bool mask (n,).
+            rows: Row numbers (k,) in the order to return, or a bool mask (n,).
 
         Returns:
             Dataset of those samples.
 
         Raises:
-            InputError: If there is no such row, or none is kept.
+            InputError: If a row does not exist, or no row is kept.
         """
         rows = np.asarray(rows)
         fits = rows.shape == (self.n,) if rows.dtype == bool else rows.ndim == 1 and rows.dtype.kind in "iu"
         if not fits or not rows.size or (rows.dtype != bool and (rows.min() < -self.n or rows.max() >= self.n)):
             remedy = f"Row numbers run from 0 to {self.n - 1}; at least one must be kept."
-            got = f"{rows.dtype} of shape {rows.shape}"
+            got = f"{rows.dtype} of shape {rows.shape}: {shortened(rows.tolist())}"
             raise InputError(explain("rows", f"be row numbers, or a bool mask of shape ({self.n},)", got, remedy))
         return replace(self, x=self.x[rows], y=self.y[rows], dydx=self.partials[rows])
 
@@ -165,13 +166,13 @@ class Dataset:
         """Keep some outputs, for instance to fit one surrogate each.
 
         Args:
-            names: Names of the output variables wanted, in the order wanted; a single one may stand alone.
+            names: Names of the output variables to keep, in the order to return; or a single name.
 
         Returns:
             Dataset of all samples with those outputs.
 
         Raises:
-            InputError: If there is no such output.
+            InputError: If an output does not exist, or no name is given.
         """
         slices = column_slices(self.output_variables)
         if isinstance(names, str):
@@ -179,7 +180,7 @@ class Dataset:
         unknown = [name for name in names if name not in slices]
         if unknown or not names:
             remedy = "Check the spelling."
-            raise InputError(explain("names", f"be among the outputs {sorted(slices)}", unknown or "none", remedy))
+            raise InputError(explain("names", f"be among the outputs {sorted(slices)}", unknown or names, remedy))
         columns = np.concatenate([np.arange(slices[name].start, slices[name].stop) for name in names])
         by_name = {variable.name: variable for variable in self.output_variables}
         return replace(
@@ -193,7 +194,7 @@ class Dataset:
             other: Samples of the same variables, in the same units.
 
         Returns:
-            Dataset of n + other.n samples, `self` first.
+            Dataset of n + other.n samples, those of `self` first.
 
         Raises:
             InputError: If the variables differ.
@@ -210,17 +211,17 @@ class Dataset:
         )
 
     def split(self, fraction: float, seed: int | np.random.Generator) -> tuple[Dataset, Dataset]:
-        """Split at random.
+        """Split the samples at random.
 
         Args:
-            fraction: Share of the samples that goes into the second part, in (0, 1); both parts get at least one.
+            fraction: Fraction of the samples in the second part, in (0, 1); both parts get at least one sample.
             seed: Seed or generator of the shuffle.
 
         Returns:
-            The two parts, together every sample once.
+            The two parts, which together hold every sample once.
 
         Raises:
-            InputError: If the fraction is outside (0, 1) or there is only one sample.
+            InputError: If the fraction is outside (0, 1), or there is only one sample.
         """
         if not 0.0 < fraction < 1.0:
             raise InputError(explain("fraction", "lie in (0, 1)", fraction, "0.2 keeps a fifth for the second part."))
@@ -231,16 +232,16 @@ class Dataset:
         return self.select(np.sort(order[held:])), self.select(np.sort(order[:held]))
 
     def duplicates(self) -> list[np.ndarray]:
-        """Find samples at the very same point.
+        """Find samples at exactly the same point.
 
         Returns:
-            For each point that occurs more than once its row numbers, in ascending order.
+            Row numbers, in ascending order, of each point that occurs more than once.
         """
         _, group, counts = np.unique(self.x, axis=0, return_inverse=True, return_counts=True)
         return [np.flatnonzero(group.ravel() == index) for index in np.flatnonzero(counts > 1)]
 
     def merge_duplicates(self) -> Dataset:
-        """Replace samples at the very same point by their mean; a partial is averaged over the rows that know it.
+        """Replace samples at exactly the same point by their mean, each partial by the mean of its known entries.
 
         Returns:
             Dataset without duplicates, in the order of first occurrence.

@@ -78,7 +78,7 @@ def load_state(path: str | Path) -> State:
         FileNotFoundError: If there is no such file.
         FileFormatError: If the file is truncated, foreign, newer than this version, or was changed.
     """
-    header, arrays = container.read(path, STATE)
+    header, arrays, _ = container.read(path, STATE)
     found = Unpacker(classes(), arrays).unpack(header.get("state"))
     if not isinstance(found, State):
         raise FileFormatError(f"{str(path)!r} holds no state. Write it with `{STATE.written_by}`.")

@@ -66,13 +66,13 @@ def find_initial_optimum(
     box = widest.box(start, limits)
     candidate = Candidate(first, restoration=False)
     for _ in range(_PASSES):
-        center = candidate.predicted
-        conditions = settings.conditions(center, limits)
+        here = candidate.predicted
+        conditions = settings.conditions(here, limits)
         if conditions.certified:
             break
-        penalties = np.maximum(penalties, initial_penalties(center, conditions.multipliers))
-        candidate = solve_subproblem(evaluate, limits, center, box, penalties)
-        if candidate.predicted is center:
+        penalties = np.maximum(penalties, initial_penalties(here, conditions.multipliers))
+        candidate = solve_subproblem(evaluate, limits, here, box, penalties)
+        if candidate.predicted is here:
             break
     reduction = merit(first, limits, penalties) - merit(candidate.predicted, limits, penalties)
     return InitialOptimum(candidate, reduction, penalties, widest.radius) if reduction > 0.0 else None

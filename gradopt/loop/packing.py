@@ -7,7 +7,7 @@ built, with the fields that they have.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -58,9 +58,9 @@ class Packer:
             return [self.pack(entry) for entry in value]
         if isinstance(value, Mapping):
             return {"mapping": {str(key): self.pack(entry) for key, entry in value.items()}}
-        if hasattr(value, "members") and hasattr(value, "save"):
+        if hasattr(value, "networks") and hasattr(value, "save"):
             return {"surrogate": self._file_of(value)}
-        if hasattr(value, "makes") and hasattr(value, "to_dict"):
+        if hasattr(value, "fit") and hasattr(value, "to_dict"):
             return {"configuration": self.pack(value.to_dict())}
         if is_dataclass(value) and not isinstance(value, type):
             return {
@@ -93,21 +93,13 @@ class Packer:
         return self._surrogates[surrogate.digest]
 
 
-@dataclass(frozen=True)
 class Unpacker:
-    """Builds records from JSON values and arrays.
+    """Builds records from JSON values and arrays."""
 
-    Attributes:
-        classes: Classes that may be built.
-        arrays: Arrays.
-    """
-
-    classes: Classes
-    arrays: Mapping[str, np.ndarray]
-
-    def __post_init__(self) -> None:
-        """Start without surrogates."""
-        object.__setattr__(self, "_surrogates", {})
+    def __init__(self, classes: Classes, arrays: Mapping[str, np.ndarray]) -> None:
+        """Make a reader of `arrays` that may build `classes`."""
+        self._classes, self._arrays = classes, arrays
+        self._surrogates: dict[str, Any] = {}
 
     def unpack(self, packed: Any, depth: int = 0) -> Any:
         """Return the value of JSON values.
@@ -134,16 +126,16 @@ class Unpacker:
 
     def _unpack_tagged(self, packed: dict[str, Any], depth: int) -> Any:
         if "class" in packed:
-            kind = self.classes[packed["class"]]
+            kind = self._classes[packed["class"]]
             if not is_dataclass(kind) or set(packed["fields"]) != {field.name for field in fields(kind)}:
                 raise FileFormatError(
                     f"The state has other fields for {packed['class']!r} than this gradopt. {_REMEDY}"
                 )
             return kind(**{name: self.unpack(entry, depth) for name, entry in packed["fields"].items()})
         if "array" in packed:
-            return self.arrays[packed["array"]]
+            return self._arrays[packed["array"]]
         if "enum" in packed:
-            return self.classes[packed["enum"]](packed["value"])
+            return self._classes[packed["enum"]](packed["value"])
         if "float" in packed:
             return {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}[packed["float"]]
         if "mapping" in packed:
@@ -162,13 +154,12 @@ class Unpacker:
     def _surrogate(self, name: str) -> Any:
         from gradopt.surrogates.fitted.files import load
 
-        known: dict[str, Any] = self._surrogates  # type: ignore[attr-defined]
-        if name not in known:
+        if name not in self._surrogates:
             with TemporaryDirectory() as folder:
                 path = Path(folder) / "surrogate"
-                path.write_bytes(self.arrays[name].tobytes())
-                known[name] = load(path)
-        return known[name]
+                path.write_bytes(self._arrays[name].tobytes())
+                self._surrogates[name] = load(path)
+        return self._surrogates[name]
 
 
 _REMEDY = "Copy the file again from where it was written, or begin a new run on the same store."

@@ -1,4 +1,4 @@
-"""What the loop asks for, and what its caller tells it in return."""
+"""Requests of the loop, and the outcomes that its caller tells it in return."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Purpose(StrEnum):
 class Request:
     """Points to be evaluated on the truth.
 
-    A request without points says that there is nothing to evaluate; once it is told, the loop goes on, or ends.
+    A request without points has nothing to evaluate; once it is told, the run goes on by other means, or ends.
 
     Attributes:
         points: Design variables (q, k), in the driver's scaling.

@@ -13,7 +13,7 @@ from gradopt.optimality.kkt import FEASIBILITY_TOLERANCE, KKT, TOLERANCE, kkt
 from gradopt.optimality.problem import Limits, Responses
 from gradopt.truth.finite_differences import FiniteDifferences
 
-_FINEST = 0.1  # part of the finite-difference steps below which the trust region cannot be told from them; by hand
+_FINEST = 0.1  # part of the finite-difference steps below which the trust region is within their error; by hand
 
 
 @dataclass(frozen=True)

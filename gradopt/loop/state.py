@@ -11,7 +11,7 @@ import numpy as np
 from gradopt.corrected.samples import Samples
 from gradopt.corrected.selection import Selection
 from gradopt.data.dataset import Dataset
-from gradopt.errors import ShapeError, explain
+from gradopt.errors import InputError, ShapeError, explain
 from gradopt.loop.problem import Problem
 from gradopt.loop.settings import Settings
 from gradopt.loop.trust_region import TrustRegion
@@ -243,6 +243,33 @@ def begin(
         Samples.start(truth.inputs, truth.outputs, data) for truth, data in zip(problem.truths, known, strict=True)
     )
     return State(np.array(start, dtype=float), samples, waiting, trust_region=settings.trust_region)
+
+
+def resumed(state: State, fresh: State) -> State:
+    """Return a state of an earlier run, ready to go on in a problem.
+
+    Args:
+        state: State of the earlier run.
+        fresh: What `begin` returns for the problem.
+
+    Returns:
+        The state; without its exit where that was the budget or a callback.
+
+    Raises:
+        InputError: If it is of another problem: other design variables, truths or components.
+    """
+    for what, theirs, ours in (
+        ("design variables", len(state.start), len(fresh.start)),
+        ("truths", _variables(state), _variables(fresh)),
+    ):
+        if theirs != ours:
+            remedy = "Resume a run in the problem that it was of."
+            raise InputError(explain("resume", f"be of a problem with the {what} {ours}", theirs, remedy))
+    return replace(state, exit=None) if state.exit in (Exit.BUDGET, Exit.STOPPED) else state
+
+
+def _variables(state: State) -> list[list[tuple[str, tuple[int, ...], str | None]]]:
+    return [[(v.name, v.shape, v.units) for v in (*one.inputs, *one.outputs)] for one in state.samples]
 
 
 def with_iterate(state: State, point: TruthPoint) -> State:

@@ -40,7 +40,7 @@ class Candidate:
 def solve_subproblem(
     model: Callable[[np.ndarray], Responses],
     limits: Limits,
-    center: Responses,
+    iterate: Responses,
     box: tuple[np.ndarray, np.ndarray],
     penalties: np.ndarray,
     starts: Sequence[np.ndarray] = (),
@@ -50,7 +50,7 @@ def solve_subproblem(
     Args:
         model: Responses on the surrogates at u (k,); raises `EvaluationError` where the rest of the model fails.
         limits: Bounds of the problem.
-        center: Responses of the truth at the current iterate, with which those of the model agree.
+        iterate: Responses of the truth at the current iterate, with which those of the model agree.
         box: Lower and upper edges, each (k,).
         penalties: Penalties of the merit (p,).
         starts: Further points (k,) to start from than the current iterate.
@@ -59,11 +59,11 @@ def solve_subproblem(
         The point with the lowest merit that was evaluated; the current iterate itself if there is none better.
     """
     lower, upper = box
-    seen = _Seen(model, limits, center, penalties)
-    for start in (center.u, *starts):
+    seen = _Seen(model, limits, iterate, penalties)
+    for start in (iterate.u, *starts):
         begin = np.clip(start, lower, upper)
         done = seen.search(begin, lower, upper, elastic=False)
-        if not done and len(center.c):
+        if not done and len(iterate.c):
             seen.search(begin, lower, upper, elastic=True)
     best = seen.best
     violated = bool(limits.violations(best.c).max(initial=0.0) > _RESTORED)
@@ -74,26 +74,26 @@ class _Seen:
     """The model with a memory: each point is evaluated once for value and gradient, and the best one is kept."""
 
     def __init__(
-        self, model: Callable[[np.ndarray], Responses], limits: Limits, center: Responses, penalties: np.ndarray
+        self, model: Callable[[np.ndarray], Responses], limits: Limits, iterate: Responses, penalties: np.ndarray
     ) -> None:
-        self._model, self._limits, self._center, self._penalties = model, limits, center, penalties
+        self._model, self._limits, self._iterate, self._penalties = model, limits, iterate, penalties
         self._last: tuple[np.ndarray, Responses] | None = None
-        self.best = center
-        self._lowest = merit(center, limits, penalties)
+        self.best = iterate
+        self._lowest = merit(iterate, limits, penalties)
 
     def search(self, start: np.ndarray, lower: np.ndarray, upper: np.ndarray, elastic: bool) -> bool:
         """Run SLSQP from a start; returns whether it ended well at a feasible point of the model."""
-        center, limits = self._center, self._limits
-        k, p = len(start), len(center.c)
+        iterate, limits = self._iterate, self._limits
+        k, p = len(start), len(iterate.c)
         # All of order one, or SLSQP ends early: steps in parts of the box, values in what a step across it may change.
-        reach = np.maximum(center.u - lower, upper - center.u)
-        origin, scale = center.u, np.where(reach > 0.0, reach, 1.0)
-        size = _size(center.gradient * scale)
-        sizes = np.array([_size(row * scale) for row in center.jacobian])
+        reach = np.maximum(iterate.u - lower, upper - iterate.u)
+        origin, scale = iterate.u, np.where(reach > 0.0, reach, 1.0)
+        size = _size(iterate.gradient * scale)
+        sizes = np.array([_size(row * scale) for row in iterate.jacobian])
         low, high = (lower - origin) / scale, (upper - origin) / scale
         extra = p if elastic else 0
         begin = (start - origin) / scale
-        violations = limits.violations(center.c) / sizes if p else center.c
+        violations = limits.violations(iterate.c) / sizes if p else iterate.c
         begin = np.concatenate([begin, violations[:extra]])
         bounds = [*zip(low, high, strict=True), *[(0.0, None)] * extra]
         weights = (self._penalties * sizes / size)[:extra] if p else self._penalties
@@ -104,7 +104,7 @@ class _Seen:
         def objective(v: np.ndarray) -> tuple[float, np.ndarray]:
             found = at(v)
             slope = np.concatenate([found.gradient * scale / size, weights])
-            return (found.f - center.f) / size + float(weights @ v[k:]), slope
+            return (found.f - iterate.f) / size + float(weights @ v[k:]), slope
 
         try:
             outcome = minimize(
@@ -119,7 +119,7 @@ class _Seen:
             end = at(outcome.x)
         except EvaluationError:  # the exact rest of the model fails there; what was evaluated before still counts
             return bool(limits.violations(self.best.c).max(initial=0.0) <= _FEASIBLE)
-        stuck = outcome.status != 0 and self.best is center  # such as where constraints depend on each other
+        stuck = outcome.status != 0 and self.best is iterate  # such as where constraints depend on each other
         return not stuck and bool(limits.violations(end.c).max(initial=0.0) <= _FEASIBLE)
 
     def _constraints(

@@ -14,7 +14,7 @@ from gradopt.om.quantities import Quantities
 from gradopt.optimality.certificate import Certificate, certificate_of
 from gradopt.optimality.kkt import FEASIBILITY_TOLERANCE, TOLERANCE, kkt
 
-_COUPLING = 1e-5  # relative error of a coupling variable that is called not converged
+_COUPLING = 1e-5  # relative error from which a coupling variable counts as not converged; by hand
 
 
 def certify(
@@ -25,7 +25,7 @@ def certify(
 ) -> Certificate:
     """Check whether a problem stands at a point that satisfies the first-order conditions of an optimum.
 
-    Any driver with design variables, one objective and any constraints will do; its own verdict is not asked. Values
+    Any driver with design variables, one objective and any constraints will do; its own verdict is not used. Values
     are read and totals computed where the problem stands, and nothing is changed by that: not the model, not the
     driver, not what recorders have. Totals are taken without the driver's coloring.
 
@@ -41,7 +41,7 @@ def certify(
         run_model: Whether to run the model first, at the present design variables; recorders do not see that run.
 
     Returns:
-        The certificate; `print` it, or ask it `.certified`.
+        The certificate; `print` it, or read `.certified`.
 
     Raises:
         InputError: If the problem has not been run at its present design variables, has no design variables, not

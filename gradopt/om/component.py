@@ -15,7 +15,7 @@ from gradopt.surrogates.protocol import Evaluation, SupportsEvaluate
 from gradopt.truth.protocol import Truth
 from gradopt.truth.store import EvaluationStore
 
-_ROUNDING = 1e-9  # part of the domain's width by which an optimizer may overstep its own bounds
+_ROUNDING = 1e-9  # part of the domain's width by which optimizers overstep their own bounds: round-off; by hand
 _CITE = """
 @article{berguin2024jenn,
     title={Jacobian-Enhanced Neural Networks},
@@ -199,9 +199,9 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
         """The forward pass at the present inputs, and which of them (n, d) are outside the domain."""
         points = self.options["vec_size"]
         x = np.concatenate([inputs[v.name].reshape(points, v.size) for v in self._evaluator.inputs], axis=1)
-        wanted, outside = self._within_domain(x)
-        if self._last is None or self._last[0].dtype != wanted.dtype or not np.array_equal(self._last[0], wanted):
-            self._last = (wanted, self._evaluator.evaluate(wanted))
+        points, outside = self._within_domain(x)
+        if self._last is None or self._last[0].dtype != points.dtype or not np.array_equal(self._last[0], points):
+            self._last = (points, self._evaluator.evaluate(points))
         return self._last[1], outside
 
     def _within_domain(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -15,13 +15,14 @@ from gradopt import openmdao_private as private
 from gradopt.corrected.correction import CorrectionTerms
 from gradopt.data.dataset import Dataset
 from gradopt.errors import EvaluationError, InputError, explain
+from gradopt.loop.files import load_state
 from gradopt.loop.initial_design import initial_design
 from gradopt.loop.learning import corrected_surrogates, global_surrogates, learned
 from gradopt.loop.problem import LearnedTruth
-from gradopt.loop.run import Loop, run
+from gradopt.loop.running import Loop, run
 from gradopt.loop.settings import Settings
-from gradopt.loop.state import Exit, Iteration, State, begin
-from gradopt.loop.tell import with_gains
+from gradopt.loop.state import Exit, Iteration, State, begin, resumed
+from gradopt.loop.telling import with_gains
 from gradopt.loop.trust_region import TrustRegion
 from gradopt.om.arguments import Configurations, checked_configuration, checked_initial_data, of_one
 from gradopt.om.certificate import certify
@@ -78,6 +79,7 @@ class AdaptiveDriver(private.LoopDriver):
         configuration: Configurations = "default",
         initial_data: Mapping[str, Dataset] | None = None,
         callback: Watch | None = None,
+        resume: State | str | Path | None = None,
         **options: Any,
     ) -> None:
         """Make a driver.
@@ -92,6 +94,9 @@ class AdaptiveDriver(private.LoopDriver):
             initial_data: Samples that cost nothing, by the path of the component; of components that share a truth,
                 for one of them.
             callback: Called with each `Iteration`; returning True ends the run.
+            resume: State of an earlier run of the same problem, such as `driver.state`, or the path of one that
+                `gradopt.loop.save_state` wrote: the run goes on from it without repeating anything. A state that ended
+                for its budget or by the callback goes on too.
             **options: Options, such as `max_evaluations=40`.
 
         Raises:
@@ -109,6 +114,7 @@ class AdaptiveDriver(private.LoopDriver):
         self._initial_data = checked_initial_data(initial_data)
         self.store = store if isinstance(store, EvaluationStore) else EvaluationStore(store)
         self._callback = callback
+        self._resume = _checked_state(resume)
         self.history: tuple[Iteration, ...] = ()
         self.certificate: Certificate | None = None
         self.exit: Exit | None = None
@@ -177,7 +183,10 @@ class AdaptiveDriver(private.LoopDriver):
         start = np.clip(view.design().value, view.limits.lower, view.limits.upper)
         count, seed = self.options["initial_samples"], self.options["seed"]
         design = initial_design(view.limits, start, count, seed, settings.max_evaluations)
-        loop = Loop(begin(view, start, settings, known, design), view, settings)
+        state = begin(view, start, settings, known, design)
+        if self._resume is not None:
+            state = resumed(self._resume, state)
+        loop = Loop(state, view, settings)
         self._keep(loop.state, view)
         try:
             state = run(loop, lambda request: passes(loop.state, request), lambda state: self._watched(state, view))
@@ -225,7 +234,9 @@ class AdaptiveDriver(private.LoopDriver):
         for comp, base in zip(view.comps, global_surrogates(state, view), strict=True):
             if base is not None:
                 comp.keep(base)
+        ended = self.state
         self._keep(state, view)
+        self.state = None if ended is None else replace(ended, exit=exit)  # as the loop left it, to be resumed
         self.certificate = found
         return found.reason
 
@@ -260,6 +271,15 @@ class AdaptiveDriver(private.LoopDriver):
 def _with_truth(problem: om.Problem) -> list[SurrogateComp]:
     systems = problem.model.system_iter(include_self=True, recurse=True, typ=SurrogateComp)
     return [system for system in systems if system.truth is not None]
+
+
+def _checked_state(resume: State | str | Path | None) -> State | None:
+    if resume is None or isinstance(resume, State):
+        return resume
+    if not isinstance(resume, str | Path):
+        remedy = "Pass driver.state of an earlier run, or the path of one that gradopt.loop.save_state wrote."
+        raise InputError(explain("resume", "be a State, a path or None", repr(resume), remedy))
+    return load_state(resume)
 
 
 def _paths(comps: Sequence[SurrogateComp]) -> list[str]:

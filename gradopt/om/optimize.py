@@ -50,8 +50,8 @@ class OptimizeResult:
         store: The store, open.
         truth: What `store.evaluations(truth)` has the rows of.
         problem: The surrogate problem, at the answer.
-        evaluations: Points of the truth that this run asked for, those found in the store included.
-        new_evaluations: Points that it evaluated.
+        evaluations: Number of points of the truth in this run, those found in the store included.
+        new_evaluations: Number of points that it evaluated.
     """
 
     x: Arrays
@@ -70,7 +70,7 @@ class OptimizeResult:
     new_evaluations: int
 
     def __str__(self) -> str:
-        """Write why it ended, the evaluations, the answer, and the certificate."""
+        """Write the termination, the evaluations, the answer, and the certificate."""
         known = self.evaluations - self.new_evaluations
         counted = f"{self.evaluations} evaluations" + (f", {known} of them from the store" if known else "")
         lines = [f"{self.exit.value}: {counted}", f"objective = {self.objective:.10g}"]
@@ -100,14 +100,14 @@ def optimize(
 
     Called again with the same arguments and the same store, it takes the same steps without evaluating anything twice
     and goes on where it ended, or was killed. (A model with iterative solvers starts each run from the last one, so
-    that after a restart its answers may differ within the solvers' tolerance.)
+    that after a restart its results may differ within the solvers' tolerance.)
 
     Args:
         factory: Returns an `om.Problem` with design variables, one objective and any constraints, set up or not. It
             is called twice.
         store: Where evaluations are kept, an `EvaluationStore` or the path of one; None = in memory.
-        identity: What the model computes: equal words, equal answers. Needed for a store on disk unless the factory
-            is a plain function of a module.
+        identity: Words for what the model computes: equal words, equal results. Needed for a store on disk
+            unless the factory is a plain function of a module.
         transforms: For the name or alias of a response "log" or "logit": what the surrogate models it through.
         failures: See `ModelTruth`.
         check_totals: See `ModelTruth`; checked once in a store.
@@ -129,7 +129,7 @@ def optimize(
     kept = store if isinstance(store, EvaluationStore) else EvaluationStore(store)
     try:
         if words is None and kept.path is not None:
-            remedy = "Pass identity='...', words that you change whenever the answers of the model change."
+            remedy = "Pass identity='...', words that you change whenever the results of the model change."
             raise InputError(explain("identity", "be given for a store on disk and such a factory", None, remedy))
         declared = read(factory)
         build = partial(
@@ -232,7 +232,7 @@ def _result(declared: Declarations, truth: ChosenEntries, problem: om.Problem, n
         store=driver.store,
         truth=truth,
         problem=problem,
-        evaluations=max(counted, new),  # the driver may ask once more after the last round
+        evaluations=max(counted, new),  # the driver may evaluate once more after the last iteration
         new_evaluations=new,
     )
 

@@ -12,7 +12,7 @@ from gradopt import openmdao_private as private
 from gradopt.corrected.samples import Gain, Samples
 from gradopt.data.variables import total_size
 from gradopt.errors import EvaluationError
-from gradopt.loop.ask import samples_first
+from gradopt.loop.asking import samples_first
 from gradopt.loop.learning import Guess, corrected_surrogates, guesses, no_partials
 from gradopt.loop.request import Outcome, Purpose, Request
 from gradopt.loop.settings import Settings

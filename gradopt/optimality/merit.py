@@ -21,10 +21,10 @@ def merit(responses: Responses, limits: Limits, penalties: np.ndarray) -> float:
     return float(responses.f + penalties @ limits.violations(responses.c))
 
 
-def initial_penalties(center: Responses, multipliers: np.ndarray) -> np.ndarray:
+def initial_penalties(iterate: Responses, multipliers: np.ndarray) -> np.ndarray:
     """Return penalties (p,) before any step: above the multipliers (p,), and above zero where these are zero."""
-    slopes = np.linalg.norm(center.jacobian, axis=1)
-    steepness = float(np.linalg.norm(center.gradient))
+    slopes = np.linalg.norm(iterate.jacobian, axis=1)
+    steepness = float(np.linalg.norm(iterate.gradient))
     typical = np.divide(steepness, slopes, out=np.ones_like(slopes), where=slopes > 0.0)
     return np.maximum(np.maximum(_MARGIN * np.abs(multipliers), _TYPICAL * typical), _LEAST)
 

@@ -30,7 +30,7 @@ def write(path: str | Path, parts: dict[str, Any]) -> None:
 
 def read(path: str | Path) -> dict[str, Any]:
     """Read the parts of an optimizer."""
-    header, arrays = container.read(path, OPTIMIZER)
+    header, arrays, _ = container.read(path, OPTIMIZER)
     found = Unpacker(_classes(), arrays).unpack(header.get("parts"))
     if not isinstance(found, dict):
         raise FileFormatError(f"{str(path)!r} holds no optimizer. Write it with `{OPTIMIZER.written_by}`.")

@@ -13,31 +13,28 @@ from numpy.typing import ArrayLike
 from gradopt.corrected.samples import Gain
 from gradopt.data.arrays import as_floats
 from gradopt.data.dataset import Dataset
-from gradopt.data.scaling import check_output_domain
 from gradopt.data.variables import Variable, as_variables, column_bounds, column_slices, total_size
 from gradopt.errors import FileFormatError, InputError, ShapeError, explain
-from gradopt.loop.ask import ask, samples_first
+from gradopt.loop.asking import ask, samples_first
 from gradopt.loop.initial_design import initial_design
 from gradopt.loop.learning import guesses, no_partials
 from gradopt.loop.request import Outcome, Purpose, Request
-from gradopt.loop.run import Watch, run
+from gradopt.loop.running import Watch, run
 from gradopt.loop.settings import Settings
-from gradopt.loop.state import Exit, Iteration, Stage, State, begin
-from gradopt.loop.tell import tell
+from gradopt.loop.state import Exit, Iteration, Stage, State, begin, resumed
+from gradopt.loop.telling import tell
 from gradopt.optimality.certificate import Certificate, certificate_of
 from gradopt.optimality.layout import Arrays, Layout
 from gradopt.optimizer import files
+from gradopt.optimizer.evaluations import Result, outside_domain, read, row_of
 from gradopt.optimizer.flat_problem import Constraint, FlatProblem, LinearConstraint, Objective
 from gradopt.surrogates.protocol import SupportsEvaluate
 from gradopt.truth.finite_differences import FiniteDifferencePlan
-from gradopt.truth.protocol import Evaluations, PointStatus, Truth
+from gradopt.truth.protocol import Evaluations, Truth
 from gradopt.truth.store import EvaluationStore
 
 if TYPE_CHECKING:  # a run without a network needs no torch
     from gradopt.surrogates.fitting.incremental import SupportsFit
-
-Result = Evaluations | ArrayLike | tuple[ArrayLike, ArrayLike]
-"""Evaluations; or outputs y (q, m), NaN where a point failed; or the pair of y and partials (q, m, d)."""
 
 
 class Optimizer:
@@ -217,7 +214,7 @@ class Optimizer:
             got = f"{request.purpose.value} at {request.points.tolist()}"
             remedy = "Call `ask` again, and tell what it returned."
             raise InputError(explain("request", "be the one that `ask` returned last", got, remedy))
-        found = self._read(asked.points, evaluations)
+        found = read(asked.points, evaluations, total_size(self.problem.outputs))
         if asked.purpose is Purpose.DIFFERENCE:
             outcomes = self._differentiated(found)
         else:
@@ -270,11 +267,12 @@ class Optimizer:
         files.write(path, {"problem": parts, "state": self.state, "plan": self._plan})
 
     @classmethod
-    def load(cls, path: str | Path) -> Optimizer:
+    def load(cls, path: str | Path, max_evaluations: int | None = None) -> Optimizer:
         """Continue a run that `save` wrote; nothing in the file is executed.
 
         Args:
             path: The file.
+            max_evaluations: Another budget than that of the run; None keeps it.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -282,11 +280,15 @@ class Optimizer:
         """
         found = files.read(path)
         try:
-            optimizer = cls(**found["problem"])
+            parts = found["problem"]
+            if max_evaluations is not None:
+                parts["settings"] = replace(parts["settings"], max_evaluations=max_evaluations)
+            optimizer = cls(**parts)
             optimizer.state, optimizer._plan = found["state"], found["plan"]
         except (KeyError, TypeError, ValueError) as broken:
             remedy = "Copy it again from where it was written."
             raise FileFormatError(f"{str(path)!r} lacks or garbles a part ({broken}). {remedy}") from broken
+        optimizer.state = resumed(optimizer.state, optimizer.state)
         return optimizer
 
     def _evaluated(
@@ -299,40 +301,14 @@ class Optimizer:
             return truth(points)
         return truth.evaluate(points) if store is None else store.evaluate(truth, points)
 
-    def _read(self, points: np.ndarray, found: Result) -> Evaluations:
-        """Check evaluations, or make them from arrays."""
-        (q, d), m = points.shape, total_size(self.problem.outputs)
-        if not isinstance(found, Evaluations):
-            pair = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
-            y = as_floats("y", pair[0]).reshape(q, -1) if q else np.empty((0, m))
-            dydx = np.full((q, m, d), np.nan) if pair[1] is None else as_floats("dydx", pair[1])
-            if m == 1 and dydx.shape == (q, d):
-                dydx = dydx[:, None, :]
-            for name, array, shape in (("y", y, (q, m)), ("dydx", dydx, (q, m, d))):
-                if array.shape != shape:
-                    remedy = "Points come first; index order of `dydx` is point, of, wrt."
-                    raise ShapeError(explain(name, f"have shape {shape}", array.shape, remedy))
-            good = np.isfinite(y).all(axis=1) & ~np.isinf(dydx).any(axis=(1, 2))
-            y, dydx = np.where(good[:, None], y, np.nan), np.where(good[:, None, None], dydx, np.nan)
-            status = [PointStatus.OK if one else PointStatus.NOT_FINITE for one in good]
-            message = ["" if one else "The evaluation is not finite." for one in good]
-            found = Evaluations(points, y, dydx, status, message, np.zeros(q))
-        if not np.array_equal(found.x, points):
-            remedy = "Evaluate `request.points`, all of them, in their order."
-            raise InputError(explain("evaluations", f"be at {points.tolist()}", found.x.tolist(), remedy))
-        if found.dydx.shape[1:] != (m, d):
-            remedy = "Columns stand in the order of the variables."
-            raise ShapeError(explain("evaluations.dydx", f"have shape (q, {m}, {d})", found.dydx.shape, remedy))
-        return found
-
     def _outcomes(self, found: Evaluations) -> list[Outcome]:
         sampling = self.state.stage is Stage.START and samples_first(self.state, self.settings)
         (guess,) = no_partials(self.state) if sampling else guesses(self.state, self.problem, self.settings)
         outcomes = []
         for row in range(found.n):
-            one = _row(found, row)
+            one = row_of(found, row)
             gains = (Gain.of(one),)
-            failure = one.message[0] if not one.ok[0] else _outside_domain(one, self.problem.outputs)
+            failure = one.message[0] if not one.ok[0] else outside_domain(one, self.problem.outputs)
             if failure:
                 outcomes.append(Outcome(None, f"The truth failed at {one.x[0]}: {failure}", gains))
                 continue
@@ -367,21 +343,6 @@ class Optimizer:
         if np.isnan(partials).any():
             partials = np.where(np.isnan(partials), 0.0 if guess is None else guess(plan.x), partials)
         return [self._outcome(plan.x, plan.y, partials, (gain,))]
-
-
-def _row(found: Evaluations, row: int) -> Evaluations:
-    one = slice(row, row + 1)
-    return Evaluations(
-        found.x[one], found.y[one], found.dydx[one], found.status[one], found.message[one], found.seconds[one]
-    )
-
-
-def _outside_domain(found: Evaluations, outputs: Sequence[Variable]) -> str:
-    try:
-        check_output_domain(found.y, outputs)
-    except InputError as outside:
-        return str(outside)
-    return ""
 
 
 def _doubt(state: State, found: Certificate) -> str:

@@ -49,7 +49,7 @@ def test_laplace_alone_is_the_best_network_not_widened() -> None:
     alone, x = laplace_alone(surrogate), np.array([[0.0, 5.0]])
     posterior = surrogate.posteriors[0]
     inflation = posterior.inflation[0, 0] * np.sqrt(1.0 + posterior.optimism)
-    assert len(alone.members) == 1 and alone.members[0].share == 1.0
+    assert len(alone.networks) == 1 and alone.networks[0].share == 1.0
     one = alone.std(x) * inflation
     assert surrogate.posteriors[0].variances(alone.network, alone.theta, alone.scaling.scale_inputs(x)) * (
         1.0 + posterior.optimism

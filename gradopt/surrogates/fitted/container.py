@@ -1,4 +1,4 @@
-"""The file format: safetensors with a JSON header and a checksum. Nothing in it is ever executed."""
+"""The file format: safetensors with a JSON header and a checksum. Reading a file executes nothing in it."""
 
 from __future__ import annotations
 
@@ -32,19 +32,22 @@ class Kind:
     written_by: str
 
 
-SURROGATE = Kind("gradopt.surrogate", 2, "surrogate.save(path)")
+SURROGATE = Kind("gradopt.surrogate", 3, "surrogate.save(path)")
 
 
 def write(
     path: str | Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray], kind: Kind = SURROGATE
 ) -> None:
-    """Write a file atomically: it appears whole or not at all.
+    """Write a file atomically: after a failure an older file is unchanged.
 
     Args:
-        path: Where to write; an existing file is replaced.
+        path: Place of the file; an existing file is replaced.
         header: Plain JSON values.
-        arrays: Named arrays.
+        arrays: Arrays by name.
         kind: Kind of the file.
+
+    Raises:
+        InputError: If the folder of the file does not exist.
     """
     path = Path(path)
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
@@ -61,7 +64,7 @@ def write(
     write_atomically(path, save(contiguous, metadata))
 
 
-def read(path: str | Path, kind: Kind = SURROGATE) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def read(path: str | Path, kind: Kind = SURROGATE) -> tuple[dict[str, Any], dict[str, np.ndarray], int]:
     """Read a file that `write` wrote.
 
     Args:
@@ -69,15 +72,16 @@ def read(path: str | Path, kind: Kind = SURROGATE) -> tuple[dict[str, Any], dict
         kind: Kind that it must be of.
 
     Returns:
-        Header and arrays.
+        Header, arrays and schema version.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        FileFormatError: If the file is truncated, foreign, newer than this version, or was changed.
+        FileFormatError: If the file is truncated, of another program, newer than this version, or was changed.
+        InputError: If the path is a folder.
     """
     path = Path(path)
     if path.is_dir():
-        raise InputError(explain("path", "be a file", f"the folder {str(path)!r}", "Name the file in it."))
+        raise InputError(explain("path", "be a file", f"the folder {str(path)!r}", "Name a file in that folder."))
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -108,10 +112,10 @@ def read(path: str | Path, kind: Kind = SURROGATE) -> tuple[dict[str, Any], dict
     text = metadata.get("header", "")
     if metadata.get("checksum") != _checksum(text, arrays):
         raise FileFormatError(
-            f"{str(path)!r} was changed after it was written: its checksum does not match. Copy it again from where "
-            "it was saved."
+            f"{str(path)!r} was changed after it was written: its checksum does not match. Copy the original file "
+            "again."
         )
-    return json.loads(text), arrays
+    return json.loads(text), arrays, int(version)
 
 
 def _checksum(text: str, arrays: Mapping[str, np.ndarray]) -> str:

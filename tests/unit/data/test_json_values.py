@@ -1,4 +1,4 @@
-"""Plain JSON values: what arrays, tuples and numbers that are not finite become."""
+"""Plain JSON values of arrays, tuples and numbers that are not finite."""
 
 from __future__ import annotations
 

@@ -12,18 +12,11 @@ import openmdao.api as om
 import pytest
 from openmdao.core.driver import Driver
 
-from gradopt import (
-    MLP,
-    AdaptiveDriver,
-    Dataset,
-    EvaluationError,
-    FunctionTruth,
-    LevenbergMarquardt,
-    Surrogate,
-    Variable,
-)
+from gradopt import MLP, AdaptiveDriver, Dataset, FunctionTruth, Surrogate, Variable
 from gradopt.data.variables import total_size, unflatten
+from gradopt.errors import EvaluationError
 from gradopt.om.component import SurrogateComp
+from gradopt.solvers import LevenbergMarquardt
 
 INPUTS = (Variable("speed", units="m/s"), Variable("chord", (2,), units="m"))
 OUTPUTS = (Variable("drag", units="N"), Variable("load", (2, 2)))

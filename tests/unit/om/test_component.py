@@ -9,7 +9,8 @@ import numpy as np
 import openmdao.api as om
 import pytest
 
-from gradopt import JENN, InputError, Surrogate, Variable
+from gradopt import JENN, Surrogate, Variable
+from gradopt.errors import InputError
 from gradopt.om.component import SurrogateComp
 from gradopt.surrogates.protocol import Evaluation
 

@@ -11,8 +11,9 @@ import numpy as np
 import openmdao.api as om
 import pytest
 
-from gradopt import JENN, Dataset, LevenbergMarquardt, Surrogate, Variable
+from gradopt import JENN, Dataset, Surrogate, Variable
 from gradopt.om.component import SurrogateComp
+from gradopt.solvers import LevenbergMarquardt
 
 Fitted = Callable[..., Surrogate]
 Ready = Callable[..., om.Problem]

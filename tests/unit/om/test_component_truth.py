@@ -11,8 +11,10 @@ import numpy as np
 import openmdao.api as om
 import pytest
 
-from gradopt import JENN, MLP, Dataset, FunctionTruth, InputError, LevenbergMarquardt, Surrogate, Variable
+from gradopt import JENN, MLP, Dataset, FunctionTruth, Surrogate, Variable
+from gradopt.errors import InputError
 from gradopt.om.component import SurrogateComp
+from gradopt.solvers import LevenbergMarquardt
 
 Truths = Callable[..., FunctionTruth]
 INPUTS = (Variable("speed", units="m/s"), Variable("chord", (2,), units="m"))

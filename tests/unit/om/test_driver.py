@@ -10,7 +10,8 @@ import numpy as np
 import openmdao.api as om
 import pytest
 
-from gradopt import JENN, Exit, FunctionTruth, Iteration, certify, load
+from gradopt import JENN, Exit, FunctionTruth, certify, load
+from gradopt.loop import Iteration
 from gradopt.loop.trust_region import TrustRegion
 
 Truths = Callable[..., FunctionTruth]

@@ -11,7 +11,9 @@ import numpy as np
 import openmdao.api as om
 import pytest
 
-from gradopt import JENN, AdaptiveDriver, CorrectionTerms, Dataset, FunctionTruth, InputError, Variable
+from gradopt import JENN, AdaptiveDriver, Dataset, FunctionTruth, Variable
+from gradopt.errors import InputError
+from gradopt.loop import CorrectionTerms
 from gradopt.loop.settings import Settings
 from gradopt.loop.trust_region import TrustRegion
 from gradopt.om.component import SurrogateComp

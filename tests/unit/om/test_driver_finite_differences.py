@@ -10,8 +10,10 @@ import numpy as np
 import openmdao.api as om
 import pytest
 
-from gradopt import AdaptiveDriver, EvaluationError, Exit, FiniteDifferences, FunctionTruth, Variable
+from gradopt import AdaptiveDriver, Exit, FunctionTruth, Variable
+from gradopt.errors import EvaluationError
 from gradopt.om.component import SurrogateComp
+from gradopt.truth import FiniteDifferences
 from gradopt.truth.store import EvaluationStore
 
 Known = Callable[[np.ndarray], np.ndarray]

@@ -11,9 +11,11 @@ import numpy as np
 import openmdao.api as om
 import pytest
 
-from gradopt import AdaptiveDriver, EvaluationError, Exit, FiniteDifferences, FunctionTruth, Variable
+from gradopt import AdaptiveDriver, Exit, FunctionTruth, Variable
+from gradopt.errors import EvaluationError
 from gradopt.om.component import SurrogateComp
 from gradopt.om.truth_evaluator import TruthEvaluation
+from gradopt.truth import FiniteDifferences
 
 X, F = Variable("x", (2,), lower=-2.0, upper=2.0), Variable("f")
 START = np.array([-0.6, 0.7])  # feasible
@@ -121,7 +123,7 @@ def steps(made: om.Problem) -> list[Any]:
 
 def stay(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no run jump from here on."""
-    monkeypatch.setattr("gradopt.loop.run.jump", lambda *_: None)
+    monkeypatch.setattr("gradopt.loop.running.jump", lambda *_: None)
 
 
 def test_the_second_point_is_the_optimum_of_the_given_surrogate(run: Runs) -> None:

@@ -9,17 +9,10 @@ import numpy as np
 import pytest
 from gradopt.om.knowledge import Corrected, Knowledge
 
-from gradopt import (
-    JENN,
-    CorrectionTerms,
-    Dataset,
-    EvaluationError,
-    EvaluationStore,
-    FunctionTruth,
-    InputError,
-    Variable,
-)
+from gradopt import JENN, Dataset, EvaluationStore, FunctionTruth, Variable
 from gradopt.corrected.correction import CorrectedSurrogate
+from gradopt.errors import EvaluationError, InputError
+from gradopt.loop import CorrectionTerms
 from gradopt.om.component import SurrogateComp
 from gradopt.om.truth_evaluator import TruthEvaluation
 

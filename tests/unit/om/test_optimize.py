@@ -13,7 +13,8 @@ from openmdao.test_suite.components.paraboloid_problem import ParaboloidProblem
 from openmdao.test_suite.components.sellar import SellarDerivatives
 
 import gradopt as go
-from gradopt import AdaptiveDriver, EvaluationStore, Exit, InputError, OptimizeResult
+from gradopt import AdaptiveDriver, EvaluationStore, Exit, OptimizeResult
+from gradopt.errors import InputError
 
 Factory = Callable[[], om.Problem]
 
@@ -226,7 +227,7 @@ def test_a_driver_with_the_same_settings_takes_the_same_steps() -> None:
     problem.model.add_subsystem("comp", comp, promotes=["*"])
     problem.model.add_design_var("x", lower=-2.0, upper=2.0)
     problem.model.add_objective("f")
-    options: dict[str, Any] = {"initial_samples": 2, "seed": 3, "trust_region": go.TrustRegion(radius=0.05)}
+    options: dict[str, Any] = {"initial_samples": 2, "seed": 3, "trust_region": go.loop.TrustRegion(radius=0.05)}
     with EvaluationStore() as store, optimized(bowl(), **options) as found:
         problem.driver = AdaptiveDriver(store=store, configuration=None, **options)
         problem.setup()
@@ -238,7 +239,7 @@ def test_a_driver_with_the_same_settings_takes_the_same_steps() -> None:
 def test_a_callback_receives_each_iteration_and_may_stop() -> None:
     seen: list[int] = []
 
-    def stop(found: go.Iteration) -> bool:
+    def stop(found: go.loop.Iteration) -> bool:
         seen.append(found.number)
         return found.number == 1
 

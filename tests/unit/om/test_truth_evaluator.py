@@ -8,7 +8,8 @@ import numpy as np
 import openmdao.api as om
 import pytest
 
-from gradopt import EvaluationStore, FunctionTruth, InputError, Variable
+from gradopt import EvaluationStore, FunctionTruth, Variable
+from gradopt.errors import InputError
 from gradopt.om.truth_evaluator import Tangent, TruthEvaluator
 from gradopt.truth.protocol import Evaluations
 

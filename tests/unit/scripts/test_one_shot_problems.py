@@ -8,7 +8,8 @@ import pytest
 
 from cases.case import Case, Stage
 from cases.one_shot import run_one_shot, run_reference
-from gradopt import JENN, LevenbergMarquardt
+from gradopt import JENN
+from gradopt.solvers import LevenbergMarquardt
 from scripts.one_shot_problems import best, branin, disk, excess, valley, violation
 from scripts.polishing_sweep import MAGNITUDES, WIDTHS, Sweep, polishing
 
@@ -26,7 +27,7 @@ def test_slsqp_on_the_truth_finds_the_least_objective(case: Case) -> None:
 def test_excess_and_violation_of_a_poor_surrogate_are_those_of_the_truth(tmp_path: Path) -> None:
     poor = JENN((2,), starts=1, solver=LevenbergMarquardt(max_iterations=2))
     case = replace(disk(5), stages=(Stage("JENN", poor),))
-    answer = run_one_shot(case, 0, tmp_path, lambda line: None).answer
+    answer = run_one_shot(case, 0, tmp_path, lambda line: None).final
     f, r2 = case.truth(answer.x)[0]
     assert excess(case, best(case), answer) == pytest.approx(f - best(case))
     assert violation(case, answer) == pytest.approx(max(r2 - 1.0, 0.0))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cases.learning import PROBLEMS as LEARNING
-from gradopt import Dataset, Variable, latin_hypercube
+from gradopt import Dataset, Variable
+from gradopt.sampling import latin_hypercube
 from scripts.benchmark_problems import PROBLEMS
 from scripts.polynomial_chaos import fit_chaos
 

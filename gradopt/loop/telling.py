@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from gradopt.errors import ShapeError, explain
-from gradopt.loop.ask import samples_first
+from gradopt.loop.asking import samples_first
 from gradopt.loop.derivative_check import contradiction, probes
 from gradopt.loop.learning import can_differentiate, learned, on_corrected
 from gradopt.loop.problem import Problem, initial_surrogates

@@ -1,13 +1,14 @@
-"""Named beliefs: their bounds in physical units, their shape, and how they begin."""
+"""Named priors: bounds in physical units, shape of the field, and initial parameters."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from gradopt import Bounded, Constant, Dataset, Independent, Monotone, Oscillating, Smooth, Variable
+from gradopt import Dataset, Variable
 from gradopt.data.scaling import Scaling
-from gradopt.surrogates.gradinn.priors import NetworkBelief
+from gradopt.priors import Bounded, Constant, Independent, Monotone, Oscillating, Smooth
+from gradopt.surrogates.gradinn.priors import NetworkPrior
 
 NAMED = Dataset(
     np.random.default_rng(0).normal(size=(6, 3)) * [1.0, 2.0, 4.0],
@@ -17,7 +18,7 @@ NAMED = Dataset(
 
 
 @pytest.mark.parametrize(
-    ("belief", "low", "high"),
+    ("prior", "low", "high"),
     [
         (Smooth(), [-np.inf] * 3, [np.inf] * 3),
         (Oscillating(), [-np.inf] * 3, [np.inf] * 3),
@@ -29,19 +30,19 @@ NAMED = Dataset(
     ],
     ids=str,
 )
-def test_bounds_are_in_physical_units(belief: NetworkBelief, low: list[float], high: list[float]) -> None:
+def test_bounds_are_in_physical_units(prior: NetworkPrior, low: list[float], high: list[float]) -> None:
     scaling = Scaling.of(NAMED)
-    found = belief.bounds(NAMED, scaling)
+    found = prior.bounds(NAMED, scaling)
     for bound, expected in zip(found, (low, high), strict=True):
         physical = scaling.unscale_partials(NAMED.x[:1], NAMED.y[:1], bound[None])[0]
         np.testing.assert_allclose(physical, np.tile(expected, (2, 1)), rtol=1e-12)
 
 
-def test_beliefs_have_their_shape() -> None:
+def test_fields_have_their_shape() -> None:
     smooth = Smooth((5,))
     assert smooth.network(3, 2).layer_sizes == (3, 5, 6) and smooth.network(3, 2).activation == "tanh"
-    assert Constant().network(3, 2).layer_sizes == (3, 6) and not Constant().sees(3).any()
-    assert smooth.sees(3).tolist() == [1.0, 1.0, 1.0]
+    assert Constant().network(3, 2).layer_sizes == (3, 6) and not Constant().active_inputs(3).any()
+    assert smooth.active_inputs(3).tolist() == [1.0, 1.0, 1.0]
     waves = Oscillating((7,), frequency=2.0)
     network = waves.network(3, 2)
     found = waves.initialize(3, 2, np.random.default_rng(0))

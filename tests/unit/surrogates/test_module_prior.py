@@ -1,4 +1,4 @@
-"""A torch module of the user's own as a belief: in physical units, moved only where it allows, named when saved."""
+"""A torch module as a prior: in physical units, only trainable parameters move, a file keeps its name."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ import torch
 from torch import Tensor, nn
 
 import gradopt
-from gradopt import MLP, Custom, Dataset, GradINN, InputError, LevenbergMarquardt, ShapeError, Variable
+from gradopt import MLP, Dataset, GradINN, Variable
 from gradopt.data.scaling import Scaling
+from gradopt.errors import InputError, ShapeError
+from gradopt.priors import Custom
+from gradopt.solvers import LevenbergMarquardt
 from gradopt.surrogates.gradinn.auxiliary import ModuleField
 
 QUICK = GradINN((6,), activation="tanh", solver=LevenbergMarquardt(max_iterations=60), starts=2, collocation=20)
@@ -44,18 +47,18 @@ def error(surrogate: gradopt.Surrogate) -> float:
     return float(np.sqrt(np.mean((surrogate.predict(test.x) - test.y) ** 2)))
 
 
-def test_a_module_that_is_right_guides_from_a_few_values() -> None:
+def test_a_correct_module_lowers_the_error_for_few_values() -> None:
     data = decay(6)
     fitted = replace(QUICK, prior=Decay(2.0)).fit(data)
-    assert fitted.fit_result.belief is not None and fitted.fit_result.belief.kept
+    assert fitted.fit_result.prior is not None and fitted.fit_result.prior.kept
     assert error(fitted) < 0.5 * error(MLP((6,), activation="tanh", starts=2).fit(data))
 
 
-def test_the_data_move_what_may_move() -> None:
-    """A wrong rate is corrected, a level that requires no gradient stays, and the user's module is untouched."""
+def test_training_moves_trainable_parameters_alone() -> None:
+    """A wrong rate is corrected, a level that requires no gradient stays, and the user's module is unchanged."""
     module, data = Decay(1.0), decay(40)
     fitted = replace(QUICK, prior=module, weight=1.0, alpha=1e-6).fit(data)
-    moved = fitted.members[0].auxiliary
+    moved = fitted.networks[0].auxiliary
     assert moved is not None and moved.shape == (1,)
     assert module.rate.item() + moved[0] == pytest.approx(2.0, abs=0.1)
     assert module.rate.item() == 1.0 and module.level.item() == 3.0
@@ -89,12 +92,12 @@ def test_derivatives_of_the_field_are_those_of_the_module() -> None:
     torch.testing.assert_close(jacobian[..., 0], (above - below) / 2e-6, rtol=1e-7, atol=1e-9)
 
 
-def test_a_module_without_trainable_parameters_is_a_fixed_belief() -> None:
+def test_a_module_without_trainable_parameters_is_a_fixed_prior() -> None:
     module = Decay(2.0).requires_grad_(False)
     fitted = replace(QUICK, prior=module).fit(decay(8))
-    auxiliary = fitted.members[0].auxiliary
+    auxiliary = fitted.networks[0].auxiliary
     assert auxiliary is not None and not auxiliary.size
-    assert fitted.fit_result.belief is not None and np.isfinite(fitted.std(decay(3).x)).all()
+    assert fitted.fit_result.prior is not None and np.isfinite(fitted.std(decay(3).x)).all()
 
 
 def test_file_predicts_without_the_module(tmp_path: Path) -> None:
@@ -104,10 +107,10 @@ def test_file_predicts_without_the_module(tmp_path: Path) -> None:
     twin = gradopt.load(tmp_path / "decay")
     assert np.array_equal(twin.predict(data.x), fitted.predict(data.x)) and twin.digest == fitted.digest
     assert isinstance(twin.configuration, GradINN)
-    with pytest.raises(InputError, match=r"`prior` must have its module, got a belief that was read from a file"):
+    with pytest.raises(InputError, match=r"`prior` must have its module, got a prior read from a file"):
         twin.configuration.fit(data)
     again = replace(twin.configuration, prior=Decay(2.0)).fit(data, warm_start=twin)
-    assert again.members[0].auxiliary is not None
+    assert again.networks[0].auxiliary is not None
 
 
 class Wrong(nn.Module):
@@ -139,5 +142,8 @@ def test_a_module_that_returns_something_else_is_refused(found: object, error: t
 
 def test_a_module_with_transformed_variables_is_refused() -> None:
     data = replace(decay(6), inputs=[Variable("t"), Variable("p", transform="log")])
-    with pytest.raises(InputError, match="`prior` must be a named belief with variables that have a transform"):
+    with pytest.raises(
+        InputError,
+        match="`prior` must be a named prior where a variable has a transform, got the module .*Remove the transforms",
+    ):
         replace(QUICK, prior=Decay(2.0)).fit(data)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from gradopt.loop.ask import ask
+from gradopt.loop.asking import ask
 from gradopt.loop.problem import Problem
 from gradopt.loop.request import Outcome, Request
 from gradopt.loop.settings import Settings
 from gradopt.loop.state import Exit, Stage, State
-from gradopt.loop.tell import tell
+from gradopt.loop.telling import tell
 
 Evaluations_contra = TypeVar("Evaluations_contra", contravariant=True)
 Evaluations = TypeVar("Evaluations")
@@ -47,11 +47,11 @@ class Loop:
         self._problem, self._settings = problem, settings
 
     def ask(self) -> Request:
-        """Return the points to be evaluated next, see `gradopt.loop.ask`."""
+        """Return the points to be evaluated next, see `gradopt.loop.asking`."""
         return ask(self.state, self._problem, self._settings)
 
     def tell(self, request: Request, outcomes: Sequence[Outcome]) -> None:
-        """Take their outcomes, see `gradopt.loop.tell`."""
+        """Take their outcomes, see `gradopt.loop.telling`."""
         self.state = tell(self.state, request, outcomes, self._problem, self._settings)
 
 

@@ -6,16 +6,19 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
-from cases.records import provenance, write_result
 from gradopt import versions as versions_module
+from gradopt.report import records
+from gradopt.report.records import provenance, write_result
 from gradopt.versions import versions
 
 
@@ -49,6 +52,45 @@ def git(stdout: str) -> Callable[..., subprocess.CompletedProcess[str]]:
 def test_commit_is_what_git_says(monkeypatch: pytest.MonkeyPatch, stdout: str, commit: str | None) -> None:
     monkeypatch.setattr(subprocess, "run", git(stdout))
     assert provenance()["commit"] == commit
+
+
+def test_commit_is_that_of_the_main_program(tmp_path: Path) -> None:
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    program = tmp_path / "work" / "program.py"
+    program.parent.mkdir()
+    program.write_text("from gradopt.report.records import provenance; print(provenance()['commit'])")
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "one"]):
+        subprocess.run([*git, *command], cwd=program.parent, check=True)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=program.parent, capture_output=True, text=True).stdout
+    path = os.pathsep.join([str(Path(records.__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run([sys.executable, str(program)], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == commit[:12], done.stderr
+    assert provenance(program.parent)["commit"] == commit[:12]
+
+
+@pytest.mark.parametrize("program", [None, "/no/such/program.py"])
+def test_commit_is_that_of_the_working_directory_without_a_program(
+    program: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main = ModuleType("__main__")
+    if program is not None:
+        main.__file__ = program
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    monkeypatch.chdir(tmp_path)
+    seen: list[Path] = []
+
+    def run(*args: Any, cwd: Path, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+        seen.append(cwd)
+        return subprocess.CompletedProcess(args, 0, "0123456789ab\n", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert provenance()["commit"] == "0123456789ab"
+    assert seen == [tmp_path]
+
+
+def test_commit_is_none_in_a_folder_that_is_gone(tmp_path: Path) -> None:
+    assert provenance(tmp_path / "gone")["commit"] is None
 
 
 def test_commit_is_none_without_git(monkeypatch: pytest.MonkeyPatch) -> None:
