@@ -60,7 +60,8 @@ def wing_case(
     The coupled analysis is the truth; fuel, weight and failure follow from its lift, drag, mass and stresses by algebra
     that stays exact. Drag, mass and stresses are modelled through their logarithms, over the logarithm of thickness.
     There is no network under the correction, which alone needs fewer evaluations than SLSQP; with so many outputs a run
-    with one takes many minutes, and what it would save is not known (`scripts/wing_study.py --network` measures it).
+    with one takes many minutes, and what it would save is not known (`python -m scripts.wing.evaluations_vs_slsqp
+    --network` measures it).
 
     Args:
         start: One of `STARTS`.

@@ -27,7 +27,7 @@ class Adam:
     """Adam (Kingma & Ba 2015) with a one-cycle schedule (Smith & Topin 2017); every epoch uses every sample once.
 
     On 33,632 samples x 16 with partials float32 took two thirds of the time of float64 and reached the same errors, and
-    the activation "silu" beat "tanh" (`scripts/airfoil_drag_data.py`). With few samples `alpha` matters most.
+    the activation "silu" beat "tanh" (`scripts/airfoil/drag_data.py`). With few samples `alpha` matters most.
 
     Attributes:
         epochs: Passes over the data; None makes at least 40 and as many as 6000 steps take.

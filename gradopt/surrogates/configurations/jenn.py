@@ -35,7 +35,7 @@ from gradopt.training.result import Callback, FitResult
 from gradopt.training.solvers import Solver, check_solver
 
 # Activation and trend of successive starts; the data choose by their evidence. Of the sets tried on the problems of
-# scripts/accuracy_vs_peers.py this had the least errors: softplus serves most, the others some far better.
+# scripts/surrogates/accuracy_vs_peers.py this had the least errors: softplus serves most, the others some far better.
 _SHAPES = (("softplus", None), ("tanh", None), ("sin", "quadratic"), ("softplus", None))
 _FOR_MANY_SAMPLES = ("silu", None)  # where the training is too large for several starts
 

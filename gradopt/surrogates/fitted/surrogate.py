@@ -174,7 +174,8 @@ class Surrogate:
     def std(self, x: ArrayLike) -> np.ndarray:
         """Predict how far the outputs are off: standard deviations, see `gradopt.surrogates.uncertainty.posterior`.
 
-        About 90 % of the truths, with their noise, lie within 1.645 of them (scripts/uncertainty_coverage.py).
+        About 90 % of the truths, with their noise, lie within 1.645 of them
+        (scripts/surrogates/uncertainty_coverage.py).
 
         Args:
             x: Inputs (n, d), physical, in the order of `inputs`; real.
