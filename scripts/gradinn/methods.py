@@ -50,7 +50,7 @@ def _fit_of(surrogate: Surrogate) -> Fit:
     return Fit((surrogate.predict, lambda at: surrogate.linearize(at)[1]), about)
 
 
-def _ours(make: Callable[..., JENN | MLP | GradINN], **own: Any) -> Method:
+def _ours(make: Callable[..., JENN | MLP | GradINN], own: Mapping[str, Any] = NETWORK) -> Method:
     def fit(data: Dataset, seed: int, settings: Mapping[str, Any]) -> Fit:
         return _fit_of(make(**{**NETWORK, **own, **settings}, seed=seed).fit(data))
 
@@ -68,34 +68,34 @@ def _small_start(data: Dataset, seed: int, settings: Mapping[str, Any]) -> Fit:
 
 def _oscillating(data: Dataset, seed: int, settings: Mapping[str, Any]) -> Fit:
     """Fit with a wrong prior: gradients that oscillate with one wave for each standard deviation of an input."""
-    return _ours(GradINN, prior=Oscillating(frequency=1.0))(data, seed, settings)
+    return _ours(GradINN, {"prior": Oscillating(frequency=1.0)})(data, seed, settings)
 
 
 def _monotone(data: Dataset, seed: int, settings: Mapping[str, Any]) -> Fit:
     """Fit with a wrong prior: outputs that fall with every input."""
     prior = Monotone(sign=-1, inputs=tuple(column_names(data.input_variables)))
-    return _ours(GradINN, prior=prior)(data, seed, settings)
+    return _ours(GradINN, {"prior": prior})(data, seed, settings)
 
 
 CONTROL = "MLP"
 METHODS: dict[str, Method] = {
     CONTROL: _ours(MLP),
-    "MLP, longer": _ours(MLP, solver=LevenbergMarquardt(max_iterations=LONG)),
-    "MLP, fixed weights": _ours(MLP, weights="fixed"),
-    "MLP, weight decay": _ours(MLP, alpha=DECAY),
+    "MLP, longer": _ours(MLP, {"solver": LevenbergMarquardt(max_iterations=LONG)}),
+    "MLP, fixed weights": _ours(MLP, {"weights": "fixed"}),
+    "MLP, weight decay": _ours(MLP, {"alpha": DECAY}),
     "MLP, small start": _small_start,
     "GradINN": _ours(GradINN),
     "GP": lambda data, seed, settings: Fit(gaussian_process(data, seed), {}),
     "polynomial chaos": lambda data, seed, settings: Fit(fit_chaos(data, seed), {}),
 }
 PRIORS: dict[str, Method] = {
-    "GradINN, weight 1": _ours(GradINN, weight=1.0),
+    "GradINN, weight 1": _ours(GradINN, {"weight": 1.0}),
     "GradINN, oscillating": _oscillating,
     "GradINN, falling": _monotone,
 }
 DEFAULTS: dict[str, Method] = {
-    "MLP, defaults": _ours(MLP, **AS_BY_DEFAULT),
-    "GradINN, defaults": _ours(GradINN, **AS_BY_DEFAULT),
+    "MLP, defaults": _ours(MLP, AS_BY_DEFAULT),
+    "GradINN, defaults": _ours(GradINN, AS_BY_DEFAULT),
 }
 HYBRID: dict[str, Method] = {
     "JENN, some partials": _ours(JENN),

@@ -37,7 +37,7 @@ from rich.table import Table
 from scipy.optimize import minimize
 
 from cases.rosenbrock.function import rosenbrock
-from gradopt import JENN, CorrectionTerms, LevenbergMarquardt
+from gradopt import JENN, AdaptiveDriver, CorrectionTerms, LevenbergMarquardt
 from gradopt.om.driver import DEFAULT
 from gradopt.plots.surrogate import new_figure
 from scripts.shared.airfoil_problem import AIRFOILS, NEAR, SCALINGS, VIOLATION, Airfoil
@@ -113,14 +113,13 @@ def run_scipy(method: str, start: np.ndarray) -> Run:
 def run_loop(method: str, start: np.ndarray, networks: dict[str, JENN]) -> Run:
     """Minimize Rosenbrock's function with the loop."""
     counted, d = Counted(rosenbrock), start.size
-    problem = rosenbrock_problem(d).loop(
-        start,
-        truth=counted,
+    driver = AdaptiveDriver(
         configuration=networks.get(method),
         correction=TERMS[method],
         max_evaluations=60 + 15 * d,
         tolerance=LIMIT,
     )
+    problem = rosenbrock_problem(d).loop(driver, start, counted)
     clock = time.perf_counter()
     problem.run_driver()
     return figures_of(counted, start, time.perf_counter() - clock, problem.driver.exit.value)
@@ -186,10 +185,10 @@ def run_airfoil(name: str, evaluations: int, iterations: int) -> dict[str, Any]:
     reference = min(airfoil.best(counted) for counted in rivals.values())
     records = {f"SLSQP, {label}": airfoil.record(counted, reference) for label, counted in rivals.items()}
     counted, clock = Counted(airfoil.case.truth), time.perf_counter()
-    budget: dict[str, Any] = {"max_evaluations": evaluations, "tolerance": AIRFOIL_TOLERANCE}
-    problem = airfoil.problem().loop(truth=counted, configuration=None, **budget)
+    settings = AdaptiveDriver(configuration=None, max_evaluations=evaluations, tolerance=AIRFOIL_TOLERANCE)
+    problem = airfoil.problem().loop(settings, truth=counted)
     problem.run_driver()
-    seconds, driver = time.perf_counter() - clock, problem.driver
+    driver, seconds = problem.driver, time.perf_counter() - clock
     mine = {**airfoil.record(counted, reference), "exit": driver.exit.value, "seconds": seconds}
     mine["seconds_per_evaluation"] = seconds / len(counted)
     if driver.certificate is not None:

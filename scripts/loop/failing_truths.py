@@ -25,6 +25,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from gradopt import AdaptiveDriver
 from gradopt.loop.state import Exit
 from scripts.shared.loop_problems import Function, LoopProblem, disk_problem, rosenbrock_problem
 from scripts.shared.script import begin, parser_of, run
@@ -114,7 +115,7 @@ class Failing:
 
 def run_loop(of: LoopProblem, start: np.ndarray, truth: Function, budget: int) -> dict[str, Any]:
     """Make one run."""
-    problem = of.loop(start, truth=truth, failures=(Diverged,), configuration=None, max_evaluations=budget)
+    problem = of.loop(AdaptiveDriver(configuration=None, max_evaluations=budget), start, truth, (Diverged,))
     problem.run_driver()
     driver = problem.driver
     evaluations = driver.history[-1].evaluations if driver.history else 1

@@ -27,7 +27,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from gradopt import JENN, CorrectionTerms, LevenbergMarquardt
+from gradopt import JENN, AdaptiveDriver, CorrectionTerms, LevenbergMarquardt
 from gradopt.errors import EvaluationError
 from gradopt.loop.state import Exit
 from gradopt.optimality.kkt import FEASIBILITY_TOLERANCE, TOLERANCE
@@ -52,7 +52,7 @@ COUNTS = ("runs", "certified", "false", "stalled", "missed")
 def run_trial(trial: Trial, arm: dict[str, Any]) -> dict[str, Any]:
     """Make one run and check its end."""
     of, clock = trial.problem, time.perf_counter()
-    problem = of.loop(trial.start, truth=trial.truth, failures=(EvaluationError,), **arm)
+    problem = of.loop(AdaptiveDriver(**arm), trial.start, trial.truth, (EvaluationError,))
     problem.run_driver()
     driver, x = problem.driver, of.design_of(problem)
     bounds, limits = (of.lower, of.upper), (of.c_lower, of.c_upper)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import openmdao.api as om
@@ -85,18 +84,18 @@ class LoopProblem:
 
     def loop(
         self,
+        driver: AdaptiveDriver,
         start: np.ndarray | None = None,
         truth: Function | None = None,
         failures: Sequence[type[Exception]] = (),
-        **driver: Any,
     ) -> om.Problem:
         """Set up the loop on the problem.
 
         Args:
+            driver: Driver, with its settings.
             start: Start (d,) instead of that of the problem.
             truth: Truth instead of that of the problem.
             failures: Exceptions of a failed evaluation.
-            **driver: Arguments of `AdaptiveDriver`.
 
         Returns:
             The OpenMDAO problem, at its start.
@@ -108,7 +107,7 @@ class LoopProblem:
         model = problem.model.add_subsystem("model", om.Group(), promotes=["*"])
         model.add_subsystem("truth", SurrogateComp(truth=evaluated), promotes=["*"])
         self.declare(model)
-        problem.driver = AdaptiveDriver(**driver)
+        problem.driver = driver
         problem.setup()
         offset, x = 0, self.start if start is None else start
         for name, size in self.split:

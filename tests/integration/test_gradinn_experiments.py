@@ -38,6 +38,7 @@ def test_script_writes_its_figures(smoke: Smoke) -> None:
 
 def test_no_fit_is_made_twice(smoke: Smoke, script: Script, tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
-    before = shutil.copy(smoke("gradinn.experiments").folder / "rows.jsonl", rows).read_text()
+    shutil.copy(smoke("gradinn.experiments").folder / "rows.jsonl", rows)
+    before = rows.read_text()
     script("gradinn.experiments", "--quick", "--parts", "problems", "hybrid")
     assert rows.read_text() == before

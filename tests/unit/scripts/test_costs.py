@@ -17,7 +17,11 @@ def test_growth_exponent_is_that_of_the_upper_half() -> None:
 
 
 def test_timed_returns_what_the_call_returns_and_its_seconds() -> None:
-    found, seconds = timed(lambda: time.sleep(0.02) or "found")
+    def call() -> str:
+        time.sleep(0.02)
+        return "found"
+
+    found, seconds = timed(call)
     assert found == "found" and 0.02 <= seconds < 2.0
 
 
