@@ -65,18 +65,18 @@ def compare(
         apart for each excess, and of the `end`: a certificate against a convergence of SLSQP within the last excess.
     """
     rows, paths = dict[str, Row](), dict[str, tuple[Visit, ...]]()
-    for name, arm in arms.items():
-        with EvaluationStore() as store:
-            loop = run_adaptive(arm, 0, store, silent)
-        rows[name] = _row(case, loop.visits, loop.evaluations, loop.exit.value, loop.seconds)
-        rows[name] |= _end(case, loop.answer.true)
-        paths[name] = loop.visits
     for name, rival in rivals.items():
         direct = run_direct(rival, silent, most)
         end = "converged" if direct.success else "did not converge"
         rows[name] = _row(case, direct.visits, direct.evaluations, end, direct.seconds)
         rows[name] |= _end(case, direct.answer.true)
         paths[name] = direct.visits
+    for name, arm in arms.items():
+        with EvaluationStore() as store:
+            loop = run_adaptive(arm, 0, store, silent)
+        rows[name] = _row(case, loop.visits, loop.evaluations, loop.exit.value, loop.seconds)
+        rows[name] |= _end(case, loop.answer.true)
+        paths[name] = loop.visits
     sign = float(np.sign(case.responses[0].driver_ref))  # negative where the objective is maximized
     judges = [rows[name] for name in (rivals if best_of_rivals else rows)]
     best = sign * min((sign * row["best"] for row in judges if np.isfinite(row["best"])), default=np.nan)
