@@ -173,7 +173,7 @@ class Surrogate:
         """Compute predictive standard deviations of the outputs, see `gradopt.surrogates.uncertainty.posterior`.
 
         About 90 % of the true values, with their noise, lie within 1.645 predictive standard deviations
-        (scripts/uncertainty_coverage.py).
+        (scripts/surrogates/uncertainty_coverage.py).
 
         Args:
             x: Inputs (n, d), physical, in the order of `inputs`; real.
