@@ -1,4 +1,4 @@
-"""Every private name of OpenMDAO that gradopt uses, each with the reason why no public one serves. Floor 0.
+"""Every private name of OpenMDAO that gradopt uses, each with the reason why no public one serves. Floor 1.
 
 Tried with OpenMDAO 3.44 to 3.45. `tests/test_architecture.py` holds that no other file uses one.
 """
@@ -269,7 +269,7 @@ class SurvivingSLSQP(om.ScipyOptimizeDriver):  # type: ignore[misc]
     OpenMDAO's own driver ends with the first `AnalysisError`.
     """
 
-    def __init__(self, note: Callable[[om.Problem], None], worse: float, **options: Any) -> None:
+    def __init__(self, note: Callable[[om.Problem], object], worse: float, **options: Any) -> None:
         """Make a driver.
 
         Args:

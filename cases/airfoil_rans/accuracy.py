@@ -43,9 +43,9 @@ def fit_average(
     Args:
         configuration: Settings of each, with an `Adam` as solver.
         training: Training samples.
-        networks: How many.
+        networks: Number of networks.
         seed: Seed of the first; the next ones follow.
-        report: Told which network is being fitted.
+        report: Function that receives a line on each network.
 
     Returns:
         One surrogate. Its `std` has two parts: what each network leaves unexplained, and how much they disagree.

@@ -19,13 +19,13 @@ from gradopt.truth.store import EvaluationStore
 
 TITLE = "fifty airfoils for fifty conditions on one surrogate, NeuralFoil as the truth"
 
-_SAMPLES = 8
+_SAMPLES = 8  # samples about the start shape before the first design; by hand
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that only this study has."""
     parser.add_argument("--conditions", type=int, help="number of design conditions (default 50, with --quick 4)")
-    text = f"how far weights may go from the start's, chord fractions (default {REACH:g})"
+    text = f"largest distance of weights from the start's, chord fractions (default {REACH:g})"
     parser.add_argument("--reach", type=float, default=REACH, help=text)
     parser.add_argument("--reference", action="store_true", help="also run SLSQP on the truth, cold and warm")
 
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace, folder: Path, scratch: Path, report: Call
     """Run the study, see `cases.study.Study`."""
     number = (4 if arguments.quick else 50) if arguments.conditions is None else arguments.conditions
     if number < 1:
-        raise InputError(explain("--conditions", "be at least 1", number, "50 is what the study is about."))
+        raise InputError(explain("--conditions", "be at least 1", number, "The study has 50."))
     rules = Rules()
     if arguments.quick:
         rules = replace(rules, waves=(1, 3), rounds=(4, 1), budget=6.0, finish=1)

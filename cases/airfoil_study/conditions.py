@@ -1,4 +1,4 @@
-"""Design conditions: what an airfoil is to be good for."""
+"""Conditions of the design study."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ RANGES = {
     "moment": (-0.15, -0.03),
     "thickness": (0.85, 1.15),
 }
-"""Ends of each number of a `Condition`: where the study may be asked."""
+"""Range of each number of a `Condition`; by hand."""
 
 _WORDS = {
     "lift": "a lift coefficient",
     "reynolds_exponent": "log10 of a Reynolds number",
-    "moment": "a least moment coefficient",
-    "thickness": "a factor on the least thicknesses",
+    "moment": "a lower limit of the moment coefficient",
+    "thickness": "a factor on the lower limits of the thickness",
 }
 
 
@@ -34,8 +34,8 @@ class Condition:
     Attributes:
         lift: Lift coefficient to hold.
         reynolds_exponent: Decimal logarithm of the Reynolds number of the chord.
-        moment: Least moment coefficient about the quarter chord.
-        thickness: Factor on the least thickness at every station.
+        moment: Lower limit of the moment coefficient about the quarter chord.
+        thickness: Factor on the lower limit of the thickness at every station.
 
     Raises:
         InputError: If a number lies outside its range in `RANGES`.
@@ -59,7 +59,7 @@ def sample_conditions(n: int, seed: int) -> list[Condition]:
     """Spread conditions over `RANGES`.
 
     Args:
-        n: How many.
+        n: Number of conditions.
         seed: Seed of the scrambled Sobol sequence.
 
     Returns:

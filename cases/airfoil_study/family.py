@@ -18,7 +18,7 @@ from typing import Protocol
 
 import numpy as np
 
-from cases.airfoil_study.kriging import MetricKriging, fit
+from cases.airfoil_study.kriging import StudySurrogate, fit
 from gradopt.data.dataset import Dataset
 from gradopt.loop.subproblem import solve_subproblem
 from gradopt.loop.trust_region import TrustRegion
@@ -154,7 +154,7 @@ class Engine:
     place: np.ndarray
     report: Callable[[int, int, int], None] = lambda resting, size, evaluations: None
     members: dict[int, Member] = field(default_factory=dict)
-    surrogate: MetricKriging | None = None
+    surrogate: StudySurrogate | None = None
     data: Dataset | None = None
     _searched: int = 0
 

@@ -1,4 +1,4 @@
-"""Pictures of the study: Pareto fronts, what it cost, how it compares, the shapes."""
+"""Pictures of the study: Pareto fronts, evaluations, comparison with SLSQP, shapes."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Front:
 
     Attributes:
         varied: Name of that number.
-        thickness: Factor on the least thickness, the same for all.
-        values: Of the number varied.
+        thickness: Factor on the lower limits of the thickness, the same for all designs.
+        values: Values of that number.
         predicted: Drag coefficients on the surrogate.
         true: Drag coefficients on the truth.
         violations: Largest scaled violations on the truth.
@@ -45,22 +45,22 @@ class Front:
 def trace_fronts(study: Study) -> list[Front]:
     """Optimize on the surrogate alone along the moment limit and along lift, for three thicknesses each.
 
-    The truth is then asked at these designs for the pictures only: nothing is learned from that, and it does not count.
+    The truth is evaluated at these designs for the pictures only; these evaluations do not count.
     """
     fronts = []
     for varied in ("moment", "lift"):
         values = tuple(np.linspace(*RANGES[varied], _POINTS).tolist())
         middle = Condition(_LIFT, _EXPONENT, _MOMENT, 1.0)
         for thickness in _THICKNESSES:
-            asked = [replace(middle, thickness=thickness, **{varied: value}) for value in values]
-            found = [_optimum(study, condition) for condition in asked]
+            conditions = [replace(middle, thickness=thickness, **{varied: value}) for value in values]
+            found = [_optimum(study, condition) for condition in conditions]
             predicted, true, violations = zip(*found, strict=True)
             fronts.append(Front(varied, thickness, values, predicted, true, violations))
     return fronts
 
 
 def _optimum(study: Study, condition: Condition) -> tuple[float, float, float]:
-    """Drag on the surrogate and on the truth, and violation on the truth, of the surrogate's optimum."""
+    """Return drag on the surrogate, drag and violation on the truth, at the surrogate's optimum."""
     problem = study.problem
     place = coordinates_of([design.condition for design in study.designs])
     apart = np.linalg.norm(place - coordinates_of([condition]), axis=1)
@@ -74,7 +74,7 @@ def _optimum(study: Study, condition: Condition) -> tuple[float, float, float]:
 
 
 def draw_study(study: Study, rivals: Rivals | None, fronts: Sequence[Front], folder: Path) -> list[Path]:
-    """Draw all pictures into a folder; returns them."""
+    """Draw all pictures into a folder and return their paths."""
     pictures = [_draw_fronts(fronts, folder), _draw_shapes(study, folder), _draw_cost(study, rivals, folder)]
     if rivals:
         pictures.append(_draw_differences(study, rivals, folder))
@@ -88,7 +88,7 @@ def _draw_fronts(fronts: Sequence[Front], folder: Path) -> Path:
         "moment": f"CL = {_LIFT:g}, Re = 10^{_EXPONENT:g}",
         "lift": f"CM >= {_MOMENT:g}, Re = 10^{_EXPONENT:g}",
     }
-    labels = {"moment": "least moment coefficient CM", "lift": "lift coefficient CL"}
+    labels = {"moment": "lower limit of the moment coefficient CM", "lift": "lift coefficient CL"}
     for axis, varied in zip(axes, titles, strict=True):
         chosen = [front for front in fronts if front.varied == varied]
         for front, color in zip(chosen, _COLORS, strict=True):
@@ -97,7 +97,7 @@ def _draw_fronts(fronts: Sequence[Front], folder: Path) -> Path:
                 np.array(front.predicted) / COUNT,
                 color=color,
                 linewidth=1.4,
-                label=f"least thickness x {front.thickness:g}",
+                label=f"lower limit of thickness x {front.thickness:g}",
             )
             axis.plot(front.values, np.array(front.true) / COUNT, "o", color=color, markersize=4)
         axis.set(xlabel=labels[varied])
@@ -123,7 +123,7 @@ def _draw_cost(study: Study, rivals: Rivals | None, folder: Path) -> Path:
             (rivals.warm, TRUTH, "SLSQP on the truth, from the nearest one solved"),
         ):
             axis.plot(count, np.cumsum([1, *(run.evaluations for run in runs)]), color=color, label=label)
-    axis.set(xlabel="conditions", ylabel="truth evaluations they asked for, summed", ylim=(0, None), xlim=(0, None))
+    axis.set(xlabel="conditions", ylabel="truth evaluations of these, summed", ylim=(0, None), xlim=(0, None))
     axis.grid(alpha=0.3)
     axis.legend(loc="upper left")
     return _saved(figure, folder / "evaluations.png")
@@ -153,14 +153,14 @@ def _draw_shapes(study: Study, folder: Path) -> Path:
     for axis in axes.flat[len(by_lift) :]:
         axis.set_axis_off()
     for axis, design in zip(axes.flat, by_lift, strict=False):
-        u, asked = design.responses.u, design.condition
+        u, condition = design.responses.u, design.condition
         shape = replace(study.problem.shape, upper_weights=u[:n], lower_weights=u[n:-1])
         axis.plot(*coordinates(shape), color=MODEL, linewidth=1.0)
         axis.set_aspect("equal")
         axis.set_axis_off()
         axis.set_title(
-            f"CL {asked.lift:.2f}  Re {10**asked.reynolds_exponent / 1e6:.1f}e6  CM>{asked.moment:.2f}\n"
-            f"t x{asked.thickness:.2f}  CD {design.drag / COUNT:.1f}",
+            f"CL {condition.lift:.2f}  Re {10**condition.reynolds_exponent / 1e6:.1f}e6  CM>{condition.moment:.2f}\n"
+            f"t x{condition.thickness:.2f}  CD {design.drag / COUNT:.1f}",
             fontsize=7,
         )
     figure.suptitle("Designs by lift coefficient; drag in counts")

@@ -17,7 +17,7 @@ from gradopt.optimality.problem import Limits, Responses
 from gradopt.truth.function import FunctionTruth
 
 CONFIDENCE = 0.90
-"""Least `analysis_confidence`: below it NeuralFoil does not trust itself."""
+"""Lower limit of `analysis_confidence`; 0.90 is usual for NeuralFoil."""
 
 COUNT = 1e-4
 """One drag count."""
@@ -30,24 +30,24 @@ CONSTRAINTS = ("CL", "CM", "analysis_confidence", *(f"thickness at {station:g}" 
 
 _CD_REF, _CM_REF, _THICKNESS_REF = 0.005, 0.1, 0.1  # as in the case `airfoil`
 REACH = 0.25
-"""How far weights may go from the start's, chord fractions, as in the case `airfoil`: shapes that NeuralFoil knows.
+"""Largest distance of weights from the start's, chord fractions, as in the case `airfoil`; by hand.
 
 At 0.10 SLSQP takes half of the evaluations, and the drag is 4 counts higher.
 """
 
-_ALPHA = (-4.0, 10.0)  # degrees
-_PROBE = 2.0  # degrees; one evaluation here tells lift and lift slope of the start
+_ALPHA = (-4.0, 10.0)  # bounds of the angle of attack, degrees; by hand
+_PROBE = 2.0  # degrees; one evaluation here gives lift and lift slope of the start; by hand
 
 
 @dataclass(frozen=True, eq=False)
 class AirfoilProblem:
-    """What all conditions share.
+    """The part of the problem that all conditions share.
 
     Attributes:
-        shape: Where every design starts.
+        shape: Initial shape of every design.
         truth: Aerodynamics of 16 weights, angle of attack and log10 of the Reynolds number.
-        lower: Of the design variables: 16 weights, chord fractions, and angle of attack, degrees, (17,).
-        upper: Likewise.
+        lower: Lower bounds of the design variables: 16 weights, chord fractions, and angle of attack, degrees, (17,).
+        upper: Upper bounds likewise.
         matrix: Partials of the thicknesses (k, 16).
         offset: Thicknesses of zero weights (k,).
     """
@@ -66,11 +66,11 @@ class AirfoilProblem:
 
     @property
     def probe(self) -> np.ndarray:
-        """Inputs of the truth (18,) that tell lift and lift slope of the start, at the middle Reynolds number."""
+        """Inputs of the truth (18,) that give lift and lift slope of the start, at the middle Reynolds number."""
         return np.append(self.weights, [_PROBE, np.mean(RANGES["reynolds_exponent"])])
 
     def start(self, condition: Condition, y: np.ndarray, dydx: np.ndarray) -> np.ndarray:
-        """The start's weights at an angle of attack where its lift should be right.
+        """Return the start's weights at an angle of attack of about the target lift.
 
         Args:
             condition: The condition.
@@ -96,7 +96,7 @@ class AirfoilProblem:
         return Limits(self.lower, self.upper, low, high, self.upper - self.lower)
 
     def responses(self, design: np.ndarray, y: np.ndarray, dydx: np.ndarray) -> Responses:
-        """Objective and constraints, scaled; they are the same for all conditions.
+        """Return objective and constraints, scaled; they are the same for all conditions.
 
         Args:
             design: Design (17,).
@@ -146,18 +146,18 @@ def conditions_of(responses: Responses, limits: Limits) -> KKT:
 
 
 def make_problem(airfoil: str = "rae2822", reach: float = REACH) -> AirfoilProblem:
-    """Build what all conditions share.
+    """Build the part of the problem that all conditions share.
 
     Args:
         airfoil: Start: a name that AeroSandbox ships, or the path of a Selig `.dat` file.
-        reach: How far weights may go from the start's, chord fractions.
+        reach: Largest distance of weights from the start's, chord fractions.
 
     Raises:
         InputError: If there is no such airfoil, or the reach is out of range.
         MissingExtraError: If NeuralFoil is not installed.
     """
     if not 0.0 < reach <= REACH:
-        remedy = "Beyond it there are shapes that NeuralFoil does not know."
+        remedy = "Beyond it there are shapes outside NeuralFoil's training data."
         raise InputError(explain("reach", f"be above 0 and at most {REACH:g} (chord fractions)", reach, remedy))
     shape = load_shape(airfoil)
     aerodynamics = NeuralFoilTruth(shape, None)

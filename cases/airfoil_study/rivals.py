@@ -1,4 +1,4 @@
-"""The rivals: SLSQP on the truth itself, condition by condition, cold or from the nearest condition solved before."""
+"""Baseline: SLSQP on the truth, condition by condition, from one shape or from the nearest condition solved before."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from cases.airfoil_study.problem import COUNT, AirfoilProblem, conditions_of, dr
 from gradopt.optimality.problem import Limits, Responses
 
 FEASIBLE = 1e-3
-"""Largest scaled violation of a design that counts as feasible."""
+"""Largest scaled violation of a feasible design; by hand, the certificate's of the study."""
 
 CLOSE = 0.1 * COUNT
-"""How near to its own last drag a rival is said to have arrived."""
+"""Drag coefficient within which SLSQP has arrived at its own last drag; by hand, 0.1 counts."""
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """How SLSQP sees the problem.
+    """Scaling of the problem for SLSQP.
 
     Attributes:
         weight: Length of one unit of a weight, chord fractions.
-        alpha: Of the angle of attack, degrees.
+        alpha: Length of one unit of the angle of attack, degrees.
         drag: Factor on the objective, which is CD / 0.005.
-        tolerance: Of SLSQP, `ftol`.
+        tolerance: Tolerance of SLSQP, `ftol`.
     """
 
     weight: float = 0.06
@@ -43,12 +43,12 @@ class RivalRun:
     """SLSQP on the truth for one condition.
 
     Attributes:
-        responses: Where it ended.
-        evaluations: Different designs at which the truth was asked.
-        arrived: Those until it was first feasible and within `CLOSE` of its last drag; None where it never was.
+        responses: Responses of the truth at the end.
+        evaluations: Number of distinct designs at which the truth was evaluated.
+        arrived: Number of them up to the first feasible one within `CLOSE` of the last drag; None without one.
         violation: Largest scaled violation at the end.
         certified: Whether the optimality conditions hold at the end.
-        success: Whether SLSQP says that it converged.
+        success: Whether SLSQP reports convergence.
     """
 
     responses: Responses
@@ -64,8 +64,8 @@ class RivalRun:
         return drag_of(self.responses)
 
 
-class _Asked:
-    """The truth at one Reynolds number, each design asked once, in order."""
+class _Evaluated:
+    """The truth at one Reynolds number; each design is evaluated once, in order."""
 
     def __init__(self, problem: AirfoilProblem, condition: Condition) -> None:
         self._problem, self._condition = problem, condition
@@ -83,35 +83,35 @@ def run_rival(problem: AirfoilProblem, condition: Condition, start: np.ndarray, 
     """Run SLSQP on the truth.
 
     Args:
-        problem: What all conditions share.
+        problem: The part that all conditions share.
         condition: The condition.
         start: Design (17,).
-        scaling: How SLSQP sees it.
+        scaling: Scaling for SLSQP.
 
     Returns:
         The outcome.
     """
-    asked, limits = _Asked(problem, condition), problem.limits(condition)
+    evaluated, limits = _Evaluated(problem, condition), problem.limits(condition)
     unit = np.append(np.full(N_INPUTS - 1, scaling.weight), scaling.alpha)
-    done = _slsqp(asked, limits, unit, start, scaling)
-    end = asked(np.clip(done.x * unit, limits.lower, limits.upper))
+    done = _slsqp(evaluated, limits, unit, start, scaling)
+    end = evaluated(np.clip(done.x * unit, limits.lower, limits.upper))
     final = drag_of(end)
     arrived = None
-    for count, found in enumerate(asked.known.values(), 1):
+    for count, found in enumerate(evaluated.known.values(), 1):
         if violation(found, limits) <= FEASIBLE and drag_of(found) <= final + CLOSE:
             arrived = count
             break
     certified = conditions_of(end, limits).certified
-    return RivalRun(end, len(asked.known), arrived, violation(end, limits), certified, bool(done.success))
+    return RivalRun(end, len(evaluated.known), arrived, violation(end, limits), certified, bool(done.success))
 
 
 def _slsqp(
-    ask: Callable[[np.ndarray], Responses], limits: Limits, unit: np.ndarray, start: np.ndarray, scaling: Scaling
+    evaluate: Callable[[np.ndarray], Responses], limits: Limits, unit: np.ndarray, start: np.ndarray, scaling: Scaling
 ) -> Any:
     equal = limits.equal
 
     def at(v: np.ndarray) -> Responses:
-        return ask(np.clip(v * unit, limits.lower, limits.upper))
+        return evaluate(np.clip(v * unit, limits.lower, limits.upper))
 
     def gap(v: np.ndarray, rows: np.ndarray) -> np.ndarray:
         return (at(v).c - limits.c_lower)[rows]
@@ -135,7 +135,7 @@ def _slsqp(
 
 
 def run_direct(problem: AirfoilProblem, conditions: Sequence[Condition], scaling: Scaling) -> list[RivalRun]:
-    """Run SLSQP for each condition from the same shape, at an angle where its lift should be right."""
+    """Run SLSQP for each condition from the same shape, at an angle of about the target lift."""
     y, dydx = problem.truth.f(problem.probe)
     return [run_rival(problem, one, problem.start(one, y, dydx), scaling) for one in conditions]
 
@@ -143,7 +143,7 @@ def run_direct(problem: AirfoilProblem, conditions: Sequence[Condition], scaling
 def run_warm(problem: AirfoilProblem, conditions: Sequence[Condition], scaling: Scaling) -> list[RivalRun]:
     """Run SLSQP for each condition from the solution of the nearest one solved before.
 
-    The angle of attack is moved to where the lift should be right by the slope known there.
+    The angle of attack is changed to about the target lift, by the lift slope at that solution.
 
     Returns:
         The runs, in the order of the conditions.

@@ -1,4 +1,4 @@
-"""Fifty designs from one surrogate, and what the rivals need for them."""
+"""Fifty designs from one surrogate, and the evaluations of SLSQP for them."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from gradopt.optimality.problem import Limits, Responses
 from gradopt.truth.store import EvaluationStore
 
 DIRECT = WARM = Scaling(0.2, 3.0, 1.0, 1e-6)
-"""The scaling that took both rivals the fewest evaluations, and SciPy's own tolerance.
+"""Scaling with the fewest evaluations of both baselines on seed 0, and SciPy's own tolerance.
 
 At 1e-4 direct SLSQP takes two thirds of the evaluations, warm-started SLSQP half, and both leave 0.1 count.
 """
 
-_SPREAD = 0.03  # of the weights of the first samples, chord fractions
+_SPREAD = 0.03  # half width of the weights of the first samples, chord fractions; by hand
 
 
 @dataclass(frozen=True, eq=False)
 class Design:
-    """The design for one condition, and what it cost.
+    """The design for one condition.
 
     Attributes:
-        condition: What it is for.
-        responses: The truth's.
+        condition: Its condition.
+        responses: Responses of the truth.
         kkt: Optimality conditions on the truth.
         violation: Largest scaled violation on the truth.
-        asked: Truth evaluations that this condition asked for.
-        promised: Improvement of the drag coefficient that the surrogate promised last.
-        resting: Whether that is too little to ask the truth.
+        asked: Truth evaluations for this condition.
+        promised: Last predicted reduction of the drag coefficient.
+        resting: Whether that is below the limit for another evaluation.
     """
 
     condition: Condition
@@ -63,13 +63,13 @@ class Study:
     """Outcome of the study.
 
     Attributes:
-        problem: What all conditions share.
+        problem: The part that all conditions share.
         designs: One for each condition.
-        engine: The engine with the surrogate and all that was learned.
+        engine: The engine with the surrogate and all samples.
         samples: Truth evaluations before the first design.
-        evaluations: Truth evaluations altogether, samples and failed ones included.
-        stored: How many of them an earlier run had left.
-        seconds: Wall time.
+        evaluations: Truth evaluations, samples and failed ones included.
+        stored: Number of them that came from the store of an earlier run.
+        seconds: Wall time in s.
     """
 
     problem: AirfoilProblem
@@ -86,9 +86,9 @@ class Rivals:
     """SLSQP on the truth for the same conditions.
 
     Attributes:
-        direct: From the same shape each.
-        warm: From the nearest condition solved before.
-        seconds: Wall time of both.
+        direct: Runs from the same shape.
+        warm: Runs from the nearest condition solved before.
+        seconds: Wall time of both in s.
     """
 
     direct: tuple[RivalRun, ...]
@@ -97,13 +97,13 @@ class Rivals:
 
 
 class AirfoilFamily:
-    """The conditions as the engine sees them, with a store behind the truth."""
+    """The conditions for the engine; evaluations of the truth go through a store."""
 
     def __init__(self, problem: AirfoilProblem, conditions: Sequence[Condition], store: EvaluationStore) -> None:
-        """Ask the truth once, at the start shape, for lift and lift slope.
+        """Evaluate lift and lift slope at the start shape.
 
         Raises:
-            EvaluationError: If that fails.
+            EvaluationError: If the truth fails there.
         """
         self.problem, self.conditions_asked = problem, tuple(conditions)
         self._store = store
@@ -119,7 +119,7 @@ class AirfoilFamily:
 
     @property
     def evaluations(self) -> int:
-        """Different points asked, failed ones too."""
+        """Number of distinct points evaluated, failed ones too."""
         return len(self._points)
 
     def limits(self, member: int) -> Limits:
@@ -143,7 +143,7 @@ class AirfoilFamily:
         return conditions_of(responses, self.limits(member))
 
     def ask(self, x: np.ndarray) -> Dataset:
-        """Ask the truth at points (n, 18); what the store holds from elsewhere does not count."""
+        """Evaluate the truth at points (n, 18); return the samples of this run, not others of the store."""
         for point in x + 0.0:
             if point.tobytes() not in self._asked:
                 self._asked[point.tobytes()] = len(self._points)
@@ -155,7 +155,7 @@ class AirfoilFamily:
         """Spread the first points (n, 18) about the start shape, each at an angle for some lift.
 
         Args:
-            n: How many.
+            n: Number of points.
             seed: Seed of the scrambled Sobol sequence.
         """
         weights = self.problem.weights
@@ -163,8 +163,8 @@ class AirfoilFamily:
         inputs += [Variable("lift", lower=0.3, upper=0.9), Variable("exponent", lower=6.0, upper=7.0)]
         found = sobol(inputs, n, seed)
         slopes, probe = self._dydx[0], self.problem.probe
-        wanted = found[:, N_INPUTS - 1] - self._y[0] - (found[:, : N_INPUTS - 1] - weights) @ slopes[: N_INPUTS - 1]
-        found[:, N_INPUTS - 1] = probe[N_INPUTS - 1] + wanted / slopes[N_INPUTS - 1]
+        missing = found[:, N_INPUTS - 1] - self._y[0] - (found[:, : N_INPUTS - 1] - weights) @ slopes[: N_INPUTS - 1]
+        found[:, N_INPUTS - 1] = probe[N_INPUTS - 1] + missing / slopes[N_INPUTS - 1]
         return found
 
 
@@ -180,13 +180,13 @@ def run_study(
     """Design an airfoil for each condition on one surrogate.
 
     Args:
-        problem: What all conditions share.
+        problem: The part that all conditions share.
         conditions: The conditions.
-        store: Where evaluations are kept; what it holds already is not evaluated again.
+        store: Evaluations of earlier runs, which are not repeated; those of this run are added.
         rules: Settings of the engine.
         samples: Points spread about the start shape before the first design.
         seed: Seed of these.
-        report: Told of each round.
+        report: Function that receives a line on each iteration.
 
     Returns:
         The outcome.
@@ -197,10 +197,10 @@ def run_study(
     clock, before = time.perf_counter(), store.evaluated
     family = AirfoilFamily(problem, conditions, store)
 
-    def tell(started: int, size: int, evaluations: int) -> None:
+    def show(started: int, size: int, evaluations: int) -> None:
         report(f"{started} of {size} conditions begun, {evaluations} truth evaluations")
 
-    engine = Engine(family, rules, coordinates_of(conditions), tell)
+    engine = Engine(family, rules, coordinates_of(conditions), show)
     members = engine.solve(neighbor_order(conditions)[0], family.samples(samples, seed))
     return Study(
         problem=problem,
@@ -231,12 +231,12 @@ def _design(family: AirfoilFamily, rules: Rules, member: Member) -> Design:
 
 
 def run_rivals(problem: AirfoilProblem, conditions: Sequence[Condition], report: Callable[[str], None]) -> Rivals:
-    """Run both rivals for all conditions.
+    """Run both baselines for all conditions.
 
     Args:
-        problem: What all conditions share.
+        problem: The part that all conditions share.
         conditions: The conditions.
-        report: Told which one runs.
+        report: Function that receives a line on each.
     """
     clock = time.perf_counter()
     report("SLSQP on the truth, from the same shape each")

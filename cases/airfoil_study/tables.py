@@ -1,4 +1,4 @@
-"""What the study leaves behind: a table on the screen and `result.json`."""
+"""Output of the study: a table on the screen and `result.json`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.table import Table
 from cases.airfoil_study.problem import COUNT, TOLERANCE
 from cases.airfoil_study.rivals import FEASIBLE, RivalRun
 from cases.airfoil_study.study import DIRECT, WARM, Rivals, Study
-from cases.records import write_result
+from gradopt.report.records import write_result
 
 
 def differences(study: Study, rivals: Rivals) -> np.ndarray:
@@ -33,7 +33,7 @@ def study_table(study: Study, rivals: Rivals | None) -> Table:
         "  a condition": [f"{study.evaluations / len(designs):.1f}"],
         f"feasible to {FEASIBLE:g}": [f"{sum(design.violation <= FEASIBLE for design in designs)}"],
         f"certified (KKT to {TOLERANCE:g})": [f"{sum(design.kkt.certified for design in designs)}"],
-        "no gain promised, not certified": [
+        "no reduction predicted, not certified": [
             f"{sum(design.resting and not design.kkt.certified for design in designs)}"
         ],
         "mean CD, counts": [f"{np.mean([design.drag for design in designs]) / COUNT:.2f}"],
@@ -56,7 +56,7 @@ def _add_rival(rows: dict[str, list[str]], runs: tuple[RivalRun, ...], evaluatio
     rows["  a condition"].append(f"{total / len(runs):.1f}")
     rows[f"feasible to {FEASIBLE:g}"].append(f"{sum(run.violation <= FEASIBLE for run in runs)}")
     rows[f"certified (KKT to {TOLERANCE:g})"].append(f"{sum(run.certified for run in runs)}")
-    rows["no gain promised, not certified"].append("-")
+    rows["no reduction predicted, not certified"].append("-")
     rows["mean CD, counts"].append(f"{np.mean([run.drag for run in runs]) / COUNT:.2f}")
     rows.setdefault("evaluations until within 0.1 count of its end", ["-"]).append(f"{_arrived(runs)}")
     rows.setdefault("one surrogate's evaluations / its", ["-"]).append(f"{evaluations / total:.3f}")
@@ -111,7 +111,7 @@ def write_study(study: Study, rivals: Rivals | None, seed: int, traces: Any, pat
                 "complementarity": design.kkt.complementarity,
                 "certified": design.kkt.certified,
                 "no_gain_promised": design.resting,
-                "promised_CD": design.promised,
+                "predicted_reduction_of_CD": design.promised,
                 "evaluations": design.asked,
             }
             for design in study.designs

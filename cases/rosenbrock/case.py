@@ -6,7 +6,8 @@ import argparse
 
 import numpy as np
 
-from cases.case import AdaptiveCase, Case, Response, Stage
+from cases.adaptive_case import AdaptiveCase
+from cases.case import Case, Response, Stage
 from cases.model import adaptive_case
 from cases.rosenbrock.function import CITATION, rosenbrock
 from cases.rosenbrock.pictures import draw, draw_path
@@ -57,7 +58,7 @@ def rosenbrock_case(dimension: int = 2, samples: int | None = None, quick: bool 
         dimension: Number of design variables, at least 2.
         samples: Truth evaluations; None takes JENN's demonstration (100 random points and a 17 x 17 grid) in 2-D,
             otherwise 20 for each variable on a Latin hypercube.
-        quick: Fewer samples and iterations: shows that it runs, not what it can.
+        quick: Fewer samples and iterations: a test that the case runs.
 
     Returns:
         The case.

@@ -273,7 +273,7 @@ def _lengths(previous: CorrectedSurrogate | None) -> Sequence[int] | None:
     """Start of the search for length scales: where the last one ended."""
     if previous is None or previous.correction.kriging is None:
         return None
-    return previous.correction.kriging.lengths
+    return previous.correction.kriging.length_indices
 
 
 def _record(previous: CorrectedSurrogate | None, data: Dataset) -> np.ndarray:

@@ -1,4 +1,8 @@
-"""Gradient-enhanced kriging of a few points near the origin, with the length scale that the evidence prefers."""
+"""Gradient-enhanced kriging: Gaussian processes conditioned on values and partials, with lengths chosen by evidence.
+
+Kernel, metric and trend are fields of a configuration. A trend is subtracted first; the metric gives coordinates in
+which one length is enough; each output has the length whose evidence is a maximum near the start of the search.
+"""
 
 from __future__ import annotations
 
@@ -8,32 +12,87 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-LENGTHS = tuple(0.05 * 2.0**k for k in range(8))
-"""Length scales tried, in units of the distance of the farthest point from the origin."""
+from gradopt.corrected.kernels import KERNELS
+from gradopt.corrected.metric import METRICS
+from gradopt.corrected.trend import Quadratic, alike, fit_quadratic
+from gradopt.errors import InputError, explain
 
-_NUGGETS = (1e-10, 1e-8, 1e-6)  # relative variance of a residual that stands for round-off; more where that fails
-_NOISES = (1e-10, 1e-6, 1e-4, 1e-3, 1e-2)  # likewise, that may stand for noise: the evidence chooses
-_SHARP = 1e-4  # part of the nugget that is left at the nearest points: the digits are wanted there
-_START = 3  # where the search for a length scale begins in LENGTHS
+LENGTHS = tuple(0.05 * 2.0**k for k in range(8))
+"""Kernel lengths that are compared by default, in units of the distance of the farthest point from the origin.
+
+Chosen by hand.
+"""
+
+TRENDS = ("none", "quadratic")
+"""Trends by name."""
+
+_NOISES = (1e-10, 1e-6, 1e-4, 1e-3, 1e-2)
+"""Relative variances of noise that are compared where there may be noise; chosen by hand."""
+
+
+@dataclass(frozen=True)
+class KrigingConfiguration:
+    """What a kriging assumes; the defaults are those of the adaptive loop.
+
+    Attributes:
+        kernel: Name in `KERNELS`.
+        metric: Name in `METRICS`.
+        metric_output: Column of the output whose gradients give the metric "gradients".
+        trend: Name in `TRENDS`.
+        lengths: Kernel lengths that are compared, ascending, in the unit of the metric.
+        first: Index in `lengths` where a search starts.
+        nuggets: Relative variances that stand for round-off, ascending; each is used where the one before it fails.
+        near_nugget: Share of the nugget at the origin; the share grows with the squared distance, to 1 at the farthest
+            point.
+
+    Raises:
+        InputError: If a name is unknown, or `first` is no index of `lengths`.
+    """
+
+    kernel: str = "squared exponential"
+    metric: str = "isotropic"
+    metric_output: int = 0
+    trend: str = "none"
+    lengths: tuple[float, ...] = LENGTHS
+    first: int = 3
+    nuggets: tuple[float, ...] = (1e-10, 1e-8, 1e-6)
+    near_nugget: float = 1e-4
+
+    def __post_init__(self) -> None:
+        """Check names and the index."""
+        for name, known in (("kernel", KERNELS), ("metric", METRICS), ("trend", TRENDS)):
+            value = getattr(self, name)
+            if value not in known:
+                names = ", ".join(repr(one) for one in known)
+                raise InputError(explain(name, f"be one of {names}", repr(value), "Choose one of these names."))
+        if not 0 <= self.first < len(self.lengths):
+            expected = f"be an index of `lengths`, from 0 to {len(self.lengths) - 1}"
+            raise InputError(explain("first", expected, self.first, "The middle is a good start."))
 
 
 @dataclass(frozen=True, eq=False)
 class Kriging:
-    """The mean of Gaussian processes with a squared exponential kernel, conditioned on values and partials.
+    """Mean of Gaussian processes, one for each output, conditioned on values and partials.
 
     Attributes:
-        points: Where it was conditioned (n, d).
-        lengths: Index into `LENGTHS` for each output (m,).
-        reach: Distance of the farthest point from the origin.
+        kernel: Name of the kernel in `KERNELS`.
+        root: Metric T (d, d); points z have the coordinates z @ T.
+        points: Points with data (n, d), in these coordinates.
+        lengths: Kernel lengths (m,), in these coordinates.
+        length_indices: Indices of these in the configuration's `lengths` (m,).
         value_weights: Weights of the kernels (n, m).
-        partial_weights: Weights of their derivatives (n, m, d).
+        partial_weights: Weights of the derivatives of the kernels (n, m, d).
+        trend: Trend that is added, or None.
     """
 
+    kernel: str
+    root: np.ndarray
     points: np.ndarray
-    lengths: tuple[int, ...]
-    reach: float
+    lengths: np.ndarray
+    length_indices: tuple[int, ...]
     value_weights: np.ndarray
     partial_weights: np.ndarray
+    trend: Quadratic | None = None
 
     def evaluate(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Evaluate mean values and their partials.
@@ -44,134 +103,162 @@ class Kriging:
         Returns:
             Values (k, m) and partials (k, m, d).
         """
-        apart = z[:, None, :] - self.points
-        square = (apart**2).sum(axis=-1)  # not the absolute value: complex step must pass
+        apart = (z @ self.root)[:, None, :] - self.points
+        square = (apart**2).sum(axis=-1, keepdims=True)  # not the absolute value: complex step must pass
         values = np.empty((len(z), len(self.lengths)), dtype=apart.dtype)
         partials = np.empty((*values.shape, z.shape[1]), dtype=apart.dtype)
-        for index in set(self.lengths):
-            at = np.array([length == index for length in self.lengths])
-            inverse = 1.0 / (LENGTHS[index] * self.reach) ** 2
-            kernel = np.exp(-0.5 * inverse * square)
-            slopes = self.partial_weights[:, at]
-            heights = self.value_weights[:, at] + inverse * np.einsum("nmd,knd->knm", slopes, apart)
-            values[:, at] = np.einsum("kn,knm->km", kernel, heights)
-            pull = np.einsum("kn,knm,knd->kmd", kernel, heights, apart)
-            partials[:, at] = inverse * (np.einsum("kn,nmd->kmd", kernel, slopes) - pull)
-        return values, partials
+        for index in set(self.length_indices):
+            at = np.array([other == index for other in self.length_indices])
+            inverse = 1.0 / float(self.lengths[at][0]) ** 2
+            k, u, h = KERNELS[self.kernel](inverse * square)
+            first = (u * k)[..., 0]
+            slopes, heights = self.partial_weights[:, at], self.value_weights[:, at]
+            along = inverse * np.einsum("nmd,knd->knm", slopes, apart)
+            values[:, at] = np.einsum("kn,knm->km", k[..., 0], heights + u * along)
+            pull = np.einsum("kn,knm,knd->kmd", first, heights + h * along, apart)
+            partials[:, at] = inverse * (np.einsum("kn,nmd->kmd", first, slopes) - pull)
+        partials = partials @ self.root.T
+        if self.trend is None:
+            return values, partials
+        common, inclined = self.trend.evaluate(z)
+        return common + values, inclined + partials
+
+    def in_lengths(self, output: int) -> np.ndarray:
+        """Return the matrix (d, d) that turns differences of points into kernel lengths of an output."""
+        return self.root / self.lengths[output]
 
 
 def krige(
     points: np.ndarray,
     values: np.ndarray,
     partials: np.ndarray,
-    lengths: Sequence[int] | None = None,
+    length_indices: Sequence[int] | None = None,
     noisy: bool = False,
+    configuration: KrigingConfiguration = KrigingConfiguration(),  # noqa: B008 (frozen)
+    search: bool = True,
 ) -> Kriging:
     """Condition on values and partials.
 
     Args:
-        points: (n, d), not all at the origin.
-        values: (n, m).
-        partials: (n, m, d), NaN where not known.
-        lengths: Indices into `LENGTHS` where the search starts, one for each output, such as the last ones found.
-        noisy: Whether values and partials may have noise; else they are met to round-off.
+        points: Points (n, d), not all at the origin.
+        values: Values (n, m).
+        partials: Partials (n, m, d), NaN where unknown.
+        length_indices: Indices into the configuration's `lengths` where the search starts, one for each output: those
+            of an earlier kriging. By default all are the configuration's `first`.
+        noisy: Whether values and partials may have noise; without it they are interpolated to round-off.
+        configuration: Kernel, metric, trend and lengths.
+        search: Whether to search for the lengths; without it they stay at the start of the search.
 
     Returns:
-        The processes, each with the length scale whose evidence is a maximum near the start.
+        The processes, each with the length whose evidence is a maximum near the start.
     """
-    reach = float(np.sqrt((points**2).sum(axis=1).max()))
-    m = values.shape[1]
-    found = list(lengths) if lengths is not None else [_START] * m
-    value_weights, partial_weights = np.empty(values.shape), np.empty(partials.shape)
-    known = ~np.isnan(partials)
-    for group in _alike(known):
-        targets = _rows(values[:, group], partials[:, group])
-        mask = np.isfinite(targets).all(axis=1)
-        conditioned: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-
-        def at(
-            index: int,
-            conditioned: dict[int, tuple[np.ndarray, np.ndarray]] = conditioned,
-            targets: np.ndarray = targets,
-            mask: np.ndarray = mask,
-        ) -> tuple[np.ndarray, np.ndarray]:
-            if index not in conditioned:
-                nuggets = [[nugget] for nugget in _NOISES] if noisy else [_NUGGETS]
-                tried = [_condition(points, LENGTHS[index] * reach, targets, mask, some) for some in nuggets]
-                best = np.argmax([evidence for _, evidence in tried], axis=0)  # of each output
-                outputs = np.arange(targets.shape[1])
-                weights = np.array([weights for weights, _ in tried])[best, :, outputs].T
-                conditioned[index] = weights, np.array([evidence for _, evidence in tried])[best, outputs]
-            return conditioned[index]
-
-        for place, output in enumerate(group):
-            index = found[output]
-            while True:  # evidence has one maximum in practice: walk uphill from where it was last
-                near = [i for i in (index - 1, index, index + 1) if 0 <= i < len(LENGTHS)]
-                best = max(near, key=lambda i: (at(i)[1][place], -abs(i - index)))  # noqa: B023 (used at once)
-                if best == index:
-                    break
-                index = best
-            found[output] = index
-            weights = at(index)[0][:, place]
-            value_weights[:, output] = weights[: len(points)]
-            partial_weights[:, output] = weights[len(points) :].reshape(points.shape)
-    return Kriging(points, tuple(found), reach, value_weights, partial_weights)
-
-
-def _alike(known: np.ndarray) -> list[list[int]]:
-    """Outputs whose partials are known at the same places: they share their matrices."""
-    groups: dict[bytes, list[int]] = {}
-    for output in range(known.shape[1]):
-        groups.setdefault(known[:, output].tobytes(), []).append(output)
-    return list(groups.values())
-
-
-def _rows(values: np.ndarray, partials: np.ndarray) -> np.ndarray:
-    """Targets (n + n d, m): values, then partials point by point."""
+    found = list(length_indices) if length_indices is not None else [configuration.first] * values.shape[1]
+    trend = None
+    if configuration.trend == "quadratic":
+        trend = fit_quadratic(points, values, partials)
+        common, inclined = trend.evaluate(points)
+        values, partials = values - common, partials - inclined
+    metric = METRICS[configuration.metric](points, partials, configuration.metric_output)
     n, m = values.shape
-    return np.concatenate([values, partials.swapaxes(1, 2).reshape(-1, m)]) if n else values
+    value_weights, partial_weights = np.empty(values.shape), np.empty(partials.shape)
+    for group in alike(~np.isnan(metric.partials)):
+        fits = _Fits(metric.points, metric.unit, values[:, group], metric.partials[:, group], configuration, noisy)
+        for place, output in enumerate(group):
+            if search:
+                found[output] = fits.climb(found[output], place)
+            weights = fits.at(found[output])[0][:, place]
+            value_weights[:, output] = weights[:n]
+            partial_weights[:, output] = weights[n:].reshape(points.shape)
+    lengths = np.array([configuration.lengths[index] * metric.unit for index in found])
+    return Kriging(
+        configuration.kernel, metric.root, metric.points, lengths, tuple(found), value_weights, partial_weights, trend
+    )
 
 
-def _condition(
-    points: np.ndarray, length: float, targets: np.ndarray, mask: np.ndarray, nuggets: Sequence[float]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (n + n d, m) of the kernels and their derivatives, and the log evidence of each output (m,)."""
-    n, d = points.shape
-    size = np.concatenate([np.ones(n), np.full(n * d, length)])[mask]  # makes the diagonal of the matrix one
-    matrix = _covariance(points, length)[np.ix_(mask, mask)]
-    scaled = targets[mask] * size[:, None]
-    weights = np.zeros(targets.shape)
-    square = (points**2).sum(axis=1)
-    near = np.clip(square / square.max(), _SHARP, 1.0)
-    if len(nuggets) == 1:  # noise, which is the same everywhere
-        near = np.ones(n)
-    slack = np.concatenate([near, np.repeat(near, d)])[mask]
-    for nugget in nuggets:
-        matrix[np.diag_indices_from(matrix)] = 1.0 + nugget * slack
-        try:
-            factor = cho_factor(matrix, lower=True, check_finite=False)
-        except LinAlgError:
-            continue
-        solved = cho_solve(factor, scaled, check_finite=False)
-        weights[mask] = solved * size[:, None]
-        variance = np.maximum((scaled * solved).mean(axis=0), np.finfo(float).tiny)
-        evidence = -0.5 * len(scaled) * np.log(variance) - np.log(np.diag(factor[0])).sum()
-        # Targets in these units change with the length; their density must not.
-        return weights, evidence + np.log(size).sum()
-    return weights, np.full(targets.shape[1], -np.inf)
+class _Fits:
+    """Weights and evidence at each kernel length, computed once for outputs whose partials are known alike."""
+
+    def __init__(
+        self,
+        points: np.ndarray,
+        unit: float,
+        values: np.ndarray,
+        partials: np.ndarray,
+        configuration: KrigingConfiguration,
+        noisy: bool,
+    ) -> None:
+        n, m = values.shape
+        self._points, self._unit, self._configuration = points, unit, configuration
+        self._targets = np.concatenate([values, partials.swapaxes(1, 2).reshape(-1, m)])  # partials point by point
+        self._mask = np.isfinite(self._targets).all(axis=1)
+        self._slack = np.ones(n)  # noise is the same everywhere
+        self._nuggets: list[Sequence[float]] = [[noise] for noise in _NOISES]
+        if not noisy:
+            square = (points**2).sum(axis=1)
+            self._slack = np.clip(square / square.max(), configuration.near_nugget, 1.0)
+            self._nuggets = [configuration.nuggets]
+        self._found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
+    def climb(self, index: int, output: int) -> int:
+        """Return the index of the length at which the evidence of an output has a maximum, uphill from an index."""
+        while True:  # evidence has one maximum in practice
+            near = [i for i in (index, index - 1, index + 1) if 0 <= i < len(self._configuration.lengths)]
+            best = max(near, key=lambda i: float(self.at(i)[1][output]))  # the first of equals
+            if best == index:
+                return index
+            index = best
+
+    def at(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the weights (n + n d, m) and the log evidence (m,) at a length."""
+        if index not in self._found:
+            length = self._configuration.lengths[index] * self._unit
+            tried = [self._condition(length, nuggets) for nuggets in self._nuggets]
+            best = np.argmax([evidence for _, evidence in tried], axis=0)  # of each output
+            outputs = np.arange(len(best))
+            weights = np.array([weights for weights, _ in tried])[best, :, outputs].T
+            self._found[index] = weights, np.array([evidence for _, evidence in tried])[best, outputs]
+        return self._found[index]
+
+    def _condition(self, length: float, nuggets: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the same at one length, with the least nugget at which the matrix is positive definite."""
+        n, d = self._points.shape
+        size = np.concatenate([np.ones(n), np.full(n * d, length)])[self._mask]  # partials times the length
+        matrix = _covariance(self._points, length, self._configuration.kernel)
+        if not self._mask.all():
+            matrix = matrix[np.ix_(self._mask, self._mask)]
+        diagonal = matrix.diagonal().copy()
+        slack = np.concatenate([self._slack, np.repeat(self._slack, d)])[self._mask]
+        scaled = self._targets[self._mask] * size[:, None]
+        weights = np.zeros(self._targets.shape)
+        for nugget in nuggets:
+            matrix[np.diag_indices_from(matrix)] = diagonal * (1.0 + nugget * slack)
+            try:
+                factor = cho_factor(matrix, lower=True, check_finite=False)
+            except LinAlgError:
+                continue
+            solved = cho_solve(factor, scaled, check_finite=False)
+            weights[self._mask] = solved * size[:, None]
+            variance = np.maximum((scaled * solved).mean(axis=0), np.finfo(float).tiny)
+            evidence = -0.5 * len(scaled) * np.log(variance) - np.log(np.diag(factor[0])).sum()
+            # Targets in these units change with the length; their density must not.
+            return weights, evidence + np.log(size).sum()
+        return weights, np.full(self._targets.shape[1], -np.inf)
 
 
-def _covariance(points: np.ndarray, length: float) -> np.ndarray:
-    """Covariance (n + n d, n + n d) of values and of partials times the length scale."""
+def _covariance(points: np.ndarray, length: float, kernel: str) -> np.ndarray:
+    """Return the covariance (n + n d, n + n d) of values and of partials times the length, point by point."""
     n, d = points.shape
     apart = (points[:, None] - points) / length
-    kernel = np.exp(-0.5 * (apart**2).sum(axis=-1))
+    k, u, h = KERNELS[kernel]((apart**2).sum(axis=-1, keepdims=True))
+    first = u * k
     matrix = np.empty((n + n * d, n + n * d))
-    matrix[:n, :n] = kernel
-    cross = kernel[..., None] * apart  # value at the first point, partials at the second
-    matrix[:n, n:] = cross.reshape(n, n * d)
+    matrix[:n, :n] = k[..., 0]
+    matrix[:n, n:] = (first * apart).reshape(n, n * d)  # value at the first point, partials at the second
     matrix[n:, :n] = matrix[:n, n:].T
-    curvature = kernel[..., None, None] * (np.eye(d) - apart[..., :, None] * apart[..., None, :])
-    matrix[n:, n:] = curvature.transpose(0, 2, 1, 3).reshape(n * d, n * d)
+    blocks = matrix[n:, n:].reshape(n, d, n, d)
+    outer = np.empty_like(apart)
+    for i in range(d):  # row by row, without an array (n, n, d, d)
+        np.multiply(h * apart[..., i : i + 1], apart, out=outer)
+        np.multiply(-first, outer, out=blocks[:, i])
+        blocks[:, i, :, i] = first[..., 0] * (1.0 - outer[..., i])
     return matrix

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import openmdao.api as om
 from numpy.typing import ArrayLike
-from openmdao.utils.units import convert_units
 
 from gradopt import openmdao_private as private
 from gradopt.data.variables import Variable, column_slices
@@ -241,7 +240,8 @@ def choose(
     for design in declared.designs:
         variable = declared.inputs[design.source].variable
         low, high = (
-            np.asarray(convert_units(design.options[side], design.units, variable.units)) for side in ("lower", "upper")
+            np.asarray(om.convert_units(design.options[side], design.units, variable.units))
+            for side in ("lower", "upper")
         )
         apart = low < high  # where they are the same, the optimizer holds the entry
         inputs.append(replace(variable, lower=np.where(apart, low, -np.inf), upper=np.where(apart, high, np.inf)))

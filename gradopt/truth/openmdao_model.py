@@ -111,10 +111,10 @@ class ModelFunction:
         return result
 
     def _state(self) -> np.ndarray:
-        return np.array(self._problem.model._outputs.asarray(copy=True))
+        return private.get_outputs(self._problem)
 
     def _restore(self) -> None:
-        self._problem.model._outputs.set_val(self._good)  # a run transfers the inputs from the outputs
+        private.set_outputs(self._problem, self._good)  # a run transfers the inputs from the outputs
 
     def _run(self, x: np.ndarray) -> np.ndarray:
         self.runs += 1

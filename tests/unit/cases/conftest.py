@@ -32,13 +32,13 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def calls() -> list[np.ndarray]:
-    """List the points at which the truth of `make_case` was asked."""
+    """List the points at which the truth of `make_case` was evaluated."""
     return []
 
 
 @pytest.fixture
 def make_case(case_maker: Callable[..., Case], calls: list[np.ndarray]) -> Callable[..., Case]:
-    """Return a maker of bowls whose truth tells `calls` where it was asked."""
+    """Return a maker of bowls whose truth appends each evaluated point to `calls`."""
     return partial(case_maker, calls)
 
 

@@ -1,11 +1,21 @@
-"""Gradient-enhanced kriging: interpolates values and partials, differentiates itself exactly, picks a length scale."""
+"""Gradient-enhanced kriging: interpolation, exact partials, lengths by evidence, noise, configuration.
+
+Properties for any data stand in `tests/invariants/test_kriging_invariants.py`.
+"""
 
 from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import pytest
 
-from gradopt.corrected.kriging import LENGTHS, krige
+from gradopt.corrected import kriging as module
+from gradopt.corrected.kernels import KERNELS
+from gradopt.corrected.kriging import LENGTHS, KrigingConfiguration, krige
+from gradopt.corrected.metric import METRICS
+from gradopt.errors import InputError
 
 RNG = np.random.default_rng(3)
 POINTS = np.vstack([np.zeros(3), RNG.uniform(-1.0, 1.0, (11, 3))])
@@ -67,14 +77,14 @@ def test_each_output_gets_the_length_scale_that_its_evidence_prefers() -> None:
     y = np.stack([slow, fast], axis=1)
     dydz = np.stack([np.cos(z), 12.0 * np.cos(12.0 * z)], axis=1)
     found = krige(z, y, dydz)
-    assert LENGTHS[found.lengths[0]] >= 1.0
-    assert LENGTHS[found.lengths[1]] <= 0.4
+    assert LENGTHS[found.length_indices[0]] >= 1.0
+    assert LENGTHS[found.length_indices[1]] <= 0.4
 
 
 @pytest.mark.parametrize("start", [0, len(LENGTHS) - 1])
 def test_the_search_does_not_depend_on_where_it_begins(start: int) -> None:
     y, dydz = smooth(POINTS)
-    assert krige(POINTS, y, dydz, [start, start]).lengths == krige(POINTS, y, dydz).lengths
+    assert krige(POINTS, y, dydz, [start, start]).length_indices == krige(POINTS, y, dydz).length_indices
 
 
 def test_scale_of_outputs_and_order_of_points_do_not_matter() -> None:
@@ -116,3 +126,110 @@ def test_without_noise_allowing_for_it_costs_little() -> None:
     inside = np.random.default_rng(8).uniform(-0.6, 0.6, (50, 3))
     truth, _ = smooth(inside)
     assert np.abs(krige(POINTS, y, dydz, noisy=True).evaluate(inside)[0] - truth).max() < 2e-2
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_every_kernel_and_metric_predicts_between_the_points(kernel: str, metric: str) -> None:
+    y, dydz = smooth(POINTS)
+    inside = np.random.default_rng(8).uniform(-0.6, 0.6, (50, 3))
+    truth, _ = smooth(inside)
+    configuration = KrigingConfiguration(kernel=kernel, metric=metric)
+    found, _ = krige(POINTS, y, dydz, configuration=configuration).evaluate(inside)
+    assert np.abs(found - truth)[:, 0].max() < 0.05  # the output that gives the metric
+
+
+def test_gradients_give_short_lengths_where_the_output_bends() -> None:
+    points = RNG.uniform(-1.0, 1.0, (40, 3))
+    phase = 3.0 * points[:, 0]
+    partials = np.zeros((40, 1, 3))
+    partials[:, 0, 0] = 3.0 * np.cos(phase)
+    configuration = KrigingConfiguration(metric="gradients")
+    kriging = krige(points, np.sin(phase)[:, None], partials, configuration=configuration)
+    lengths = 1.0 / np.linalg.norm(kriging.in_lengths(0), axis=1)
+    assert 4.0 * lengths[0] < lengths[1:].min()
+
+
+def test_quadratic_trend_carries_on_beyond_the_points() -> None:
+    y, dydz = smooth(POINTS)
+    far = np.array([[2.0, 1.5, 0.0], [-2.0, 1.5, 1.0]])
+    errors = []
+    for trend in ("none", "quadratic"):
+        configuration = KrigingConfiguration(trend=trend, lengths=(0.4,), first=0)
+        found, _ = krige(POINTS, y, dydz, configuration=configuration).evaluate(far)
+        errors.append(np.abs(found - smooth(far)[0])[:, 1].max())
+    assert errors[1] < 0.7 * errors[0]
+
+
+def test_without_a_search_lengths_stay_where_they_are() -> None:
+    y, dydz = smooth(POINTS)
+    kriging = krige(POINTS, y, dydz, [0, 7], search=False)
+    assert kriging.length_indices == (0, 7)
+    reach = np.linalg.norm(POINTS, axis=1).max()
+    np.testing.assert_allclose(kriging.lengths, [LENGTHS[0] * reach, LENGTHS[7] * reach])
+    assert krige(POINTS, y, dydz, search=False).length_indices == (3, 3)
+
+
+def test_outputs_of_one_length_share_one_factorization(monkeypatch: pytest.MonkeyPatch) -> None:
+    y, dydz = smooth(POINTS)
+    count = []
+    factor = module.cho_factor
+    monkeypatch.setattr(module, "cho_factor", lambda *args, **kwargs: (count.append(1), factor(*args, **kwargs))[1])
+    krige(POINTS, y[:, :1], dydz[:, :1])
+    alone, count[:] = len(count), []
+    krige(POINTS, *(one[:, [0, 0, 0]] for one in (y, dydz)))
+    assert len(count) == alone
+
+
+def test_least_nugget_that_works_is_used() -> None:
+    points = np.vstack([POINTS, POINTS[1:5] + 1e-9])
+    y, dydz = smooth(points)
+    assert not krige(points, y, dydz, configuration=KrigingConfiguration(nuggets=(0.0,))).value_weights.any()
+    assert krige(points, y, dydz, configuration=KrigingConfiguration(nuggets=(0.0, 1e-8))).value_weights.any()
+
+
+def test_digits_at_the_origin_are_kept_where_the_nugget_is_smaller_there() -> None:
+    y, dydz = smooth(POINTS)
+    errors = []
+    for share in (1.0, 1e-4):
+        found, _ = krige(POINTS, y, dydz, configuration=KrigingConfiguration(near_nugget=share)).evaluate(POINTS[:1])
+        errors.append(np.abs(found - y[0]).max())
+    assert errors[1] < 1e-2 * errors[0]
+
+
+def test_fitted_fields_are_arrays_numbers_and_names() -> None:
+    y, dydz = smooth(POINTS)
+    kriging = krige(POINTS, y, dydz)
+    assert {field.name: type(getattr(kriging, field.name)) for field in fields(kriging)} == {
+        "kernel": str,
+        "root": np.ndarray,
+        "points": np.ndarray,
+        "lengths": np.ndarray,
+        "length_indices": tuple,
+        "value_weights": np.ndarray,
+        "partial_weights": np.ndarray,
+        "trend": type(None),
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"kernel": "Matern"},
+            "`kernel` must be one of 'squared exponential', 'Matern 3/2', 'Matern 5/2', got 'Matern'. "
+            "Choose one of these names.",
+        ),
+        (
+            {"metric": "full"},
+            "`metric` must be one of 'isotropic', 'gradients', got 'full'. Choose one of these names.",
+        ),
+        ({"trend": "cubic"}, "`trend` must be one of 'none', 'quadratic', got 'cubic'. Choose one of these names."),
+        ({"first": 8}, "`first` must be an index of `lengths`, from 0 to 7, got 8. The middle is a good start."),
+        ({"first": -1}, "`first` must be an index of `lengths`, from 0 to 7, got -1. The middle is a good start."),
+    ],
+)
+def test_unknown_names_and_indices_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        KrigingConfiguration(**change)
+    assert str(caught.value) == message
