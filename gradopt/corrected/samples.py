@@ -12,7 +12,7 @@ import numpy as np
 
 from gradopt.data.dataset import Dataset
 from gradopt.data.variables import Variable, total_size
-from gradopt.errors import InputError, explain
+from gradopt.errors import InputError
 from gradopt.truth.protocol import Evaluations
 
 if TYPE_CHECKING:  # a run without a network needs no torch
@@ -77,7 +77,7 @@ class Samples:
             InputError: If the initial data have other variables.
         """
         none = np.empty((0, total_size(inputs)))
-        data = None if initial_data is None else _with_variables(initial_data, inputs, outputs)
+        data = None if initial_data is None else initial_data.with_variables("initial_data", inputs, outputs)
         return cls(tuple(inputs), tuple(outputs), data, none, none)
 
     @property
@@ -191,20 +191,6 @@ def _without_warnings() -> Iterator[None]:
 class _BelowError(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         return record.levelno > logging.WARNING
-
-
-def _with_variables(data: Dataset, inputs: Sequence[Variable], outputs: Sequence[Variable]) -> Dataset:
-    """Give data the variables of a truth, whose bounds may be others."""
-    for side, expected, got in (
-        ("inputs", inputs, data.input_variables),
-        ("outputs", outputs, data.output_variables),
-    ):
-        mine, theirs = ([(v.name, v.shape, v.units) for v in variables] for variables in (expected, got))
-        if mine != theirs:
-            remedy = "Make it with them: Dataset(x, y, dydx, truth.inputs, truth.outputs)."
-            wanted = f"have the names, shapes and units {mine}"
-            raise InputError(explain(f"initial_data.{side}", wanted, theirs, remedy))
-    return Dataset(data.x, data.y, data.partials, inputs, outputs)
 
 
 def _replaced(data: Dataset, row: int, new: Dataset) -> Dataset:

@@ -87,6 +87,18 @@ def check_finite(argument: str, array: np.ndarray, columns: list[str], remedy: s
     raise InputError(explain(argument, "be finite", where, remedy))
 
 
+def freeze_fields(record: object, *names: str) -> None:
+    """Replace arrays of a frozen dataclass by read-only copies; for its `__post_init__`.
+
+    Args:
+        record: Record that is being made.
+        *names: Fields that hold an array, or None.
+    """
+    for name in names:
+        if getattr(record, name) is not None:
+            object.__setattr__(record, name, frozen(np.array(getattr(record, name))))
+
+
 def frozen(array: np.ndarray) -> np.ndarray:
     """Make an array read-only, in place.
 

@@ -210,6 +210,22 @@ class Dataset:
             dydx=np.concatenate([self.partials, other.partials]),
         )
 
+    def with_variables(self, argument: str, inputs: Sequence[Variable], outputs: Sequence[Variable]) -> Dataset:
+        """Give the samples variables that differ from theirs in bounds and transforms only.
+
+        Args:
+            argument: Name of the argument that the data came by, for messages.
+            inputs: Variables of the input columns.
+            outputs: Variables of the output columns.
+
+        Raises:
+            InputError: If names, shapes or units differ.
+        """
+        remedy = "Make it with them: Dataset(x, y, dydx, truth.inputs, truth.outputs)."
+        check_same_variables(f"{argument}.inputs", inputs, self.input_variables, remedy)
+        check_same_variables(f"{argument}.outputs", outputs, self.output_variables, remedy)
+        return Dataset(self.x, self.y, self.partials, inputs, outputs)
+
     def split(self, fraction: float, seed: int | np.random.Generator) -> tuple[Dataset, Dataset]:
         """Split the samples at random.
 

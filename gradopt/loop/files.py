@@ -8,6 +8,7 @@ from gradopt.corrected.correction import CorrectedSurrogate, Correction, Correct
 from gradopt.corrected.kriging import Kriging
 from gradopt.corrected.samples import Samples
 from gradopt.corrected.selection import Selection, Variant
+from gradopt.corrected.trend import Quadratic
 from gradopt.data.dataset import Dataset
 from gradopt.data.scaling import Scaling
 from gradopt.data.variables import Variable
@@ -47,6 +48,7 @@ def classes() -> Classes:
         CorrectionTerms,
         Scaling,
         Kriging,
+        Quadratic,
         Settings,
         FiniteDifferences,
     )

@@ -163,16 +163,7 @@ def _known(initial_data: Dataset | None, truth: Truth) -> dict[str, Dataset]:
         raise InputError(
             explain("initial_data", "be a Dataset", repr(initial_data), "Such as `data` of an earlier result.")
         )
-    theirs, mine = (
-        [(v.name, v.shape, v.units) for v in (*inputs, *outputs)]
-        for inputs, outputs in (
-            (initial_data.input_variables, initial_data.output_variables),
-            (truth.inputs, truth.outputs),
-        )
-    )
-    if theirs != mine:
-        raise InputError(explain("initial_data", f"have the names, shapes and units {mine}", theirs, "Convert it."))
-    return {COMPONENT: Dataset(initial_data.x, initial_data.y, initial_data.dydx, truth.inputs, truth.outputs)}
+    return {COMPONENT: initial_data.with_variables("initial_data", truth.inputs, truth.outputs)}
 
 
 def _mirror(declared: Declarations, truth: ChosenEntries, driver: AdaptiveDriver) -> om.Problem:

@@ -27,7 +27,7 @@ class Adam:
     """Adam (Kingma & Ba 2015) with a one-cycle schedule (Smith & Topin 2017); each epoch uses each sample once.
 
     On 33,632 samples of 16 inputs with partials, float32 took two thirds of the time of float64 and reached the same
-    errors; the activation "silu" gave lower errors than "tanh" (`scripts/airfoil_drag_data.py`). With few samples
+    errors; the activation "silu" gave lower errors than "tanh" (`scripts/airfoil/drag_data.py`). With few samples
     `alpha` has the largest effect.
 
     The loss is checked about 20 times in a run, or after each epoch of a shorter run. The result has the parameters of

@@ -1,6 +1,6 @@
 """The loop takes the steps that it took when the golden file was written.
 
-After a change that is meant to change them: `OMP_NUM_THREADS=1 python -m scripts.digests --golden
+After a change that is meant to change them: `OMP_NUM_THREADS=1 python -m scripts.loop.digests --golden
 tests/golden/digests.json`.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scripts.digest_runs import GOLDEN, RUNS
+from scripts.loop.digest_runs import GOLDEN, RUNS
 
 ROWS: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "digests.json").read_text())["runs"]
 DIGITS, NOTHING = 1e-5, 1e-6  # of the objectives, which begin at 10 to 1000

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from gradopt.data.arrays import as_floats
+from gradopt.data.arrays import as_floats, frozen
 from gradopt.data.dataset import Dataset, check_dataset
 from gradopt.data.scaling import Scaling
 from gradopt.errors import InputError, ShapeError, explain
@@ -30,9 +30,10 @@ from gradopt.training.result import Callback, FitResult
 from gradopt.training.solvers import Solver, check_solver
 
 # Activation and trend of each start in turn; the evidence selects. Of the sets tried on the problems of
-# scripts/accuracy_vs_peers.py this set had the lowest errors: softplus suits most problems, the others some far better.
+# scripts/surrogates/accuracy_vs_peers.py this one had the lowest errors: softplus suits most problems, the others some
+# far better.
 _SHAPES = (("softplus", None), ("tanh", None), ("sin", "quadratic"), ("softplus", None))
-_FOR_MANY_SAMPLES = ("silu", None)  # for fits that are too large for several starts; see scripts/airfoil_drag_data.py
+_FOR_MANY_SAMPLES = ("silu", None)  # for fits that are too large for several starts; see scripts/airfoil/drag_data.py
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -274,8 +275,7 @@ def checked_weight(argument: str, weight: ArrayLike) -> float | np.ndarray:
         got = f"{float(values[bad].flat[0])}" + (f" at {np.argwhere(bad)[0].tolist()}" if values.ndim else "")
         remedy = "A weight of 0 removes an entry; partials that are not known are NaN in `dydx`."
         raise InputError(explain(argument, "be finite and not negative", got, remedy))
-    values.flags.writeable = False
-    return values if values.ndim else float(values)
+    return frozen(values) if values.ndim else float(values)
 
 
 def broadcast(argument: str, weight: ArrayLike, shape: tuple[int, ...], words: str) -> np.ndarray:

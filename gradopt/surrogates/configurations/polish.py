@@ -13,7 +13,7 @@ from gradopt.data.variables import column_names
 from gradopt.errors import InputError, ShapeError, explain
 from gradopt.training.options import number
 
-# Extra weight by `about`: "flat" is kept by the sweep of scripts/polishing_sweep.py, in which no other value was
+# Extra weight by `about`: "flat" is kept by the sweep of scripts/jenn/polishing_sweep.py, in which no other value was
 # reliably better; "candidate" was chosen by hand: a larger weight raises the errors of the other samples.
 _MAGNITUDES = {"flat": 1000.0, "candidate": 100.0}
 

@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from gradopt.data.arrays import freeze_fields
 from gradopt.data.dataset import Dataset, check_dataset
 from gradopt.data.variables import Variable, column_names
 from gradopt.errors import GradoptError, InputError, explain
@@ -57,10 +58,7 @@ class CrossValidation:
 
     def __post_init__(self) -> None:
         """Freeze the arrays."""
-        for name in ("y", "dydx", "fold"):
-            array = np.array(getattr(self, name))
-            array.flags.writeable = False
-            object.__setattr__(self, name, array)
+        freeze_fields(self, "y", "dydx", "fold")
 
     @property
     def folds(self) -> int:

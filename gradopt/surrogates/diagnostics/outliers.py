@@ -30,7 +30,7 @@ from gradopt.surrogates.fitting.networks import build_problem, to_precisions
 from gradopt.training.evidence import Evidence, Precisions
 from gradopt.training.residuals import NetworkProblem
 
-# Constants chosen by hand; scripts/noisy_partials.py measures the search.
+# Constants chosen by hand; scripts/surrogates/noisy_partials.py measures the search.
 _SUSPECTS, _SHARE = 5, 0.05  # least number of suspects, and their least fraction of all partials
 _REPEATS = 5  # searches for more wrong partials, at most
 _ITERATIONS = 40  # iterations of a training with or without suspects

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from gradopt.data.arrays import as_floats, check_finite, check_matrix
+from gradopt.data.arrays import as_floats, check_finite, check_matrix, freeze_fields
 from gradopt.data.dataset import Dataset, check_dataset
 from gradopt.data.scaling import Scaling, check_input_domain
-from gradopt.data.variables import Variable, column_names
+from gradopt.data.variables import Variable, check_same_variables, column_names
 from gradopt.errors import InputError, explain
 from gradopt.networks.jacobian import trace
 from gradopt.networks.mlp import Network
@@ -86,10 +86,7 @@ class Surrogate:
 
     def __post_init__(self) -> None:
         """Freeze the arrays."""
-        for name in ("lower", "upper"):
-            array = np.array(getattr(self, name))
-            array.flags.writeable = False
-            object.__setattr__(self, name, array)
+        freeze_fields(self, "lower", "upper")
 
     @property
     def network(self) -> Network:
@@ -176,7 +173,7 @@ class Surrogate:
         """Compute predictive standard deviations of the outputs, see `gradopt.surrogates.uncertainty.posterior`.
 
         About 90 % of the true values, with their noise, lie within 1.645 predictive standard deviations
-        (scripts/uncertainty_coverage.py).
+        (scripts/surrogates/uncertainty_coverage.py).
 
         Args:
             x: Inputs (n, d), physical, in the order of `inputs`; real.
@@ -341,13 +338,9 @@ class Surrogate:
 
     def check_variables_of(self, data: Dataset) -> None:
         """Check that data have this surrogate's variables; raise `InputError` otherwise."""
-        for name, mine, theirs in (
-            ("inputs", self.inputs, data.input_variables),
-            ("outputs", self.outputs, data.output_variables),
-        ):
-            if mine != theirs:
-                remedy = "Build the dataset with the variables of the surrogate, in its order and units."
-                raise InputError(explain(f"data.{name}", f"equal the surrogate's {mine}", theirs, remedy))
+        remedy = "Build the dataset with the variables of the surrogate, in its order and units."
+        check_same_variables("data.inputs", self.inputs, data.input_variables, remedy, exact=True)
+        check_same_variables("data.outputs", self.outputs, data.output_variables, remedy, exact=True)
 
     def _checked(self, x: ArrayLike, allow_complex: bool = True) -> np.ndarray:
         values = as_floats("x", x, allow_complex=allow_complex)

@@ -27,7 +27,7 @@ from gradopt.training.residuals import NetworkProblem
 from gradopt.training.result import Callback, LearnedWeights
 from gradopt.training.solvers import SOLVERS, Solver
 
-# Limits chosen by hand; scripts/repolish_cost.py measures their effect.
+# Limits chosen by hand; scripts/surrogates/incremental_fit_cost.py measures their effect.
 _LM_STEPS, _LBFGS_STEPS = 50, 200  # iterations of a warm fit by Levenberg-Marquardt, by L-BFGS
 _STALLED = 3.0  # misfit over that after the last cold fit, above which a warm fit has stalled
 _EXACT = 1e-4  # misfit, in standard deviations of the outputs, below which a warm fit has never stalled

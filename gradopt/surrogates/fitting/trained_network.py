@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gradopt.data.arrays import freeze_fields
 from gradopt.networks.mlp import Network
 from gradopt.training.result import LearnedWeights
 
@@ -35,11 +36,7 @@ class TrainedNetwork:
 
     def __post_init__(self) -> None:
         """Freeze the parameters."""
-        for name in ("theta", "auxiliary"):
-            if getattr(self, name) is not None:
-                array = np.array(getattr(self, name))
-                array.flags.writeable = False
-                object.__setattr__(self, name, array)
+        freeze_fields(self, "theta", "auxiliary")
 
     @property
     def parameters(self) -> np.ndarray:

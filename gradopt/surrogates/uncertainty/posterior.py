@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradopt.data.arrays import freeze_fields
 from gradopt.errors import InputError, explain
 from gradopt.networks.jacobian import parameter_jacobian, trace
 from gradopt.networks.mlp import Network
@@ -55,10 +56,7 @@ class Posterior:
 
     def __post_init__(self) -> None:
         """Freeze the arrays."""
-        for name in ("factor", "noise", "inflation", "optimism"):
-            array = np.array(getattr(self, name))
-            array.flags.writeable = False
-            object.__setattr__(self, name, array)
+        freeze_fields(self, "factor", "noise", "inflation", "optimism")
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays for a file by name; of `factor` only the lower triangle."""

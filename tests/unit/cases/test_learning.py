@@ -12,7 +12,7 @@ from cases.learning.lotka_volterra import BIRTH, CAPTURE, DEATH, END, GAIN, STAR
 from cases.learning.problem import LearningProblem
 from gradopt.data.variables import column_bounds
 from gradopt.errors import InputError
-from scripts.benchmark_problems import PROBLEMS as BENCHMARKS
+from scripts.shared.benchmark_problems import PROBLEMS as BENCHMARKS
 
 ALL = pytest.mark.parametrize("problem", PROBLEMS.values(), ids=list(PROBLEMS))
 STEP = 1e-5  # of central differences, in widths of the box

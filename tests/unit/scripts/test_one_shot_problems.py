@@ -10,8 +10,8 @@ from cases.case import Case, Stage
 from cases.one_shot import run_one_shot, run_reference
 from gradopt import JENN
 from gradopt.solvers import LevenbergMarquardt
-from scripts.one_shot_problems import best, branin, disk, excess, valley, violation
-from scripts.polishing_sweep import MAGNITUDES, WIDTHS, Sweep, polishing
+from scripts.jenn.one_shot_problems import best, branin, disk, excess, valley, violation
+from scripts.jenn.polishing_sweep import MAGNITUDES, WIDTHS, Sweep, polishing
 
 ANALYTIC = [valley(2, 20), valley(5, 100), disk(20), branin(20)]
 
@@ -27,7 +27,7 @@ def test_slsqp_on_the_truth_finds_the_least_objective(case: Case) -> None:
 def test_excess_and_violation_of_a_poor_surrogate_are_those_of_the_truth(tmp_path: Path) -> None:
     poor = JENN((2,), starts=1, solver=LevenbergMarquardt(max_iterations=2))
     case = replace(disk(5), stages=(Stage("JENN", poor),))
-    answer = run_one_shot(case, 0, tmp_path, lambda line: None).final
+    answer = run_one_shot(case, 0, tmp_path, lambda line: None).answer
     f, r2 = case.truth(answer.x)[0]
     assert excess(case, best(case), answer) == pytest.approx(f - best(case))
     assert violation(case, answer) == pytest.approx(max(r2 - 1.0, 0.0))
@@ -41,7 +41,7 @@ def test_sweep_compares_with_the_same_fit_without_polish(tmp_path: Path, monkeyp
         "frozen": Sweep(lambda: valley(2, 8), frozen, 2, grid),
         "other": Sweep(lambda: branin(8), learned, 2, grid),
     }
-    monkeypatch.setattr("scripts.polishing_sweep.sweeps", lambda quick: plans)
+    monkeypatch.setattr("scripts.jenn.polishing_sweep.sweeps", lambda quick: plans)
     found = polishing(tmp_path, True)
     still, moved = (found["problems"][name]["settings"] for name in plans)
     assert all(one["log_error"]["all"] == [0.0, 0.0] for one in still), "no iterations, so nothing changes"

@@ -6,8 +6,8 @@ import torch
 
 from gradopt.networks.mlp import Network
 from gradopt.solvers import LevenbergMarquardt
-from scripts.benchmark_problems import PROBLEMS
-from scripts.time_to_loss import SOLVERS, STARTS, Run, build, ratios, train_jenn, train_ours
+from scripts.shared.benchmark_problems import PROBLEMS
+from scripts.surrogates.time_to_loss import SOLVERS, STARTS, Run, build, ratios, train_jenn, train_ours
 
 DATA = PROBLEMS["branin"].sample(12, 0)
 NETWORK = Network((2, 4, 1))
@@ -17,7 +17,7 @@ def test_build_penalizes_weights_and_no_bias() -> None:
     theta = torch.tensor(NETWORK.initialize(np.random.default_rng(0)))
     plain, penalized = (build(NETWORK, DATA, penalty).terms(theta) for penalty in (0.0, 0.5))
     squares = sum(float((weights**2).sum()) for weights, _ in NETWORK.unpack(theta))
-    assert plain["regularization"] == 0.0 and penalized["regularization"] == pytest.approx(0.25 * squares)
+    assert plain["prior"] == 0.0 and penalized["prior"] == pytest.approx(0.25 * squares)
     assert plain["partials"] == penalized["partials"] > 0.0
 
 
@@ -51,5 +51,5 @@ def test_ratios_count_what_was_missed() -> None:
     name = next(iter(SOLVERS))
     seeds = [{7: {name: {"ratio_cpu": value, "ratio_wall": value}}} for value in (0.01, 0.2, np.inf)]
     found = ratios([{"seeds": seeds}], name, 7)
-    assert found["cpu"] == {"median": 0.2, "worst": np.inf, "within": 1}
+    assert found["cpu"] == {"median": 0.2, "largest": np.inf, "within": 1}
     assert found["runs"] == 3 and found["missed"] == 1
