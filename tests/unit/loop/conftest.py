@@ -171,7 +171,8 @@ class FlatRun:
     def _finite_differenced(self) -> Outcome:
         data, row = self.state.samples[0].data, self.state.iterate.rows[0]
         assert data is not None
-        x, y, beside = data.x[row], data.y[row], []
+        x, y = data.x[row], data.y[row]
+        beside: list[np.ndarray] = []
 
         def evaluate(points: np.ndarray) -> Evaluations:
             beside.extend(points)

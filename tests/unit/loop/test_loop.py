@@ -133,7 +133,7 @@ def test_recovery_goes_along_the_step_and_then_to_other_trust_regions(flat: Runs
 
 
 def test_failures_are_dropped_once_the_truth_succeeds(flat: Runs) -> None:
-    made = flat(fails=lambda u: len(made.evaluated) == 3)
+    made: Any = flat(fails=lambda u: len(made.evaluated) == 3)
     for _ in range(3):
         made.step()
     assert len(made.state.failed) == 1

@@ -208,7 +208,7 @@ def test_too_many_failures_end_the_run(flat: Runs) -> None:
 
 
 def test_a_failed_derivative_check_is_tried_at_the_other_points(flat: Runs) -> None:
-    made = flat(bowl, [0.0, 0.0], fails=lambda u: len(made.evaluated) in (2, 3))
+    made: Any = flat(bowl, [0.0, 0.0], fails=lambda u: len(made.evaluated) in (2, 3))
     made.step()
     assert (made.state.stage, made.state.exit) == (Stage.CHECKING, None)
     for checks in (1, 2):
