@@ -1,4 +1,4 @@
-"""The rivals: SLSQP on the truth itself, condition by condition, cold or from the nearest condition solved before."""
+"""The baselines: SLSQP on the truth itself for each condition, from one start or from the nearest design so far."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from scipy.optimize import minimize
 
 from cases.airfoil.aerodynamics import N_INPUTS
 from cases.airfoil_study.conditions import Condition, neighbor_order
-from cases.airfoil_study.problem import COUNT, AirfoilProblem, conditions_of, drag_of, violation
+from cases.airfoil_study.problem import COUNT, AirfoilProblem, drag_of, kkt_of, violation
 from gradopt.optimality.problem import Limits, Responses
 
 FEASIBLE = 1e-3
 """Largest scaled violation of a design that counts as feasible."""
 
 CLOSE = 0.1 * COUNT
-"""How near to its own last drag a rival is said to have arrived."""
+"""Drag coefficient from its end within which a run has arrived."""
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """How SLSQP sees the problem.
+    """Scaling of the problem for SLSQP.
 
     Attributes:
         weight: Length of one unit of a weight, chord fractions.
-        alpha: Of the angle of attack, degrees.
-        drag: Factor on the objective, which is CD / 0.005.
-        tolerance: Of SLSQP, `ftol`.
+        alpha: Length of one unit of the angle of attack, degrees.
+        drag: Factor on the objective CD / 0.005.
+        tolerance: SLSQP's option `ftol`.
     """
 
     weight: float = 0.06
@@ -39,16 +39,16 @@ class Scaling:
 
 
 @dataclass(frozen=True, eq=False)
-class RivalRun:
+class BaselineRun:
     """SLSQP on the truth for one condition.
 
     Attributes:
-        responses: Where it ended.
-        evaluations: Different designs at which the truth was asked.
-        arrived: Those until it was first feasible and within `CLOSE` of its last drag; None where it never was.
+        responses: Responses of the truth at the end.
+        evaluations: Number of different designs at which the truth was evaluated.
+        arrived: Number of them until the first feasible one within `CLOSE` of the drag at the end; None without any.
         violation: Largest scaled violation at the end.
-        certified: Whether the optimality conditions hold at the end.
-        success: Whether SLSQP says that it converged.
+        certified: Whether the KKT conditions hold at the end.
+        success: Whether SLSQP reports convergence.
     """
 
     responses: Responses
@@ -64,8 +64,8 @@ class RivalRun:
         return drag_of(self.responses)
 
 
-class _Asked:
-    """The truth at one Reynolds number, each design asked once, in order."""
+class _Evaluated:
+    """The truth at one Reynolds number; each design is evaluated once, and the order is kept."""
 
     def __init__(self, problem: AirfoilProblem, condition: Condition) -> None:
         self._problem, self._condition = problem, condition
@@ -79,39 +79,39 @@ class _Asked:
         return self.known[key]
 
 
-def run_rival(problem: AirfoilProblem, condition: Condition, start: np.ndarray, scaling: Scaling) -> RivalRun:
+def run_slsqp(problem: AirfoilProblem, condition: Condition, start: np.ndarray, scaling: Scaling) -> BaselineRun:
     """Run SLSQP on the truth.
 
     Args:
-        problem: What all conditions share.
-        condition: The condition.
-        start: Design (17,).
-        scaling: How SLSQP sees it.
+        problem: Parts that are the same for all conditions.
+        condition: Condition of the design.
+        start: First design (17,).
+        scaling: Scaling for SLSQP.
 
     Returns:
-        The outcome.
+        The run.
     """
-    asked, limits = _Asked(problem, condition), problem.limits(condition)
+    evaluated, limits = _Evaluated(problem, condition), problem.limits(condition)
     unit = np.append(np.full(N_INPUTS - 1, scaling.weight), scaling.alpha)
-    done = _slsqp(asked, limits, unit, start, scaling)
-    end = asked(np.clip(done.x * unit, limits.lower, limits.upper))
+    done = _slsqp(evaluated, limits, unit, start, scaling)
+    end = evaluated(np.clip(done.x * unit, limits.lower, limits.upper))
     final = drag_of(end)
     arrived = None
-    for count, found in enumerate(asked.known.values(), 1):
+    for count, found in enumerate(evaluated.known.values(), 1):
         if violation(found, limits) <= FEASIBLE and drag_of(found) <= final + CLOSE:
             arrived = count
             break
-    certified = conditions_of(end, limits).certified
-    return RivalRun(end, len(asked.known), arrived, violation(end, limits), certified, bool(done.success))
+    certified = kkt_of(end, limits).certified
+    return BaselineRun(end, len(evaluated.known), arrived, violation(end, limits), certified, bool(done.success))
 
 
 def _slsqp(
-    ask: Callable[[np.ndarray], Responses], limits: Limits, unit: np.ndarray, start: np.ndarray, scaling: Scaling
+    evaluate: Callable[[np.ndarray], Responses], limits: Limits, unit: np.ndarray, start: np.ndarray, scaling: Scaling
 ) -> Any:
     equal = limits.equal
 
     def at(v: np.ndarray) -> Responses:
-        return ask(np.clip(v * unit, limits.lower, limits.upper))
+        return evaluate(np.clip(v * unit, limits.lower, limits.upper))
 
     def gap(v: np.ndarray, rows: np.ndarray) -> np.ndarray:
         return (at(v).c - limits.c_lower)[rows]
@@ -134,22 +134,22 @@ def _slsqp(
     )
 
 
-def run_direct(problem: AirfoilProblem, conditions: Sequence[Condition], scaling: Scaling) -> list[RivalRun]:
-    """Run SLSQP for each condition from the same shape, at an angle where its lift should be right."""
-    y, dydx = problem.truth.f(problem.probe)
-    return [run_rival(problem, one, problem.start(one, y, dydx), scaling) for one in conditions]
+def run_direct(problem: AirfoilProblem, conditions: Sequence[Condition], scaling: Scaling) -> list[BaselineRun]:
+    """Run SLSQP for each condition from one shape, at an angle of attack at which the lift nearly fits."""
+    y, dydx = problem.truth.f(problem.first_inputs)
+    return [run_slsqp(problem, one, problem.start(one, y, dydx), scaling) for one in conditions]
 
 
-def run_warm(problem: AirfoilProblem, conditions: Sequence[Condition], scaling: Scaling) -> list[RivalRun]:
-    """Run SLSQP for each condition from the solution of the nearest one solved before.
+def run_warm(problem: AirfoilProblem, conditions: Sequence[Condition], scaling: Scaling) -> list[BaselineRun]:
+    """Run SLSQP for each condition from the design of the nearest condition solved before.
 
-    The angle of attack is moved to where the lift should be right by the slope known there.
+    The angle of attack is moved along the lift slope to where the lift nearly fits.
 
     Returns:
         The runs, in the order of the conditions.
     """
-    y, dydx = problem.truth.f(problem.probe)
-    runs: dict[int, RivalRun] = {}
+    y, dydx = problem.truth.f(problem.first_inputs)
+    runs: dict[int, BaselineRun] = {}
     for index, parent in zip(*neighbor_order(conditions), strict=True):
         condition = conditions[index]
         if parent < 0:
@@ -159,5 +159,5 @@ def run_warm(problem: AirfoilProblem, conditions: Sequence[Condition], scaling: 
             start = found.u.copy()
             start[-1] += (condition.lift - found.c[0]) / found.jacobian[0, -1]
             start = np.clip(start, problem.lower, problem.upper)
-        runs[index] = run_rival(problem, condition, start, scaling)
+        runs[index] = run_slsqp(problem, condition, start, scaling)
     return [runs[index] for index in range(len(conditions))]
