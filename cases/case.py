@@ -1,23 +1,17 @@
-"""What a case is: an expensive truth inside a cheap, exact model, and how to optimize it on surrogates."""
+"""A case: an expensive truth model (the truth) inside a cheap, exact model, and its surrogates."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import openmdao.api as om
 
 from gradopt.data.variables import Variable
 from gradopt.surrogates.configurations.jenn import JENN, MLP
 from gradopt.surrogates.configurations.polish import Polish
-from gradopt.truth.finite_differences import FiniteDifferences
-from gradopt.truth.protocol import Truth
-
-if TYPE_CHECKING:
-    from cases.adaptive import Adaptive
 
 Function = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """x (d,) -> y (m,) and dydx (m, d), physical; raises `EvaluationError` where it fails."""
@@ -25,15 +19,15 @@ Function = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class Response:
-    """What the driver minimizes or constrains.
+    """Output of the model that the driver minimizes, maximizes or constrains.
 
     Attributes:
         name: Name of an output of the model.
         kind: "minimize" or "maximize", "equals", "lower" or "upper".
         bound: Bound of a constraint, a number or one for each entry of the output.
         ref: Value that the driver sees as 1.
-        shown_unit: What people call the unit, in tables and pictures.
-        shown_per_unit: How many of these one is.
+        shown_unit: Customary unit, in tables and pictures.
+        shown_per_unit: Number of customary units in one unit of the model.
     """
 
     name: str
@@ -45,18 +39,18 @@ class Response:
 
     @property
     def is_objective(self) -> bool:
-        """Whether it is what the driver minimizes or maximizes, not a constraint."""
+        """Whether the response is the objective, not a constraint."""
         return self.kind in ("minimize", "maximize")
 
     @property
     def driver_ref(self) -> float:
-        """Value that the driver sees as 1: negative where less of what it sees is more of this."""
+        """Value that the driver sees as 1; negative where the objective is maximized."""
         return -self.ref if self.kind == "maximize" else self.ref
 
     def violation(self, value: np.ndarray) -> float:
-        """How far a value of the output, any shape, is beyond the bound.
+        """Distance of a value of the output, any shape, beyond the bound.
 
-        0 where it is met, as for an objective; infinite where the value is NaN, because the truth failed.
+        0 where the bound is met, and for an objective; infinite where the value is NaN, as the truth failed.
         """
         if np.isnan(value).any():
             return np.inf
@@ -73,8 +67,8 @@ class Stage:
 
     Attributes:
         label: Name in tables and pictures.
-        configuration: What to fit, or None to polish the surrogates of the stage before.
-        polish: How to polish, where there is no configuration.
+        configuration: Surrogate to fit, or None to polish those of the stage before.
+        polish: Settings of the polish, where there is no configuration.
     """
 
     label: str
@@ -84,31 +78,31 @@ class Stage:
 
 @dataclass(frozen=True)
 class Case:
-    """An optimization problem and the recipe to solve it in one shot, on surrogates that are fitted once.
+    """An optimization problem, and how to solve it on surrogates that are fitted once.
 
     Attributes:
         name: Name on the command line.
-        title: One line that says what is optimized.
-        citation: Where truth and problem come from.
-        inputs: Inputs of the truth; their bounds are the region that is sampled.
+        title: One line on what is optimized.
+        citation: Source of truth and problem.
+        inputs: Inputs of the truth; their bounds are the sampled region.
         outputs: Outputs of the truth.
-        truth: The expensive part, with partials.
-        start: Where the driver starts (d,).
-        lower: Lower bounds of the design variables on a surrogate (d,): where it can be trusted.
+        truth: Expensive part, with partials.
+        start: Initial design (d,).
+        lower: Lower bounds of the design variables on a surrogate (d,), within the sampled region.
         upper: Upper bounds likewise (d,).
         limits: Lower and upper bounds of the true problem, each (d,), for a reference run on the truth itself.
         responses: Objective first, then constraints.
         design: (n, seed) -> points (n, d) of the design of experiments.
         samples: Truth evaluations of the design of experiments, the start among them.
         held_out: Further truth evaluations that only check the surrogate.
-        stages: The training; the last stage's optimum is the answer.
-        exact: Makes the cheap subsystems that stay exact, by name.
+        stages: Trainings in order; the optimum of the last is the final design.
+        exact: Function that makes the cheap subsystems, which stay exact, by name.
         separate: Whether each output gets a network of its own.
-        probes: Truth evaluations already spent on laying out the case.
-        identity: What the truth computes, see `FunctionTruth`; None where its source tells all.
+        probes: Truth evaluations spent before, to lay out the case.
+        identity: Identity of the truth, see `FunctionTruth`; None where its source is enough.
         optimum: Known optimum x (d,) of the truth, or None.
-        draw: Draws the pictures that only this case has into a folder and returns them.
-        settings: What `result.json` should tell of the problem.
+        draw: Function that draws the pictures of this case into a folder and returns their paths.
+        settings: Settings of the problem, for `result.json`.
     """
 
     name: str
@@ -132,49 +126,4 @@ class Case:
     identity: str | None = None
     optimum: np.ndarray | None = None
     draw: Callable[[Any, Path], list[Path]] = lambda result, folder: []
-    settings: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class AdaptiveCase:
-    """An optimization problem for the adaptive loop: a model with one or several truths in it.
-
-    Attributes:
-        name: Name on the command line.
-        title: One line that says what is optimized.
-        citation: Where truths and problem come from.
-        inputs: Design variables, with the bounds of the true problem.
-        start: Where the loop starts (d,).
-        responses: Objective first, then constraints.
-        truths: The expensive parts; their identities tell all that their answers depend on.
-        model: Makes the model around such truths, each in a `SurrogateComp`; design variables are promoted to the top.
-        configuration: Global surrogate of each truth, or None for the correction alone.
-        closing: Where the loop has no global surrogate: one to be fitted once, at the end, to all that was learned of
-            each truth, for other uses; or None.
-        max_evaluations: Truth evaluations, over all truths together.
-        tolerance: Of the certificate.
-        differences: How partials that the truths do not know are differenced.
-        direct_ref: Lengths of the design variables (d,) that SLSQP on the truth sees as 1, where others than 1 serve it
-            better; the loop needs none.
-        optimum: Known optimum x (d,), or None.
-        draw: Draws the pictures that only this case has into a folder and returns them.
-        settings: What `result.json` should tell of the problem.
-    """
-
-    name: str
-    title: str
-    citation: str
-    inputs: tuple[Variable, ...]
-    start: np.ndarray
-    responses: tuple[Response, ...]
-    truths: tuple[Truth, ...]
-    model: Callable[[Sequence[Truth]], om.Group]
-    configuration: JENN | MLP | None
-    closing: JENN | MLP | None = None
-    max_evaluations: int = 100
-    tolerance: float = 1e-4
-    finite_differences: FiniteDifferences = FiniteDifferences()
-    direct_ref: np.ndarray | None = None
-    optimum: np.ndarray | None = None
-    draw: Callable[[Adaptive, Path], list[Path]] = lambda result, folder: []
     settings: dict[str, Any] = field(default_factory=dict)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ from typing import Any
 import numpy as np
 import openmdao.api as om
 
-from cases.case import AdaptiveCase, Case, Response
+from cases.adaptive_case import AdaptiveCase
+from cases.case import Case, Response
 from gradopt.data.variables import Variable, column_slices, flatten, unflatten
 from gradopt.errors import EvaluationError
+from gradopt.om.baseline import FailureTolerantSLSQP
 from gradopt.om.component import SurrogateComp
 from gradopt.truth.function import FunctionTruth
 from gradopt.truth.protocol import Truth
@@ -65,30 +68,6 @@ class TruthComp(om.ExplicitComponent):  # type: ignore[misc]
         return self._last[1], self._last[2]
 
 
-_FAILED = 10.0  # how much worse than the last objective, relatively, a failed point is to a line search
-
-
-class SLSQP(om.ScipyOptimizeDriver):  # type: ignore[misc]
-    """SciPy's SLSQP, which tells of each design at which it has an objective, and survives where it has none."""
-
-    def __init__(self, tolerance: float = 1e-8, note: Callable[[om.Problem], None] = lambda problem: None) -> None:
-        """Make a driver with a tolerance on the scaled objective; `note` is called after each run of the model."""
-        super().__init__(optimizer="SLSQP", tol=tolerance, maxiter=500, disp=False)
-        self._note = note
-        self._last: float | None = None
-        self._exc_info: Any = None
-
-    def _objfunc(self, x_new: np.ndarray) -> Any:
-        value = super()._objfunc(x_new)
-        if self._exc_info is None:
-            self._note(self._problem())
-            self._last = float(np.ravel(value)[0])
-        elif isinstance(self._exc_info[1], om.AnalysisError) and self._last is not None:
-            self._exc_info = None  # a line search backs away from a point that is much worse
-            return self._last + _FAILED * max(1.0, abs(self._last))
-        return value
-
-
 def build_problem(
     case: Case,
     expensive: Sequence[Any],
@@ -113,7 +92,7 @@ def build_problem(
         model.add_subsystem(f"expensive_{index}", component, promotes=["*"])
     for name, component in case.exact().items():
         model.add_subsystem(name, component, promotes=["*"])
-    driver = SLSQP(tolerance)
+    driver = FailureTolerantSLSQP(tolerance)
     if recorder is not None:
         driver.add_recorder(om.SqliteRecorder(str(recorder.absolute())))
         driver.recording_options["record_constraints"] = True
@@ -136,7 +115,7 @@ def pose(
         inputs: Design variables.
         bounds: Their lower and upper bounds, each (d,).
         responses: Objective first, then constraints.
-        start: Where the problem stands (d,).
+        start: Initial design (d,).
         driver: The driver.
         ref: Lengths of the design variables (d,) that the driver sees as 1; None = 1 of their units.
 
@@ -162,7 +141,7 @@ def pose(
 
 
 def adaptive_case(case: Case, **fields: Any) -> AdaptiveCase:
-    """Make the case for the loop out of one that has a recipe for one shot.
+    """Make the case for the loop from one for one shot.
 
     Args:
         case: The case.
@@ -188,7 +167,7 @@ def adaptive_case(case: Case, **fields: Any) -> AdaptiveCase:
         inputs=inputs,
         start=case.start,
         responses=case.responses,
-        # The region that one shot samples, smaller than the limits, is the scale on which the truth changes.
+        # The bounds of the truth are its length scale: the region that one shot samples, smaller than the limits.
         truths=(FunctionTruth(case.truth, case.inputs, case.outputs, identity=case.identity),),
         model=model,
         optimum=case.optimum,
@@ -197,13 +176,17 @@ def adaptive_case(case: Case, **fields: Any) -> AdaptiveCase:
     )
 
 
-def run(problem: om.Problem) -> bool:
-    """Run the driver and return whether it says that it succeeded.
-
-    OpenMDAO remarks that it takes a group with Newton's method as a whole; where that is meant, it need not be said.
-    """
+@contextmanager
+def newton_is_meant() -> Iterator[None]:
+    """Silence OpenMDAO's remark on groups with Newton's method, which treat their parts as one: cases mean that."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The following groups have a nonlinear solver", om.OpenMDAOWarning)
+        yield
+
+
+def run(problem: om.Problem) -> bool:
+    """Run the driver and return whether it reports success."""
+    with newton_is_meant():
         return bool(problem.run_driver().success)
 
 

@@ -18,7 +18,7 @@ from gradopt.om.component import SurrogateComp
 from gradopt.surrogates.fitted.surrogate import Surrogate
 
 Report = Callable[[str], None]
-"""Is told what is being done, one line at a time."""
+"""Receives one line on each step of a run."""
 
 
 @dataclass(frozen=True)
@@ -26,16 +26,16 @@ class StageResult:
     """Outcome of one stage.
 
     Attributes:
-        stage: What was asked.
+        stage: Stage that was run.
         surrogates: The fitted surrogates, one for all outputs or one for each.
         x: Optimum on them (d,).
-        predicted: Objective and constraints there as the surrogates see them.
-        true: The same on the truth.
+        predicted: Objective and constraints of the surrogates at x.
+        true: Objective and constraints of the truth at x.
         path: Designs that the driver visited (k, d).
         history: Objective and constraints along the path, each (k, size).
-        success: Whether SLSQP says that it converged on the surrogate.
-        fit_seconds: Seconds of the fit or polish.
-        optimize_seconds: Seconds of SLSQP.
+        success: Whether SLSQP reports convergence on the surrogate.
+        fit_seconds: Time of the fit or polish in s.
+        optimize_seconds: Time of SLSQP in s.
     """
 
     stage: Stage
@@ -55,14 +55,14 @@ class OneShot:
     """Outcome of a run.
 
     Attributes:
-        case: What was asked.
+        case: Case that was run.
         seed: Seed of the run.
         data: Training data.
         held_out: Data that only check the surrogates.
         start: Objective and constraints of the truth at the start.
-        stages: Outcome of each stage; the last is the answer.
+        stages: Outcome of each stage; the last has the final design.
         failures: Truth evaluations that failed.
-        seconds: Wall time of the whole run.
+        seconds: Wall time of the whole run in s.
     """
 
     case: Case
@@ -75,13 +75,13 @@ class OneShot:
     seconds: float
 
     @property
-    def answer(self) -> StageResult:
+    def final(self) -> StageResult:
         """The last stage."""
         return self.stages[-1]
 
     @property
     def truth_evaluations(self) -> int:
-        """Truth evaluations that the answer cost: probes, the design of experiments with its failures, and x."""
+        """Truth evaluations for the final design: probes, the design of experiments with its failures, and x."""
         return self.case.probes + self.data.n + self.failures + 1
 
 
@@ -93,7 +93,7 @@ class Reference:
         x: Its optimum (d,).
         responses: Objective and constraints there.
         evaluations: Truth evaluations, values and partials together.
-        success: Whether SLSQP says that it converged.
+        success: Whether SLSQP reports convergence.
     """
 
     x: np.ndarray
@@ -108,8 +108,8 @@ def run_one_shot(case: Case, seed: int, folder: Path, report: Report) -> OneShot
     Args:
         case: The case.
         seed: Seed of the design of experiments; the networks have their own in their configurations.
-        folder: Where the driver's recordings go.
-        report: Told what is being done.
+        folder: Folder of the driver's recordings.
+        report: Function that receives one line on each step.
 
     Returns:
         The outcome.

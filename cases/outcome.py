@@ -1,4 +1,4 @@
-"""What a run leaves behind: a table on the screen, `result.json`, the surrogates and pictures."""
+"""Output of a one-shot run: tables on the screen, `result.json`, the surrogates and pictures."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from rich.table import Table
 
 from cases.case import Case, Response
 from cases.one_shot import OneShot, Reference, StageResult
-from cases.records import write_result
 from gradopt.data.dataset import Dataset
 from gradopt.data.variables import column_names
-from gradopt.plots.surrogate import optimizer_history, predicted_against_true
+from gradopt.plots.surrogate import plot_optimizer_history, plot_parity
+from gradopt.report.records import write_result
 from gradopt.surrogates.configurations.polish import Polish
 from gradopt.surrogates.fitted.surrogate import Surrogate
 
 
 def summary_table(result: OneShot, reference: Reference | None) -> Table:
-    """Return the table of a run: start, surrogate optima, the truth there."""
+    """Return the table of a run: truth at the start, the optimum on the last surrogates, the truth there."""
     case = result.case
-    answer = result.answer
+    final = result.final
     table = Table(title=f"{case.name}: {case.title}", caption=_caption(result, reference), caption_justify="left")
     columns = {
         "start (truth)": result.start,
-        f"optimum on {answer.stage.label}": answer.predicted,
-        "truth there": answer.true,
+        f"optimum on {final.stage.label}": final.predicted,
+        "truth there": final.true,
     }
     if reference:
         columns["SLSQP on truth"] = reference.responses
     table.add_column("response", no_wrap=True)
-    table.add_column("wanted", no_wrap=True)
+    table.add_column("target", no_wrap=True)
     for label in columns:
         table.add_column(label, justify="right", style="bold" if label == "truth there" else None)
     for response in case.responses:
@@ -39,12 +39,12 @@ def summary_table(result: OneShot, reference: Reference | None) -> Table:
             sign = {"equals": "=", "lower": ">=", "upper": "<="}.get(response.kind)
             name = response.name if len(bounds) == 1 else f"{response.name}\\[{k}]"
             cells = [f"{values[response.name][k]:.4g}" for values in columns.values()]
-            table.add_row(name, f"{sign} {bound:g}" if sign else "least", *cells)
+            table.add_row(name, f"{sign} {bound:g}" if sign else response.kind, *cells)
     return table
 
 
 def stages_table(result: OneShot) -> Table:
-    """Return a table of the stages of a run: what each training brought."""
+    """Return a table of the stages of a run: predictions and truth at the optimum of each."""
     objective = result.case.responses[0].name
     table = Table(title="each training")
     for label in ("training", "seconds", f"predicted {objective}", f"true {objective}", "true violation"):
@@ -62,37 +62,39 @@ def stages_table(result: OneShot) -> Table:
 
 def _caption(result: OneShot, reference: Reference | None) -> str:
     lines = [
-        f"{result.truth_evaluations} truth evaluations for the answer ({result.failures} of them failed), "
+        f"{result.truth_evaluations} truth evaluations for the final design ({result.failures} of them failed), "
         f"{result.held_out.n} more to check the surrogate; {result.seconds:.1f} s"
     ]
     for stage in result.stages:
         if not stage.success:
             lines.append(f"SLSQP did not converge on {stage.stage.label}.")
-    worst = max(result.case.responses, key=lambda response: violation(response, result.answer))
-    if violation(worst, result.answer) > 0.0:
-        lines.append(f"Largest true violation at the answer: {violation(worst, result.answer):.2g} in {worst.name}")
+    worst = max(result.case.responses, key=lambda response: violation(response, result.final))
+    if violation(worst, result.final) > 0.0:
+        lines.append(
+            f"Largest true violation at the final design: {violation(worst, result.final):.2g} in {worst.name}"
+        )
     if reference:
         lines.append(f"SLSQP on the truth: {reference.evaluations} evaluations, wider bounds")
     return "\n".join(lines)
 
 
 def violation(response: Response, stage: StageResult) -> float:
-    """How far the truth at a stage's optimum is beyond a bound."""
+    """Return the distance of the truth at a stage's optimum beyond a bound."""
     return response.violation(stage.true[response.name])
 
 
 def write_outcome(result: OneShot, reference: Reference | None, folder: Path) -> list[Path]:
-    """Write `result.json`, the surrogates of the answer and all pictures.
+    """Write `result.json`, the surrogates of the last stage and all pictures.
 
     Args:
         result: Outcome of a run.
         reference: SLSQP on the truth, or None.
-        folder: Where to write.
+        folder: Folder of the files.
 
     Returns:
-        The pictures that were drawn.
+        Paths of the pictures.
     """
-    case, answer = result.case, result.answer
+    case, final = result.case, result.final
     write_result(
         folder / "result.json",
         {
@@ -116,20 +118,20 @@ def write_outcome(result: OneShot, reference: Reference | None, folder: Path) ->
             "held_out_evaluations": result.held_out.n,
             "seconds": result.seconds,
             "start": {"x": case.start, "true": result.start},
-            "x": answer.x,
+            "x": final.x,
             "x_names": column_names(case.inputs),
-            "predicted": answer.predicted,
-            "true": answer.true,
-            "violations": {response.name: violation(response, answer) for response in case.responses},
+            "predicted": final.predicted,
+            "true": final.true,
+            "violations": {response.name: violation(response, final) for response in case.responses},
             "known_optimum": case.optimum,
             "stages": [_stage_record(stage, result.held_out) for stage in result.stages],
             "reference": vars(reference) if reference else None,
         },
     )
-    for index, surrogate in enumerate(answer.surrogates):
+    for index, surrogate in enumerate(final.surrogates):
         name = surrogate.outputs[0].name if case.separate else f"{index}"
         surrogate.save(folder / f"surrogate_{name}.gradopt")
-    return [_draw_parity(result, folder), _draw_history(case, answer, folder), *case.draw(result, folder)]
+    return [_draw_parity(result, folder), _draw_history(case, final, folder), *case.draw(result, folder)]
 
 
 def _stage_record(stage: StageResult, held_out: Dataset) -> dict[str, object]:
@@ -165,28 +167,18 @@ def _predict(surrogates: tuple[Surrogate, ...], data: Dataset) -> tuple[np.ndarr
 
 def _draw_parity(result: OneShot, folder: Path) -> Path:
     picture = folder / "predicted_against_true.png"
-    held_out = result.held_out
-    y, dydx = _predict(result.answer.surrogates, held_out)
-    steps = held_out.x.std(axis=0)
-    predicted_against_true(
-        picture,
-        column_names(held_out.output_variables),
-        held_out.y,
-        y,
-        held_out.partials * steps,
-        dydx * steps,
-        f"{result.case.name}: {result.answer.stage.label} on {held_out.n} held-out points",
-    )
+    title = f"{result.case.name}: {result.final.stage.label} on {result.held_out.n} held-out points"
+    plot_parity(result.final.surrogates, result.held_out, title=title, path=picture)
     return picture
 
 
-def _draw_history(case: Case, answer: StageResult, folder: Path) -> Path:
+def _draw_history(case: Case, final: StageResult, folder: Path) -> Path:
     picture = folder / "history.png"
     bounds = {
-        response.name: (response.kind, np.broadcast_to(response.bound, answer.true[response.name].shape).tolist())
+        response.name: (response.kind, np.broadcast_to(response.bound, final.true[response.name].shape).tolist())
         for response in case.responses
         if not response.is_objective
     }
-    title = f"{case.name}: SLSQP on {answer.stage.label}"
-    optimizer_history(picture, answer.history, bounds, answer.true, title)
+    title = f"{case.name}: SLSQP on {final.stage.label}"
+    plot_optimizer_history(final.history, bounds, final.true, title=title, path=picture)
     return picture

@@ -1,4 +1,4 @@
-"""What a study on the command line is: a case that is more than one optimization, and runs itself."""
+"""A study on the command line: a case of more than one optimization."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from typing import Protocol
 from rich.console import RenderableType
 
 Outcome = tuple[list[RenderableType], list[Path]]
-"""What to print, and the pictures that were drawn."""
+"""Texts and tables to print, and paths of the pictures."""
 
 
 class Study(Protocol):
     """A module that the command line can run."""
 
     TITLE: str
-    """One line that says what it does."""
+    """One line on what the study does."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Add the options that only this study has; `out`, `seed`, `quick` and `fresh` are there."""
         ...
 
     def run(self, arguments: argparse.Namespace, folder: Path, scratch: Path, report: Callable[[str], None]) -> Outcome:
-        """Run it.
+        """Run the study.
 
         Args:
             arguments: From the command line.
-            folder: Where results stay; what must survive a stop, such as `evaluations.sqlite`, is kept here.
-            scratch: Where to write all else; it is moved into `folder` at the end.
-            report: Told what is being done, one line at a time.
+            folder: Folder of the results, and of files that must survive a stop, such as `evaluations.sqlite`.
+            scratch: Folder of all other files, which are moved into `folder` at the end.
+            report: Function that receives one line on each step.
 
         Returns:
-            What to print, and the pictures.
+            Texts and tables to print, and paths of the pictures.
         """
         ...

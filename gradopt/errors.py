@@ -1,13 +1,22 @@
-"""Every error gradopt raises on purpose, and the one form their messages take.
+"""Errors that gradopt raises on purpose, and the form of their messages.
 
-A message names the argument, what was expected, what came, and a remedy that can be pasted. The classes are also
-the built-in error a caller would look for (`ValueError`, `ImportError`, ...), so that nobody must import ours.
+A message has four parts: the argument, what was expected, the value that came instead, and a remedy. Each class is also
+a subclass of the matching built-in error (`ValueError`, `ImportError`, ...), so that callers can catch that one.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from types import ModuleType
+
+__all__ = [
+    "EvaluationError",
+    "FileFormatError",
+    "GradoptError",
+    "InputError",
+    "MissingExtraError",
+    "ShapeError",
+]
 
 
 class GradoptError(Exception):
@@ -23,11 +32,11 @@ class ShapeError(InputError):
 
 
 class FileFormatError(GradoptError, ValueError):
-    """A file is truncated, foreign, newer than this version, or was changed after it was written."""
+    """A file is truncated, of another program, newer than this version, or was changed after it was written."""
 
 
 class EvaluationError(GradoptError, RuntimeError):
-    """The truth could not be evaluated at a point; an outcome of that point, not a fault of the program."""
+    """The evaluation of a truth failed at a point; a result of that point, not an error of the program."""
 
 
 class MissingExtraError(GradoptError, ImportError):
@@ -38,9 +47,9 @@ def explain(argument: str, expected: str, got: object, remedy: str) -> str:
     """Format an error message.
 
     Args:
-        argument: Name of the offending argument as the caller wrote it.
-        expected: What would have been right, continuing "must ...".
-        got: What came instead.
+        argument: Name of the wrong argument as the caller wrote it.
+        expected: Requirement, which continues "must ...".
+        got: Value that came instead, with row and column where there are many.
         remedy: What to do about it, one sentence.
 
     Returns:
@@ -50,11 +59,11 @@ def explain(argument: str, expected: str, got: object, remedy: str) -> str:
 
 
 def import_extra(module: str, extra: str) -> ModuleType:
-    """Import an optional dependency or say which extra brings it.
+    """Import an optional dependency, or name the extra that installs it.
 
     Args:
         module: Dotted name of the module.
-        extra: Extra of gradopt that installs it.
+        extra: Name of the extra of gradopt that installs the module.
 
     Returns:
         The module.

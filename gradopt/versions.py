@@ -1,4 +1,4 @@
-"""Versions of what determines a result, for files and records."""
+"""Versions of the packages that determine a result, for files and records."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _PACKAGES = ("gradopt", "numpy", "openmdao", "scipy", "torch")
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python, gradopt and what it stands on, "not installed" where one is missing."""
+    """Return the versions of Python, gradopt and its main dependencies, "not installed" where one is missing."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

@@ -15,7 +15,7 @@ from cases.airfoil.geometry import WEIGHTS_PER_SIDE, KulfanShape
 from gradopt.errors import EvaluationError, InputError, ShapeError, explain, import_extra
 
 OUTPUTS = ("CL", "CD", "CM", "analysis_confidence")
-"""What comes out, in order, all without unit: lift, drag and moment about the quarter chord, trust in 0..1."""
+"""Outputs in order, without unit: lift, drag, moment about the quarter chord, and a confidence, 0 to 1."""
 
 MODEL_SIZES = ("xxsmall", "xsmall", "small", "medium", "large", "xlarge", "xxlarge", "xxxlarge")
 """Sizes of NeuralFoil's network: larger is closer to XFOIL and slower."""
@@ -32,8 +32,8 @@ Floats = NDArray[np.float64]
 class NeuralFoilTruth:
     """Incompressible section aerodynamics and its exact Jacobian, evaluated together.
 
-    NeuralFoil runs once on CasADi's symbols; the graph that leaves behind answers in milliseconds. It copies in no time
-    and pickles with the network's weights, 4.5 MB at the default size.
+    NeuralFoil runs once on CasADi's symbols; the graph that this leaves is evaluated in milliseconds. Copies are cheap;
+    a pickle holds the network's weights, 4.5 MB at the default size.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class NeuralFoilTruth:
         """Build the function.
 
         Args:
-            shape: Where the fixed leading edge weight and trailing edge thickness come from; its weights are unused.
+            shape: Section with the fixed leading edge weight and trailing edge thickness; its weights are not used.
             reynolds: Reynolds number of the chord; None makes its decimal logarithm the last input.
             model_size: One of `MODEL_SIZES`.
             n_crit: Amplification exponent at which the flow turns turbulent; 9 is an ordinary wind tunnel.
@@ -62,7 +62,7 @@ class NeuralFoilTruth:
 
     @property
     def identity(self) -> str:
-        """All that the answers depend on, in words: another version, setting or section is another truth."""
+        """Everything that the values depend on, in words: another version, setting or section is another truth."""
         shape = self.shape
         reynolds = "10^x[17]" if self.reynolds is None else float(self.reynolds)
         settings = f"{self.model_size}, Re {reynolds}, n_crit {float(self.n_crit)}"
@@ -96,7 +96,7 @@ class NeuralFoilTruth:
             raise ShapeError(explain("x", f"have shape ({self.n_inputs},)", x.shape, remedy))
         low, high = REYNOLDS_EXPONENTS
         if self.reynolds is None and not low <= x[-1] <= high:
-            remedy = "It is the decimal logarithm that is wanted: 6.7 for 5e6."
+            remedy = "Pass the decimal logarithm: 6.7 for 5e6."
             raise InputError(explain("x[17]", f"be log10 of a Reynolds number, {low:g} to {high:g}", x[-1], remedy))
         values, partials = (result.full() for result in self._function(x))
         if not (np.isfinite(values).all() and np.isfinite(partials).all()):
@@ -128,8 +128,8 @@ def _numpy_functions_on_symbols(casadi: ModuleType) -> Iterator[None]:
     """Let NumPy functions take CasADi symbols as they did up to CasADi 3.7.
 
     AeroSandbox's NumPy layer, on which NeuralFoil is written, counts on that: mode -1. Mode 0, CasADi's default, does
-    the same and warns; mode 1 answers arrays of a new kind, which NeuralFoil cannot index. The mode is global to
-    CasADi, so it is put back. CasADi before 3.8 knows no modes.
+    the same and warns; mode 1 returns arrays of a new kind, which NeuralFoil cannot index. The mode is global to
+    CasADi, so it is put back. CasADi before 3.8 has no modes.
     """
     modes = casadi.GlobalOptions
     if not hasattr(modes, "setNumpyMode"):

@@ -6,13 +6,20 @@ import argparse
 
 import numpy as np
 
+from cases.adaptive_case import AdaptiveCase
 from cases.airfoil.aerodynamics import NeuralFoilTruth
 from cases.airfoil.components import ThicknessComp
 from cases.airfoil.geometry import WEIGHTS_PER_SIDE, load_shape, thickness_matrix, thickness_offset
 from cases.airfoil.on_xfoil import check_truth, xfoil_case
 from cases.airfoil.pictures import draw
-from cases.airfoil.problems import add_problem_arguments, check_problem, conditions_asked, lift_to_drag, multipoint
-from cases.case import AdaptiveCase, Case, Response, Stage
+from cases.airfoil.problems import (
+    add_problem_arguments,
+    check_problem,
+    conditions_of_arguments,
+    lift_to_drag,
+    multipoint,
+)
+from cases.case import Case, Response, Stage
 from cases.model import adaptive_case
 from gradopt.data.sampling import sobol
 from gradopt.data.variables import Variable
@@ -28,14 +35,19 @@ CITATION = (
 STATIONS = (0.1, 0.3, 0.5, 0.7, 0.9)
 THICKNESS = (0.07, 0.115, 0.10, 0.06, 0.015)
 
-_PROBE_ALPHA = 2.0  # degrees; one evaluation here tells lift and lift slope of the start
-_WEIGHT_REACH, _ALPHA_REACH = 0.06, 3.0  # of the design variables about the start, chord fractions and degrees
-_ALPHA_SPREAD = 1.0  # degrees about the angle where a sample should have the lift wanted
-_MARGIN = 1.4  # the samples reach further, so that the corners of the design space are interpolated
-_LIMIT_REACH = 0.25  # of the weights in the true problem: shapes that NeuralFoil still knows
-_THIN = 0.02  # samples thinner than the limit by more than this are of no use, and geometry costs nothing to ask
-_CANDIDATES = 2**13
-_TOLERANCE = 1e-3  # of the certificate; below, what is left of the gradient hardly moves the drag
+_PROBE_ALPHA = 2.0  # degrees; one evaluation here gives lift and lift slope of the start; by hand
+_WEIGHT_REACH, _ALPHA_REACH = (
+    0.06,
+    3.0,
+)  # half widths of the one-shot design space, chord fractions and degrees; by hand
+_ALPHA_SPREAD = 1.0  # degrees about the angle at which a sample has about the target lift; by hand
+_MARGIN = 1.4  # width of the samples over that of the design space, so that its corners are interpolated; by hand
+_LIMIT_REACH = (
+    0.25  # half widths of the weights in the true problem, chord fractions; by hand: within NeuralFoil's data
+)
+_THIN = 0.02  # chord fractions by which a sample may be thinner than the limit; by hand
+_CANDIDATES = 2**13  # Sobol points from which the samples that are thick enough are chosen; by hand
+_TOLERANCE = 1e-3  # of the certificate; by hand: below, the drag hardly changes
 _CLOSING = JENN((20,), activation="tanh", starts=1, alpha=1e-2, solver=LevenbergMarquardt(max_iterations=60))
 
 
@@ -50,12 +62,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--truth",
         choices=("neuralfoil", "xfoil"),
         default="neuralfoil",
-        help="what is asked: NeuralFoil with its partials, or the program XFOIL, which has none (default neuralfoil)",
+        help="NeuralFoil with its partials, or the program XFOIL, which returns none (default neuralfoil)",
     )
     parser.add_argument(
         "--alone",
         action="store_true",
-        help="with --truth xfoil: begin with nothing known, not with NeuralFoil as the surrogate to be corrected",
+        help="with --truth xfoil: begin without NeuralFoil as the initial surrogate",
     )
     parser.add_argument("--reynolds", type=float, default=5e6, help="Reynolds number (default 5e6)")
     parser.add_argument(
@@ -64,7 +76,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0.6,
         help="lift coefficient to hold, or where lift is free to start at (default 0.6)",
     )
-    parser.add_argument("--moment", type=float, default=-0.10, help="least moment coefficient (default -0.10)")
+    parser.add_argument(
+        "--moment", type=float, default=-0.10, help="lower limit of the moment coefficient (default -0.10)"
+    )
     add_problem_arguments(parser)
 
 
@@ -84,11 +98,11 @@ def adaptive(arguments: argparse.Namespace) -> AdaptiveCase:
         case = lift_to_drag(case)
     if arguments.truth == "xfoil":
         shape, quick = load_shape(arguments.airfoil), arguments.quick
-        return xfoil_case(case, shape, arguments.reynolds, believe=not arguments.alone, quick=quick)
+        return xfoil_case(case, shape, arguments.reynolds, initial_surrogate=not arguments.alone, quick=quick)
     return adaptive_case(
         case,
-        # A network in the loop made it neither faster nor surer here, and cost seconds a round where the truth costs
-        # milliseconds; so one is fitted at the end, for other uses.
+        # A network in the loop saved no evaluations here, and cost seconds an iteration where the truth takes
+        # milliseconds. One is fitted at the end, for other uses.
         configuration=None,
         closing=_CLOSING,
         max_evaluations=6 if arguments.quick else 100,
@@ -99,7 +113,7 @@ def adaptive(arguments: argparse.Namespace) -> AdaptiveCase:
 
 def _multipoint(arguments: argparse.Namespace) -> AdaptiveCase:
     """Build one case for each condition and join them."""
-    conditions = conditions_asked(arguments)
+    conditions = conditions_of_arguments(arguments)
     cases = [
         airfoil_case(arguments.airfoil, one.reynolds, one.lift, arguments.moment, quick=arguments.quick)
         for one in conditions
@@ -126,8 +140,8 @@ def airfoil_case(
         airfoil: Start: a name that AeroSandbox ships, or the path of a Selig `.dat` file.
         reynolds: Reynolds number of the chord.
         lift: Lift coefficient to hold.
-        moment: Least moment coefficient about the quarter chord.
-        quick: Fewer samples and iterations: shows that it runs, not what it can.
+        moment: Lower limit of the moment coefficient about the quarter chord.
+        quick: Fewer samples and iterations: a test that the case runs.
 
     Returns:
         The case: 17 design variables, lift as an equality, limits on moment, thickness and NeuralFoil's confidence.
@@ -162,7 +176,7 @@ def airfoil_case(
     matrix, offset = thickness_matrix(STATIONS), thickness_offset(STATIONS, shape.trailing_edge_thickness)
 
     def design(points: int, seed: int) -> np.ndarray:
-        """Shapes from a Sobol sequence, thick enough, each at an angle where its lift should be about right."""
+        """Take thick enough shapes from a Sobol sequence, each at an angle of about the target lift."""
         candidates = sobol(inputs, _CANDIDATES, seed)
         shortfall = (np.array(THICKNESS) - candidates[:, :-1] @ matrix.T - offset).max(axis=1)
         # Stable: the thick enough ones in the order of the sequence, then, if these are few, the least thin.
@@ -174,8 +188,8 @@ def airfoil_case(
         return chosen
 
     limit_reach = np.append(np.full(2 * n, _LIMIT_REACH), 5.0)
-    # No polish: it magnifies flat slopes, and at an optimum with active constraints none need be flat. Over three
-    # airfoils and two seeds it made the worst error of CL at the optimum two to three times larger.
+    # No polish, which magnifies flat slopes: at an optimum with active constraints no slope needs to be flat. Over
+    # three airfoils and two seeds polishing made the worst error of CL at the optimum two to three times larger.
     solver = LevenbergMarquardt(max_iterations=15 if quick else 60)
     return Case(
         name="airfoil",

@@ -1,4 +1,4 @@
-"""A display that nobody sees, for programs that draw whether asked or not."""
+"""A hidden display, for programs that cannot run without one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from functools import cache
 
-_PATIENCE = 10.0  # seconds until a display must have said its number
+_PATIENCE = 10.0  # seconds within which a display must write its number; by hand
 
 
 def hidden_display() -> str | None:
@@ -38,15 +38,15 @@ def _start() -> tuple[subprocess.Popen[bytes], str] | None:
     server = subprocess.Popen(command, pass_fds=(theirs,), stdin=quiet, stdout=quiet, stderr=quiet)
     atexit.register(_end, server, os.getpid())
     os.close(theirs)
-    said = b""
-    with open(ours, "rb", buffering=0) as answer:
+    text = b""
+    with open(ours, "rb", buffering=0) as stream:
         # To the end of the line: the server gives up where it cannot write all of it.
-        while not said.endswith(b"\n") and select.select([answer], [], [], _PATIENCE)[0]:
-            more = answer.read(16)
+        while not text.endswith(b"\n") and select.select([stream], [], [], _PATIENCE)[0]:
+            more = stream.read(16)
             if not more:  # it has died
                 break
-            said += more
-    return (server, f":{int(said)}") if said.endswith(b"\n") else None
+            text += more
+    return (server, f":{int(text)}") if text.endswith(b"\n") else None
 
 
 def _end(server: subprocess.Popen[bytes], owner: int) -> None:

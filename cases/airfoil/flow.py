@@ -1,4 +1,4 @@
-"""Pressure and boundary layer of a section, as XFOIL has them."""
+"""Pictures of pressure and boundary layer of a section by XFOIL."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 
 from cases.airfoil.xfoil import Point
-from gradopt.plots.surrogate import MODEL, TRUTH, new_figure
+from gradopt.plots.figure import MODEL, TRUTH, new_figure
 
 _COLORS = (TRUTH, MODEL)
-_SHAPE_LIMIT = 6.0  # of the shape factor that is drawn: separation is at 4 where laminar, 3 where turbulent
+_SHAPE_LIMIT = 6.0  # largest shape factor in the picture; by hand: separation is at 4 where laminar, 3 where turbulent
 
 
 def draw_flow(folder: Path, points: Mapping[str, Point]) -> list[Path]:
     """Draw pressure coefficient and shape factor over the chord into `flow.png`.
 
     Args:
-        folder: Where to write.
-        points: Design points by what they are called, two at most.
+        folder: Folder of the picture.
+        points: Design points by name, two at most.
 
     Returns:
         The picture. Upper sides are solid lines, lower ones dashed; dots are where the flow turns turbulent.

@@ -108,7 +108,7 @@ def _shipped_name(name: str) -> str:
 
 
 def _close_names(plain: str, by_plain_name: Mapping[str, str]) -> list[str]:
-    """Return up to five names like the one asked for, the likest first.
+    """Return up to five names similar to a given one, the most similar first.
 
     A slip is rarely in the family's letters at the front: of names equally like it those that begin as it does come
     first. Any four digits make a NACA section, also those that the database does not list.

@@ -1,4 +1,4 @@
-"""The airfoil case with XFOIL as the truth: no partials, failures, and NeuralFoil as what is believed beforehand."""
+"""The airfoil case with XFOIL as the truth: no partials, failures, and NeuralFoil as the initial surrogate."""
 
 from __future__ import annotations
 
@@ -6,34 +6,31 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import openmdao.api as om
 
+from cases.adaptive_case import AdaptiveCase, AdaptiveResult
 from cases.airfoil.aerodynamics import NeuralFoilTruth
 from cases.airfoil.flow import draw_flow
 from cases.airfoil.geometry import KulfanShape
 from cases.airfoil.xfoil import OUTPUTS, Point, Xfoil
-from cases.case import AdaptiveCase, Case
+from cases.case import Case
 from cases.model import adaptive_case
 from gradopt.data.variables import Variable
 from gradopt.errors import EvaluationError, InputError, explain
 from gradopt.om.component import SurrogateComp
-from gradopt.om.truth_evaluator import TrueEvaluation
+from gradopt.om.truth_evaluator import TruthEvaluation
 from gradopt.truth.finite_differences import FiniteDifferences
 from gradopt.truth.protocol import Truth
-
-if TYPE_CHECKING:
-    from cases.adaptive import Adaptive
 
 TITLE = "minimize an airfoil's drag at fixed lift, XFOIL as the truth"
 CITATION = "Aerodynamics: Drela (1989), XFOIL: an analysis and design system for low Reynolds number airfoils"
 
-# Parts of the ranges of the weights (0.17 of chord) and of the angle (8.4 deg). XFOIL's drag has waves as long as a
-# panel under the transition point: shorter steps measure their flanks.
+# Steps of finite differences, fractions of the ranges of the weights (0.17 of chord) and of the angle (8.4 deg).
+# XFOIL's drag has waves as long as a panel under the transition point; shorter steps measure the slope of the waves.
 STEP = 0.005
-TOLERANCE = 1e-3  # of the certificate, which the noise allows only where much is left to be gained
+TOLERANCE = 1e-3  # of the certificate; by hand, as in the case with NeuralFoil
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +49,7 @@ class NeuralFoilSurrogate:
 
     @property
     def lower(self) -> np.ndarray:
-        """Lower edge of the domain (17,): none, it knows all shapes within the bounds of the case."""
+        """Lower edge of the domain (17,): none, all shapes within the bounds of the case are inside."""
         return np.full(sum(variable.size for variable in self.inputs), -np.inf)
 
     @property
@@ -62,26 +59,26 @@ class NeuralFoilSurrogate:
 
     @property
     def digest(self) -> str:
-        """What answers."""
+        """Identity of the surrogate."""
         return self.aerodynamics.identity
 
-    def evaluate(self, x: np.ndarray) -> TrueEvaluation:
+    def evaluate(self, x: np.ndarray) -> TruthEvaluation:
         """Evaluate x (n, 17), real or, to first order, complex."""
         found = [self.aerodynamics.evaluate(point) for point in x.real]
         m = len(self.outputs)
         y, dydx = np.array([values[:m] for values, _ in found]), np.array([partials[:m] for _, partials in found])
         if np.iscomplexobj(x):
             y = y + 1j * np.einsum("nmd,nd->nm", dydx, x.imag)
-        return TrueEvaluation(y, dydx)
+        return TruthEvaluation(y, dydx)
 
 
 def check_truth(arguments: argparse.Namespace) -> None:
     """Raise `InputError` where options of the command line do not go with the truth."""
     if arguments.truth == "xfoil" and getattr(arguments, "one_shot", False):
-        remedy = "One shot fits networks to partials, which XFOIL has not: leave out --one-shot."
+        remedy = "Leave out --one-shot, which fits networks to partials: XFOIL returns none."
         raise InputError(explain("--truth", "be neuralfoil with --one-shot", "xfoil", remedy))
     if arguments.truth == "xfoil" and arguments.problem == "multipoint":
-        remedy = "Ask for one condition, or leave out --truth."
+        remedy = "Choose another --problem, or leave out --truth."
         raise InputError(explain("--truth", "be neuralfoil with --problem multipoint", "xfoil", remedy))
     if arguments.alone and arguments.truth != "xfoil":
         remedy = "Add --truth xfoil, or leave out --alone."
@@ -93,20 +90,20 @@ def xfoil_case(
     shape: KulfanShape,
     reynolds: float,
     *,
-    believe: bool = True,
+    initial_surrogate: bool = True,
     quick: bool = False,
 ) -> AdaptiveCase:
-    """Ask XFOIL instead of NeuralFoil.
+    """Put XFOIL in the place of NeuralFoil.
 
     Args:
         case: Least drag on NeuralFoil.
         shape: The start.
         reynolds: Reynolds number of the chord.
-        believe: Whether NeuralFoil is the global surrogate that the loop corrects; else XFOIL is all it knows.
-        quick: Tiny budget.
+        initial_surrogate: Whether NeuralFoil is the initial surrogate, which the loop corrects; else there is none.
+        quick: Tiny budget: a test that the case runs.
 
     Returns:
-        The same problem, but for NeuralFoil's confidence, which XFOIL does not have.
+        The same problem, without the constraint on NeuralFoil's confidence.
 
     Raises:
         InputError: If XFOIL is not installed.
@@ -114,7 +111,7 @@ def xfoil_case(
     outputs = tuple(variable for variable in case.outputs if variable.name in OUTPUTS)
     xfoil = Xfoil(shape, reynolds)
     truth = xfoil.truth(case.inputs, outputs)
-    given = NeuralFoilSurrogate(NeuralFoilTruth(shape, reynolds), case.inputs, outputs) if believe else None
+    given = NeuralFoilSurrogate(NeuralFoilTruth(shape, reynolds), case.inputs, outputs) if initial_surrogate else None
 
     def model(truths: Sequence[Truth]) -> om.Group:
         group = om.Group()
@@ -138,16 +135,16 @@ def xfoil_case(
         responses=tuple(response for response in case.responses if response.name != "analysis_confidence"),
         truths=(truth,),
         model=model,
-        settings={**case.settings, "truth": "xfoil", "believe": believe},
+        settings={**case.settings, "truth": "xfoil", "initial_surrogate": initial_surrogate},
     )
 
 
-def _draw_flow(result: Adaptive, folder: Path, xfoil: Xfoil) -> list[Path]:
-    """Draw pressure and boundary layer at start and answer."""
+def _draw_flow(result: AdaptiveResult, folder: Path, xfoil: Xfoil) -> list[Path]:
+    """Draw pressure and boundary layer at the start and at the final design."""
     points: dict[str, Point] = {}
-    for label, x in (("start", result.case.start), ("optimum", result.answer.x)):
+    for label, x in (("start", result.case.start), ("optimum", result.final.x)):
         try:
             points[label] = xfoil.point(x)
-        except EvaluationError:  # of the case itself it is told elsewhere
+        except EvaluationError:  # the run itself reports it
             continue
     return draw_flow(folder, points) if points else []

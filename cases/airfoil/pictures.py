@@ -5,27 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cases.adaptive_case import AdaptiveResult
 from cases.airfoil.geometry import WEIGHTS_PER_SIDE, KulfanShape, coordinates, write_dat
 from cases.airfoil.polars import ALPHAS, draw_polars, neuralfoil_polar, xfoil_polar
 from cases.airfoil.xfoil import is_installed
-from gradopt.plots.surrogate import LIMIT, MODEL, TRUTH, new_figure
+from cases.one_shot import OneShot
+from gradopt.plots.figure import LIMIT, MODEL, TRUTH, new_figure
 
-if TYPE_CHECKING:
-    from cases.adaptive import Adaptive
-    from cases.one_shot import OneShot
-
-_EVERY = 4  # angle of the polars that XFOIL is asked too: 1 degree apart
+_EVERY = 4  # XFOIL runs at every fourth angle of the polars, 1 degree apart: a point takes 0.1 to 1 s
 _SHOWN = {"drag": "drag", "CD": "CD", "lift_to_drag": "CL / CD", "CL": "CL", "CM": "CM"}
 _DECIMALS = {"drag": 1, "CD": 1, "lift_to_drag": 1}
 _N = 2 * WEIGHTS_PER_SIDE
 
 
 def draw(
-    result: OneShot | Adaptive,
+    result: OneShot | AdaptiveResult,
     folder: Path,
     shape: KulfanShape,
     stations: Mapping[float, float],
@@ -43,7 +40,7 @@ def draw(
     Returns:
         The files: `shape.png`, `polars.png` or, where there are several Reynolds numbers, one for each, `optimum.dat`.
     """
-    x = result.answer.x
+    x = result.final.x
     optimum = replace(
         shape,
         upper_weights=x[:WEIGHTS_PER_SIDE],
@@ -73,17 +70,21 @@ def draw(
 
 
 def _draw_shape(
-    result: OneShot | Adaptive, folder: Path, shape: KulfanShape, optimum: KulfanShape, stations: Mapping[float, float]
+    result: OneShot | AdaptiveResult,
+    folder: Path,
+    shape: KulfanShape,
+    optimum: KulfanShape,
+    stations: Mapping[float, float],
 ) -> Path:
     """Draw start and optimum on one chord, with the least thickness at each station."""
     figure = new_figure(9.0, 3.1)
     axis = figure.subplots()
     for outline, color, label, responses, design in (
         (shape, TRUTH, f"start {shape.name}", result.start, result.case.start),
-        (optimum, MODEL, "optimum", result.answer.true, result.answer.x),
+        (optimum, MODEL, "optimum", result.final.true, result.final.x),
     ):
         x, y = coordinates(outline)
-        legend = f"{label}: true {_told(result, responses, design[_N:])}"
+        legend = f"{label}: true {_summary(result, responses, design[_N:])}"
         axis.plot(x, y, color=color, linewidth=1.4, linestyle="--" if color == TRUTH else "-", label=legend)
     half = len(x) // 2  # of the optimum: from the trailing edge along the upper side to the leading edge, and back
     places, least = np.array(list(stations)), np.array(list(stations.values()))
@@ -97,11 +98,11 @@ def _draw_shape(
     return picture
 
 
-def _told(result: OneShot | Adaptive, values: Mapping[str, np.ndarray], alphas: np.ndarray) -> str:
-    """Responses that are one number, and the angle of attack where there is one."""
-    told = [
+def _summary(result: OneShot | AdaptiveResult, values: Mapping[str, np.ndarray], alphas: np.ndarray) -> str:
+    """Write the scalar responses, and the angle of attack where there is one."""
+    texts = [
         f"{_SHOWN[r.name]} {values[r.name][0] * r.shown_per_unit:.{_DECIMALS.get(r.name, 3)}f} {r.shown_unit}"
         for r in result.case.responses
         if r.name in _SHOWN and values[r.name].size == 1
     ]
-    return ", ".join([*(one.rstrip() for one in told), *(f"alpha {a:.2f} deg" for a in alphas if alphas.size == 1)])
+    return ", ".join([*(one.rstrip() for one in texts), *(f"alpha {a:.2f} deg" for a in alphas if alphas.size == 1)])

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from cases.airfoil.geometry import KulfanShape
 from cases.airfoil.xfoil import Xfoil
 from gradopt.errors import InputError, ShapeError, explain, import_extra
-from gradopt.plots.surrogate import MODEL, TRUTH, new_figure
+from gradopt.plots.figure import MODEL, TRUTH, new_figure
 
 Floats = NDArray[np.float64]
 
@@ -22,21 +22,21 @@ ALPHAS = np.arange(-4.0, 10.01, 0.25)
 
 _VALUES = ("alpha", "CL", "CD", "CM")
 _MARKERS = ("o", "^", "s")  # of the second source and those after it; the first is a line
-_COUNTS = 1e4
-_LEAST_SPAN = 0.05  # of CM that a picture shows, so that next to nothing looks like it
-_WIDEST = 4.0  # times the median drag that a picture shows: beyond stall it dwarfs all else
+_COUNTS = 1e4  # drag counts in a drag coefficient of 1
+_LEAST_SPAN = 0.05  # smallest range of CM in a picture, so that small changes look small; by hand
+_WIDEST = 4.0  # largest drag in a picture over the median: beyond stall it is much larger; by hand
 
 
 @dataclass(frozen=True, eq=False)
 class Polar:
-    """What one source says of one section at several angles of attack; its arrays are kept read-only.
+    """Coefficients of one section at several angles of attack, by one source; the arrays are read-only.
 
     Attributes:
         alpha: Angles of attack, (k,), degrees.
-        CL: Lift coefficients, (k,), NaN where the source failed or is not sure.
+        CL: Lift coefficients, (k,), NaN where the source failed or has a low confidence.
         CD: Drag coefficients, likewise.
         CM: Moment coefficients about the quarter chord, likewise.
-        label: What the source is called in pictures.
+        label: Name of the source in pictures.
     """
 
     alpha: Floats
@@ -73,7 +73,7 @@ def neuralfoil_polar(
         reynolds: Reynolds number of the chord.
         model_size: Size of NeuralFoil's network, see `aerodynamics.MODEL_SIZES`.
         n_crit: Amplification exponent at which the flow turns turbulent.
-        least_confidence: Values of which NeuralFoil is less sure, 0 to 1, become NaN.
+        least_confidence: Values with a lower confidence of NeuralFoil, 0 to 1, become NaN.
 
     Returns:
         The polar.
@@ -130,7 +130,7 @@ def draw_polars(
     """Draw lift over drag, lift over angle and moment over angle.
 
     Args:
-        folder: Where to write.
+        folder: Folder of the picture.
         pairs: Start and optimum of each source. The first is drawn as lines, those after it as markers.
         marks: Design points of start and optimum, or None.
         title: Title of the picture.

@@ -1,4 +1,4 @@
-"""What else can be asked of the airfoil: the best lift-to-drag ratio, and the least drag over several conditions."""
+"""Other problems of the airfoil: the largest lift-to-drag ratio, and the least drag over several conditions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import openmdao.api as om
 
-from cases.case import AdaptiveCase, Case, Response
+from cases.adaptive_case import AdaptiveCase
+from cases.case import Case, Response
 from gradopt.data.variables import Variable, column_bounds, unflatten
 from gradopt.errors import InputError, explain
 from gradopt.om.component import SurrogateComp
@@ -18,20 +19,20 @@ from gradopt.truth.function import FunctionTruth
 from gradopt.truth.protocol import Truth
 
 PROBLEMS = ("drag", "lift-to-drag", "multipoint")
-"""What can be asked, the first by default."""
+"""Problems, the first by default."""
 
-_ALPHA_REACH = 10.0  # degrees about the start: where lift is free the best angle is far from it
+_ALPHA_REACH = 10.0  # degrees about the start; by hand: with free lift the optimal angle is far from the start
 _SHAPE = ("upper_weights", "lower_weights")
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A flight condition that counts in the drag.
+    """A flight condition of the multipoint problem.
 
     Attributes:
-        lift: Lift coefficient to hold there.
+        lift: Lift coefficient to hold.
         reynolds: Reynolds number of the chord.
-        weight: What its drag counts; the weights of all conditions are divided by their sum.
+        weight: Weight of its drag; the weights of all conditions are divided by their sum.
     """
 
     lift: float
@@ -41,12 +42,14 @@ class Condition:
     def __post_init__(self) -> None:
         """Check the weight; lift and Reynolds number are checked where the aerodynamics are built."""
         if not (np.isfinite(self.weight) and self.weight > 0.0):
-            raise InputError(explain("weight", "be a positive number", self.weight, "Leave out what does not count."))
+            raise InputError(
+                explain("weight", "be a positive number", self.weight, "Leave out conditions of no weight.")
+            )
 
 
 def add_problem_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose what is asked of the airfoil."""
-    text = "least drag at fixed lift, best lift-to-drag ratio with lift free, or least drag over several conditions"
+    """Add the options that choose the problem."""
+    text = "least drag at fixed lift, largest lift-to-drag ratio with lift free, or least drag over several conditions"
     parser.add_argument("--problem", choices=PROBLEMS, default=PROBLEMS[0], help=f"{text} (default drag)")
     parser.add_argument(
         "--condition",
@@ -69,7 +72,7 @@ def check_problem(arguments: argparse.Namespace) -> None:
         raise InputError(explain("--condition", "come with --problem multipoint", arguments.problem, remedy))
 
 
-def conditions_asked(arguments: argparse.Namespace) -> tuple[Condition, ...]:
+def conditions_of_arguments(arguments: argparse.Namespace) -> tuple[Condition, ...]:
     """Return the conditions of the command line, or those about its lift and Reynolds number."""
     if arguments.condition:
         return tuple(Condition(*given) for given in arguments.condition)
@@ -86,13 +89,13 @@ def default_conditions(lift: float, reynolds: float) -> tuple[Condition, ...]:
 
 
 def lift_to_drag(case: Case) -> Case:
-    """Turn least drag at fixed lift into the best ratio of lift to drag, lift free.
+    """Turn least drag at fixed lift into the largest ratio of lift to drag, lift free.
 
-    The ratio is maximized as it is: drag is never zero, so that it is smooth for every lift, where drag over lift has
-    a pole and its logarithm ends.
+    The ratio is maximized, not its inverse minimized: drag is never zero, so that the ratio is smooth for every lift,
+    where drag over lift has a pole.
 
     Args:
-        case: Least drag; its lift is where the optimization starts.
+        case: Least drag at fixed lift, which is the initial lift here.
 
     Returns:
         The same design variables, the angle of attack within wider limits, and the same truth and other constraints.
@@ -120,8 +123,8 @@ def multipoint(cases: Sequence[Case], weights: Sequence[float], share: bool = Tr
 
     Args:
         cases: Least drag at each condition (k of them), all from the same shape.
-        weights: What the drag at each counts, (k,).
-        share: Whether conditions with the same truth share what is learned of it.
+        weights: Weight of the drag at each (k,).
+        share: Whether conditions with the same truth share its samples.
         **fields: The other fields of `AdaptiveCase`.
 
     Returns:
@@ -168,7 +171,7 @@ def multipoint(cases: Sequence[Case], weights: Sequence[float], share: bool = Tr
 
 
 def _truth(cases: Sequence[Case]) -> FunctionTruth:
-    """The one truth of some cases; bounds, the scale on which it changes, are those about all of them."""
+    """Make one truth of some cases; its bounds, which are its length scale, hold all of theirs."""
     first = cases[0]
     lower, upper = zip(*(column_bounds(case.inputs) for case in cases), strict=True)
     inputs = _bounded(first.inputs, np.min(lower, axis=0), np.max(upper, axis=0))
@@ -176,7 +179,7 @@ def _truth(cases: Sequence[Case]) -> FunctionTruth:
 
 
 def _design_variables(cases: Sequence[Case]) -> tuple[Variable, ...]:
-    """The shape's weights and one angle for each case, within the limits of the true problems."""
+    """Return the shape's weights and one angle for each case, within the limits of the true problems."""
     *shape, alpha = cases[0].inputs
     lower, upper = (np.append(cases[0].limits[side][:-1], [case.limits[side][-1] for case in cases]) for side in (0, 1))
     return _bounded((*shape, replace(alpha, shape=(len(cases),), lower=None, upper=None)), lower, upper)
@@ -188,7 +191,7 @@ def _bounded(variables: Sequence[Variable], lower: np.ndarray, upper: np.ndarray
 
 
 def _joined(responses: Sequence[Response]) -> Response:
-    """The same response of all cases as one of the joined model."""
+    """Join the same response of all cases into one of the joined model."""
     first = responses[0]
     if first.is_objective:
         return replace(first, name="drag")

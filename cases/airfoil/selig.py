@@ -1,7 +1,7 @@
 """Coordinate files in Selig form: x y from the trailing edge over the upper side to the leading edge and back below.
 
-It is what XFOIL loads and what the UIUC database holds. An outline listed the other way round is the same outline and
-is read as one; whatever could be two things is refused, with the file, the line and what to do.
+XFOIL loads such files, and the UIUC database holds them. An outline listed the other way round is
+turned; an ambiguous file is refused, and the message names the file, the line and a remedy.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from gradopt.errors import InputError, explain
 
 Floats = NDArray[np.float64]
 
-_FEWEST = 10  # points; fewer make no section of 18 unknowns
-_BACK = 0.01  # of the chord that x may go back along a side: hooked noses do
-_NOSE = 0.005  # of the chord from the foremost point
-_NO_AREA = 1e-6  # chord squared
+_FEWEST = 10  # points of an outline; by hand: fewer cannot determine a section of 18 unknowns
+_BACK = 0.01  # chord fraction by which x may step back along a side, as at hooked noses; by hand
+_NOSE = 0.005  # chord fraction from the foremost point within which a repeated point is the nose; by hand
+_NO_AREA = 1e-6  # chord squared, below which an outline has no thickness; by hand
 
 
 def read_selig(path: Path) -> Floats:

@@ -28,18 +28,19 @@ from gradopt.truth.command import CommandTruth
 from gradopt.truth.program import Finished, Program
 
 OUTPUTS = ("CL", "CD", "CM")
-"""What comes out, in order, all without unit: lift, drag and moment about the quarter chord."""
+"""Outputs in order, all without unit: lift, drag and moment about the quarter chord."""
 
 INSTALL = "On Debian and Ubuntu: apt-get install xfoil xvfb."
 
-# Numbers of panels and angles (degrees) solved before the one wanted, tried until a run arrives. 160 panels, XFOIL's
-# default, make twice the noise; 340 take twice the time for a third less. Where a transition point hops between two
-# panels for ever, as at one point in fifty, a few panels more or less let it settle; values then move by 0.1 counts.
+# Numbers of panels, and angles (degrees) solved before the target angle, tried until a run converges. 160 panels,
+# XFOIL's default, make twice the noise; 340 take twice the time for a third less.
+# Where the transition point alternates between two panels, as at one point in fifty, a few panels more or less make it
+# converge; values then change by 0.1 counts.
 _ATTEMPTS: tuple[tuple[int, tuple[float, ...]], ...] = ((240, ()), (240, (-1.0, -0.5)), (236, ()), (244, (1.0, 0.5)))
-_POINTS_PER_SIDE = 120  # of the outline; XFOIL makes its panels on a spline through them
-_ITERATIONS = 40
-_TIMEOUT = 10.0  # seconds, where a point takes 0.1
-_SAME = 1e-9  # degrees
+_POINTS_PER_SIDE = 120  # points of the outline; XFOIL places its panels on a spline through them; by hand
+_ITERATIONS = 40  # Newton iterations of XFOIL for each angle; by hand
+_TIMEOUT = 10.0  # seconds for a run; by hand: a point takes 0.1 s
+_SAME = 1e-9  # degrees within which an angle in the dump is the target; rounding
 
 Floats = NDArray[np.float64]
 
@@ -89,7 +90,7 @@ class Xfoil:
         """Prepare to run the program.
 
         Args:
-            shape: Where the fixed leading edge weight and trailing edge thickness come from; its weights are unused.
+            shape: Section with the fixed leading edge weight and trailing edge thickness; its weights are not used.
             reynolds: Reynolds number of the chord.
             n_crit: Amplification exponent at which the flow turns turbulent; 9 is an ordinary wind tunnel.
 
@@ -108,7 +109,7 @@ class Xfoil:
 
         Args:
             inputs: Upper weights (8,), lower weights (8,) and angle of attack in degrees.
-            outputs: `OUTPUTS`, with the transforms wanted.
+            outputs: `OUTPUTS`, with their transforms.
 
         Returns:
             The truth; its partials are not known.
@@ -173,18 +174,18 @@ def _values(run: Finished) -> Floats:
 
 
 def _read(run: Finished) -> Point:
-    """The point that was asked for last, from the dump of the polar: Fortran records of 8-byte numbers."""
-    wanted = float(re.findall(r"^ALFA (\S+)$", run.read("commands"), re.MULTILINE)[-1])
+    """Read the last point from the dump of the polar: Fortran records of 8-byte numbers."""
+    target = float(re.findall(r"^ALFA (\S+)$", run.read("commands"), re.MULTILINE)[-1])
     records = list(_records((run.folder / "polar.bin").read_bytes()))
     for index, record in enumerate(records):
         if len(record) != 7 * 8 or index + 3 >= len(records):
             continue
         alpha, lift, drag, _, moment, *transition = np.frombuffer(record, "<f8")
-        if abs(alpha - wanted) < _SAME:
+        if abs(alpha - target) < _SAME:
             sides = [np.frombuffer(records[index + k], "<f8").reshape(-1, 6).T for k in (2, 3)]
             upper, lower = (Side(x, cp, theta, delta, cf) for x, cp, theta, delta, cf, _ in sides)
             return Point(alpha, np.array([lift, drag, moment]), np.array(transition), upper, lower)
-    raise EvaluationError(f"XFOIL did not converge at alpha = {wanted:.6g} deg. {run.ending}")
+    raise EvaluationError(f"XFOIL did not converge at alpha = {target:.6g} deg. {run.ending}")
 
 
 def _records(data: bytes) -> Iterator[bytes]:
@@ -199,13 +200,13 @@ def _records(data: bytes) -> Iterator[bytes]:
 
 
 def is_installed() -> bool:
-    """Whether there is an XFOIL that can run here."""
+    """Whether XFOIL and its display are installed."""
     return shutil.which("xfoil") is not None and hidden_display() is not None
 
 
 @cache
 def _hash_of_program() -> str:
-    """Hash of the installed program, which tells versions and builds apart."""
+    """Hash of the installed program, which differs between versions and builds."""
     program = shutil.which("xfoil")
     if program is None:
         raise InputError(explain("truth", "be installed", "no program `xfoil`", INSTALL))

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from cases.airfoil_rans.data import COUNT
-from gradopt import JENN, MLP, Adam, Dataset
+from gradopt import JENN, MLP, Dataset
+from gradopt.solvers import Adam
 from gradopt.surrogates.fitted.surrogate import Surrogate
 
 HIDDEN = (64, 64)  # of the study of training
@@ -42,9 +43,9 @@ def fit_average(
     Args:
         configuration: Settings of each, with an `Adam` as solver.
         training: Training samples.
-        networks: How many.
+        networks: Number of networks.
         seed: Seed of the first; the next ones follow.
-        report: Told which network is being fitted.
+        report: Function that receives a line on each network.
 
     Returns:
         One surrogate. Its `std` has two parts: what each network leaves unexplained, and how much they disagree.
@@ -55,16 +56,16 @@ def fit_average(
         assert isinstance(configuration.solver, Adam), "only its mini-batches have a seed"
         solver = replace(configuration.solver, seed=number)
         found.append(replace(configuration, seed=number, solver=solver).fit(training))
-    members = tuple(replace(member, share=1.0 / networks) for of in found for member in of.members)
+    members = tuple(replace(member, share=1.0 / networks) for of in found for member in of.networks)
     posteriors = tuple(posterior for of in found for posterior in of.posteriors)
-    return replace(found[0], members=members, posteriors=posteriors)
+    return replace(found[0], networks=members, posteriors=posteriors)
 
 
 def members_of(surrogate: Surrogate) -> list[Surrogate]:
     """Each network of an average as a surrogate of its own."""
     return [
-        replace(surrogate, members=(replace(member, share=1.0),), posteriors=surrogate.posteriors[k : k + 1])
-        for k, member in enumerate(surrogate.members)
+        replace(surrogate, networks=(replace(member, share=1.0),), posteriors=surrogate.posteriors[k : k + 1])
+        for k, member in enumerate(surrogate.networks)
     ]
 
 

@@ -1,4 +1,4 @@
-"""How far off the surrogate is at which distance from the data: intervals from held-out samples, and their coverage."""
+"""Error of the surrogate by distance to the data: intervals from held-out samples, and their coverage."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from typing import Any
 
 import numpy as np
 
-from cases.airfoil_rans.trust import Trust
+from cases.airfoil_rans.data import MODES
 from gradopt import Dataset
+from gradopt.om.data_distance import DataDistance
 from gradopt.surrogates.fitted.surrogate import Surrogate
 
-LEVEL = 0.9  # of intervals
-QUANTILES = (0.0, 0.5, 0.95, 0.99, 1.0)  # of the distance, between which errors are told apart
+LEVEL = 0.9  # coverage of intervals; the usual one
+QUANTILES = (0.0, 0.5, 0.95, 0.99, 1.0)  # of the distance: edges of the classes in the table; by hand
 _HALF_WIDTH = 1.6448536269514722  # of the 90 % interval of a normal distribution, in standard deviations
-_ALIKE = 100  # held-out samples of the distance nearest to that of a design, which give its interval
-_SPLITS = 50  # into halves, over which a coverage is averaged
-_LEAST = 5  # held-out samples that must be as far away as a design for its interval to mean anything
+_SIMILAR = 100  # held-out samples, of the distance nearest to that of a design, that give its interval; by hand
+_SPLITS = 50  # splits into halves over which a coverage is averaged; by hand
+_LEAST = 5  # held-out samples at least as far away as a design for an interval to be given; by hand
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Held-out samples as the surrogate sees them.
+    """Errors of the surrogate on held-out samples.
 
     Attributes:
-        distances: Of their shapes from the data (n,).
+        distances: Distances of their shapes to the data (n,), in standard deviations.
         errors: Predicted drag over true drag, less 1 (n,).
         scores: Absolute errors in units of the predicted standard deviation (n,).
         stds: Predicted standard deviation over predicted drag (n,).
@@ -36,43 +37,48 @@ class Calibration:
     stds: np.ndarray
 
     @classmethod
-    def of(cls, surrogate: Surrogate, trust: Trust, held_out: Dataset) -> Calibration:
-        """Ask the surrogate about samples that were held out."""
+    def of(cls, surrogate: Surrogate, data_distance: DataDistance, held_out: Dataset) -> Calibration:
+        """Evaluate the surrogate at samples that were held out."""
         drag, std = surrogate.predict(held_out.x), surrogate.std(held_out.x)
         scores = np.abs(drag - held_out.y) / std
-        return cls(trust.distances(held_out.x), (drag / held_out.y - 1.0)[:, 0], scores[:, 0], (std / drag)[:, 0])
+        return cls(
+            data_distance.distances(held_out.x[:, MODES]),
+            (drag / held_out.y - 1.0)[:, 0],
+            scores[:, 0],
+            (std / drag)[:, 0],
+        )
 
     def limit(self, quantile: float) -> float:
-        """Distance that a part of the held-out samples does not exceed."""
+        """Distance that a fraction of the held-out samples does not exceed."""
         return float(np.quantile(self.distances, quantile))
 
     def part_beyond(self, distance: float) -> float:
-        """Part of the held-out samples that are farther away."""
+        """Fraction of the held-out samples that are farther away."""
         return float((self.distances > distance).mean())
 
     def part_worse(self, distance: float, error: float) -> float:
-        """Part of the held-out samples at a distance from the data whose relative error is larger than that."""
-        return float((np.abs(self.errors[self._alike(distance)]) > error).mean())
+        """Fraction of the held-out samples at a distance to the data whose relative error is larger than `error`."""
+        return float((np.abs(self.errors[self._similar(distance)]) > error).mean())
 
     def backed(self, distance: float) -> bool:
-        """Whether there are held-out samples as far from the data as that."""
+        """Whether enough held-out samples are as far from the data for an interval."""
         return int((self.distances >= distance).sum()) >= _LEAST
 
     def factor(self, distance: float) -> float:
-        """Half width of the 90 % interval at a distance from the data, in predicted standard deviations."""
-        return float(np.quantile(self.scores[self._alike(distance)], LEVEL))
+        """Half width of the 90 % interval at a distance to the data, in predicted standard deviations."""
+        return float(np.quantile(self.scores[self._similar(distance)], LEVEL))
 
     def coverage(self, distance: float, seed: int) -> float:
-        """Coverage of that interval, measured: factors from one half of the samples alike, tried on the other.
+        """Measure the coverage of that interval: factors from one half of the similar samples, tested on the other.
 
         Args:
-            distance: From the data.
-            seed: Of the halves; many are averaged.
+            distance: Distance to the data, in standard deviations.
+            seed: Seed of the random halves.
 
         Returns:
-            The part of the other half that lies within.
+            The fraction of the other halves that lies within, averaged.
         """
-        scores, generator = self.scores[self._alike(distance)], np.random.default_rng(seed)
+        scores, generator = self.scores[self._similar(distance)], np.random.default_rng(seed)
         found = []
         for _ in range(_SPLITS):
             one, other = np.array_split(generator.permutation(scores), 2)
@@ -101,5 +107,5 @@ class Calibration:
             )
         return found
 
-    def _alike(self, distance: float) -> np.ndarray:
-        return np.argsort(np.abs(self.distances - distance), kind="stable")[:_ALIKE]
+    def _similar(self, distance: float) -> np.ndarray:
+        return np.argsort(np.abs(self.distances - distance), kind="stable")[:_SIMILAR]

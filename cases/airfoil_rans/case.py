@@ -1,4 +1,4 @@
-"""Drag of airfoils by RANS: train on 33,632 samples, validate on a sweep, minimize where the data are."""
+"""Drag of airfoils by RANS: train on 33,632 samples, validate on a sweep, minimize near the data."""
 
 from __future__ import annotations
 
@@ -26,19 +26,20 @@ from cases.airfoil_rans.neighbors import neighbors_of
 from cases.airfoil_rans.optimization import HELD, STARTS, design_at, minimize
 from cases.airfoil_rans.pictures import draw
 from cases.airfoil_rans.results import Study, record, tables
-from cases.airfoil_rans.trust import Trust
-from cases.records import write_result
 from cases.study import Outcome
-from gradopt import Adam, Dataset
+from gradopt import Dataset
 from gradopt.errors import InputError, explain
+from gradopt.om.data_distance import DataDistance
+from gradopt.report.records import write_result
+from gradopt.solvers import Adam
 from gradopt.surrogates.fitted.surrogate import Surrogate
 
 TITLE = "learn the drag of 42,039 airfoils by RANS, and minimize it where the data are"
 
-_NETWORKS = 5
-_QUANTILE = 0.99  # of the held-out shapes: the limit of the distance from the data
-_NEIGHBORS = 4
-_QUICK_SAMPLES, _QUICK_EPOCHS = 2000, 20
+_NETWORKS = 5  # networks of the average; by hand: the training time grows with them
+_QUANTILE = 0.99  # of the distances of held-out shapes: the limit of an optimum; by hand
+_NEIGHBORS = 4  # held-out samples that are printed for each design
+_QUICK_SAMPLES, _QUICK_EPOCHS = 2000, 20  # samples and epochs with --quick; by hand
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,11 +57,11 @@ def run(arguments: argparse.Namespace, folder: Path, scratch: Path, report: Call
     Args:
         arguments: From the command line.
         folder: Not used: nothing needs to survive a stop.
-        scratch: Where to write `result.json`, `surrogate_cd.gradopt` and the pictures.
-        report: Told what is being done.
+        scratch: Folder for `result.json`, `surrogate_cd.gradopt` and the pictures.
+        report: Function that receives a line on each step.
 
     Returns:
-        What to print, and the pictures.
+        Texts and tables to print, and paths of the pictures.
 
     Raises:
         InputError: If the flow is outside the data.
@@ -103,15 +104,15 @@ def study_of(arguments: argparse.Namespace, report: Callable[[str], None]) -> St
     report("fitting a network to values alone")
     fitted("values alone", lambda: values_alone(single).fit(training))
     average = _average(training, seed, quick, report, fitted)
-    report("measuring distances from the data")
-    trust = Trust.of(training)
-    calibration = Calibration.of(average, trust, held_out)
+    report("measuring distances to the data")
+    data_distance = DataDistance.of(training, ("camber", "thickness"))
+    calibration = Calibration.of(average, data_distance, held_out)
     limit = calibration.limit(_QUANTILE)
     flow = (arguments.mach, arguments.alpha)
     starts = 2 if quick else STARTS
-    designs = {"NACA 4412": design_at(average, trust, sweep.modes, flow)}
+    designs = {"NACA 4412": design_at(average, data_distance, sweep.modes, flow)}
     for name, distance in (("optimum, limited", limit), ("optimum, free", None)):
-        designs[name] = minimize(average, trust, sweep.modes, flow, arguments.held, distance, report, starts)
+        designs[name] = minimize(average, data_distance, sweep.modes, flow, arguments.held, distance, report, starts)
     return Study(
         data=data,
         held_out=held_out,
@@ -122,7 +123,7 @@ def study_of(arguments: argparse.Namespace, report: Callable[[str], None]) -> St
         swept=average.predict(sweep.x)[:, 0],
         designs=designs,
         neighbors={
-            name: neighbors_of(design, held_out, average, trust, _NEIGHBORS) for name, design in designs.items()
+            name: neighbors_of(design, held_out, average, data_distance, _NEIGHBORS) for name, design in designs.items()
         },
         limit=limit,
         settings={
@@ -132,8 +133,8 @@ def study_of(arguments: argparse.Namespace, report: Callable[[str], None]) -> St
             "alpha": flow[1],
             "held_camber_modes": arguments.held,
             "limit_quantile": _QUANTILE,
-            "bandwidth": trust.bandwidth,
-            "networks": len(average.members),
+            "bandwidth": data_distance.bandwidth,
+            "networks": len(average.networks),
             "network": average.configuration.to_dict(),
             "single_network": single.to_dict(),
         },

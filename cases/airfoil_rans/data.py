@@ -50,15 +50,15 @@ INPUTS = (
     Variable("alpha", units="deg"),
 )
 _FOLDER = Path("examples") / "airfoil_parameters"
-_HELD_OUT = 5  # a fifth
+_HELD_OUT = 5  # one of so many samples is held out; by hand
 
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """What the solver says of the NACA 4412.
+    """Drag of the NACA 4412 by the solver.
 
     Attributes:
-        modes: Its shape (14,), camber then thickness.
+        modes: Modes of its shape (14,), camber then thickness.
         alpha: Angles of attack (k,), degrees.
         cd: Drag coefficients (k,).
     """
@@ -90,7 +90,7 @@ def load_samples() -> Dataset:
 
 
 def in_logarithms(data: Dataset) -> Dataset:
-    """The same samples for networks that are to learn the logarithm of the drag."""
+    """Return the same samples for networks of the logarithm of the drag."""
     return replace(data, outputs=[Variable("cd", transform="log")])
 
 
@@ -106,7 +106,7 @@ def split(data: Dataset, seed: int) -> tuple[Dataset, Dataset]:
 
     Args:
         data: Samples.
-        seed: Chooses the fifth.
+        seed: Seed of the choice.
 
     Returns:
         Training and held-out samples.
@@ -117,7 +117,7 @@ def split(data: Dataset, seed: int) -> tuple[Dataset, Dataset]:
 
 
 def ranges_table(data: Dataset) -> Table:
-    """Return a table of the columns: range, and how much drag one standard deviation is worth."""
+    """Return a table of the columns: range, and the change of drag over one standard deviation."""
     table = Table(title=f"{data.n} samples of ADflow, fully turbulent RANS with Spalart-Allmaras")
     table.add_column("column")
     for label in ("least", "mean", "largest", "std", "drag per std, counts (rms)"):

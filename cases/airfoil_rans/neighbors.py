@@ -1,4 +1,4 @@
-"""What the nearest held-out samples say of a design: their true drag, and how well the surrogate knew it."""
+"""Held-out samples nearest to a design: their true and their predicted drag."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 
 from cases.airfoil_rans.data import FLOW, MODES
 from cases.airfoil_rans.optimization import Design
-from cases.airfoil_rans.trust import Trust
 from gradopt import Dataset
+from gradopt.om.data_distance import DataDistance
 from gradopt.surrogates.fitted.surrogate import Surrogate
 
 
@@ -30,21 +30,23 @@ class Neighbors:
     predicted: np.ndarray
 
 
-def neighbors_of(design: Design, held_out: Dataset, surrogate: Surrogate, trust: Trust, k: int) -> Neighbors:
+def neighbors_of(
+    design: Design, held_out: Dataset, surrogate: Surrogate, data_distance: DataDistance, k: int
+) -> Neighbors:
     """Find the held-out samples nearest to a design.
 
     Args:
         design: The design.
         held_out: Samples that the surrogate has not seen.
-        surrogate: Of the drag.
-        trust: Gives the scale of the modes.
-        k: How many.
+        surrogate: Surrogate of the drag.
+        data_distance: Measure that gives the scale of the modes.
+        k: Number of samples.
 
     Returns:
         The k samples, by distance in shape and flow, all in standard deviations, the nearest first.
     """
     steps = design.x - held_out.x
-    shape = np.sqrt(((steps[:, MODES] @ trust.whitening.T) ** 2).sum(axis=1))
+    shape = np.sqrt(((steps[:, MODES] @ data_distance.whitening.T) ** 2).sum(axis=1))
     flow = steps[:, FLOW] / held_out.x[:, FLOW].std(axis=0)
     rows = np.argsort(shape**2 + (flow**2).sum(axis=1), kind="stable")[:k]
     near = held_out.select(rows)

@@ -1,6 +1,6 @@
-"""Least drag over the shape modes on the surrogate, by SLSQP inside OpenMDAO, among the shapes of the data or anywhere.
+"""Least drag over the shape modes on the surrogate, by SLSQP inside OpenMDAO, near the shapes of the data or anywhere.
 
-The data know drag alone: no lift, no moment, no structure. Minimized over all modes the drag would be that of a thin,
+The data hold drag alone: no lift, no moment, no structure. Minimized over all modes the drag would be that of a thin,
 flat plate that carries nothing. So these stay:
 
 - Mach number and angle of attack.
@@ -10,7 +10,7 @@ flat plate that carries nothing. So these stay:
   parabolas with a kink in the curvature, is nearly five standard deviations from the mean.)
 - The thickness: its leading mode may not become thinner than at the start. This is room for a spar and for fuel.
 
-All other modes may go anywhere in their range in the data, and within the measure of `cases.airfoil_rans.trust`.
+All other modes may go anywhere in their range in the data, and within the measure of `gradopt.om.data_distance`.
 """
 
 from __future__ import annotations
@@ -25,31 +25,32 @@ import openmdao.api as om
 
 from cases.airfoil_rans.accuracy import members_of
 from cases.airfoil_rans.data import ANGLE, CAMBER, MODES
-from cases.airfoil_rans.trust import Trust, TrustComp
 from cases.model import run
 from gradopt import SurrogateComp
+from gradopt.om.data_distance import DataDistance, DataDistanceComp
 from gradopt.surrogates.fitted.surrogate import Surrogate
 
-HELD = 4  # leading camber modes
-STARTS = 5  # of SLSQP: the density of the data has several tops
-_STEP = 0.01  # part of the drag that the driver sees as 1
-_TOLERANCE, _FEASIBLE = 1e-7, 1e-4
+HELD = 4  # leading camber modes that stay, of 7; by hand, see above
+STARTS = 5  # starts of SLSQP, as the density of the data has several maxima; by hand
+_STEP = 0.01  # change of the drag, as a fraction of it, that the driver sees as 1; by hand
+_TOLERANCE = 1e-7  # of SLSQP on the scaled objective; by hand
+_FEASIBLE = 1e-4  # standard deviations by which an optimum may exceed the limit of the distance; by hand
 
 
 @dataclass(frozen=True, eq=False)
 class Design:
-    """A shape and what the surrogate says of it.
+    """A shape and its predictions.
 
     Attributes:
         modes: Camber, then thickness (14,).
         mach: Mach number.
         angle: Angle of attack, degrees.
         drag: Predicted drag coefficient.
-        std: Predicted standard deviation of it.
-        networks: What each network predicts.
+        std: Predicted standard deviation of the drag coefficient.
+        networks: Prediction of each network.
         slope: Predicted change of the drag coefficient with the angle of attack, per degree.
-        distance: From the shapes in the data, in standard deviations.
-        success: Whether SLSQP converged to it.
+        distance: Distance to the shapes of the data, in standard deviations.
+        success: Whether SLSQP converged to this shape.
         starts: Predicted drag at the feasible ends of all runs of SLSQP.
     """
 
@@ -66,7 +67,7 @@ class Design:
 
     @property
     def disagreement(self) -> float:
-        """Standard deviation of the networks, as a part of the drag."""
+        """Standard deviation of the networks, as a fraction of the drag."""
         return float(np.std(self.networks)) / self.drag
 
     @property
@@ -77,17 +78,17 @@ class Design:
 
 def design_at(
     surrogate: Surrogate,
-    trust: Trust,
+    data_distance: DataDistance,
     modes: np.ndarray,
     flow: tuple[float, float],
     success: bool = True,
     starts: tuple[float, ...] = (),
 ) -> Design:
-    """Ask the surrogate about a shape.
+    """Evaluate the surrogate at a shape.
 
     Args:
         surrogate: Average of networks.
-        trust: Measure of the distance from the data.
+        data_distance: Distance of shapes to the data.
         modes: The shape (14,).
         flow: Mach number and angle of attack in degrees.
         success: Whether an optimizer converged to it.
@@ -99,35 +100,40 @@ def design_at(
     x = np.array([[*modes, *flow]])
     drag, slopes = surrogate.linearize(x)
     networks = tuple(float(member.predict(x)[0, 0]) for member in members_of(surrogate))
-    std, distance = float(surrogate.std(x)[0, 0]), float(trust.distance(modes)[0])
+    std, distance = float(surrogate.std(x)[0, 0]), float(data_distance.distance(modes)[0])
     return Design(modes, *flow, float(drag[0, 0]), std, networks, float(slopes[0, 0, ANGLE]), distance, success, starts)
 
 
 def build_problem(
-    surrogate: Surrogate, trust: Trust, start: np.ndarray, flow: tuple[float, float], held: int, limit: float | None
+    surrogate: Surrogate,
+    data_distance: DataDistance,
+    start: np.ndarray,
+    flow: tuple[float, float],
+    held: int,
+    limit: float | None,
 ) -> om.Problem:
     """Build the optimization problem.
 
     Args:
-        surrogate: Of the drag.
-        trust: Measure of the distance from the data.
+        surrogate: Surrogate of the drag.
+        data_distance: Distance of shapes to the data.
         start: Modes (14,) whose leading camber modes and thickness are kept.
         flow: Mach number and angle of attack in degrees.
         held: Number of leading camber modes that stay, 1 to 7.
-        limit: Largest distance from the data, None = none.
+        limit: Largest distance to the data, None = none.
 
     Returns:
         A problem that is set up and stands at the start.
     """
     problem = om.Problem(reports=None)
-    # A shape outside the range of the data is for the constraint to judge, so the component does not refuse it.
+    # The constraint keeps shapes near the data, so the component extrapolates.
     problem.model.add_subsystem("aerodynamics", SurrogateComp(surrogate, extrapolate="allow"), promotes=["*"])
-    problem.model.add_subsystem("trust", TrustComp(trust), promotes=["*"])
+    problem.model.add_subsystem("data_distance", DataDistanceComp(data_distance), promotes=["*"])
     # The range of the data, or where the start is outside of that, up to the start.
     low = np.minimum(surrogate.lower[MODES], start)
     high = np.maximum(surrogate.upper[MODES], start)
     high[CAMBER] = start[CAMBER]  # negative = thick
-    scale = 1.0 / np.linalg.norm(trust.whitening, axis=0)  # standard deviation of each mode, given all others
+    scale = 1.0 / np.linalg.norm(data_distance.whitening, axis=0)  # standard deviation of each mode, given all others
     for name, columns in (("camber", np.arange(held, CAMBER)), ("thickness", np.arange(CAMBER, MODES.stop))):
         if len(columns):
             problem.model.add_design_var(
@@ -135,8 +141,8 @@ def build_problem(
                 indices=columns % CAMBER,
                 lower=low[columns],
                 upper=high[columns],
-                ref0=trust.mean[columns],
-                ref=trust.mean[columns] + scale[columns],
+                ref0=data_distance.mean[columns],
+                ref=data_distance.mean[columns] + scale[columns],
             )
     drag = float(surrogate.predict(np.array([[*start, *flow]]))[0, 0])
     problem.model.add_objective("cd", ref=_STEP * drag)
@@ -158,7 +164,7 @@ def set_modes(problem: om.Problem, modes: np.ndarray) -> None:
 
 def minimize(
     surrogate: Surrogate,
-    trust: Trust,
+    data_distance: DataDistance,
     start: np.ndarray,
     flow: tuple[float, float],
     held: int,
@@ -169,26 +175,26 @@ def minimize(
     """Minimize the drag from several starts: the shape itself, and those of the data nearest to it.
 
     Args:
-        surrogate: Of the drag.
-        trust: Measure of the distance from the data.
+        surrogate: Surrogate of the drag.
+        data_distance: Distance of shapes to the data.
         start: See `build_problem`.
         flow: Mach number and angle of attack in degrees.
         held: See `build_problem`.
-        limit: Largest distance from the data, None = none.
-        report: Told which run is on.
+        limit: Largest distance to the data, None = none.
+        report: Function that receives a line on each run.
         starts: Number of runs of SLSQP.
 
     Returns:
         The best end that keeps the limit; where none does, the end nearest to the data, as no success.
     """
-    problem = build_problem(surrogate, trust, start, flow, held, limit)
-    rows, _ = trust.nearest(start, starts - 1)
-    neighbors = trust.mean + np.linalg.solve(trust.whitening, trust.shapes[rows].T).T
+    problem = build_problem(surrogate, data_distance, start, flow, held, limit)
+    rows, _ = data_distance.nearest(start, starts - 1)
+    neighbors = data_distance.mean + np.linalg.solve(data_distance.whitening, data_distance.samples[rows].T).T
     neighbors[:, :held] = start[:held]
     neighbors[:, CAMBER] = np.minimum(neighbors[:, CAMBER], start[CAMBER])
     ends = []
     for number, modes in enumerate((start, *neighbors), start=1):
-        report(f"SLSQP {'anywhere' if limit is None else 'among the data'}, run {number} of {starts}")
+        report(f"SLSQP {'anywhere' if limit is None else 'near the data'}, run {number} of {starts}")
         set_modes(problem, modes)
         with redirect_stdout(StringIO()):  # the driver prints a failure, which is in the result
             success = run(problem)
@@ -197,6 +203,6 @@ def minimize(
     feasible = [end for end in ends if limit is None or end[1] <= limit + _FEASIBLE]
     if not feasible:
         _, _, modes, _ = min(ends, key=lambda end: end[1])
-        return design_at(surrogate, trust, modes, flow, success=False)
+        return design_at(surrogate, data_distance, modes, flow, success=False)
     _, _, modes, success = min(feasible, key=lambda end: end[0])
-    return design_at(surrogate, trust, modes, flow, success, tuple(end[0] for end in feasible))
+    return design_at(surrogate, data_distance, modes, flow, success, tuple(end[0] for end in feasible))

@@ -8,7 +8,7 @@ import numpy as np
 
 from cases.airfoil_rans.data import ANGLE, CAMBER, COUNT, MACH, MACH_OF_SWEEP, MODES, REYNOLDS_OF_SWEEP
 from cases.airfoil_rans.results import TARGET, Study
-from gradopt.plots.surrogate import LIMIT, MODEL, TRUTH, new_figure
+from gradopt.plots.figure import LIMIT, MODEL, TRUTH, new_figure
 
 _SEEN = 10.0  # counts of error that the histogram shows
 _COLORS = (TRUTH, MODEL, LIMIT)  # start, optimum within the limit, optimum without

@@ -1,4 +1,4 @@
-"""What a run found, its tables, and its record."""
+"""Result of a run, its tables, and its record."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from cases.airfoil_rans.optimization import Design
 from gradopt import Dataset
 from gradopt.surrogates.fitted.surrogate import Surrogate
 
-TARGET = 0.02  # relative error on the part of the sweep that is inside the data and within -1 to 5 degrees
+TARGET = 0.02  # largest relative error on the sweep inside the data, -1 to 5 degrees; by hand
 
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """What a run found.
+    """Result of a run.
 
     Attributes:
         data: All samples.
-        held_out: Those that were held out.
+        held_out: Samples that were held out.
         training: Accuracy and seconds of each fit, by name.
-        surrogate: The average.
-        calibration: Its errors on the held-out samples.
+        surrogate: Average of networks.
+        calibration: Errors of the surrogate on the held-out samples.
         sweep: The sweep of the NACA 4412.
-        swept: Predicted drag coefficients there (k,).
+        swept: Predicted drag coefficients of the sweep (k,).
         designs: The start, the optimum within the limit, and the one without, by name.
         neighbors: Samples nearest to each design, by name.
-        limit: Largest distance from the data that was allowed.
-        settings: Of the run.
+        limit: Largest distance to the data that was allowed, in standard deviations.
+        settings: Settings of the run.
     """
 
     data: Dataset
@@ -72,7 +72,7 @@ class Study:
 
 
 def tables(study: Study) -> list[RenderableType]:
-    """Return what to print."""
+    """Return texts and tables to print."""
     return [
         ranges_table(study.data),
         _training(study),
@@ -85,7 +85,7 @@ def tables(study: Study) -> list[RenderableType]:
 
 
 def record(study: Study) -> dict[str, Any]:
-    """Return what to write to `result.json`."""
+    """Return the record for `result.json`."""
     calibration, largest = study.calibration, float(np.abs(study.sweep_errors[study.inside]).max())
     designs = {}
     for name, design in study.designs.items():
@@ -136,7 +136,7 @@ def _training(study: Study) -> Table:
 
 def _distances(study: Study) -> Table:
     caption = "p90: not exceeded by 90 % of the errors; covered: errors within 1.645 predicted standard deviations"
-    table = Table(title="the average on held-out shapes, by their distance from the data", caption=caption)
+    table = Table(title="the average on held-out shapes, by their distance to the data", caption=caption)
     for label in ("part", "distance", "n", "RMS %", "p90 %", "std %", "covered %"):
         table.add_column(label, justify="right", no_wrap=True)
     for row in study.calibration.rows():
@@ -205,20 +205,20 @@ def _remarks(study: Study) -> list[str]:
     worse = 100.0 * calibration.part_worse(start.distance, float(np.abs(errors).max()) / 100.0)
     change = optimum.drag - start.drag
     lines = [
-        f"Sweep, inside the data: {errors.min():+.2f} to {errors.max():+.2f} %; wanted: within {100.0 * TARGET:g} %. "
+        f"Sweep, inside the data: {errors.min():+.2f} to {errors.max():+.2f} %; target: within {100.0 * TARGET:g} %. "
         f"{farther:.2g} % of the held-out shapes are farther from the data than the NACA 4412; of those about as far "
         f"{worse:.2g} % err more.",
-        f"Without the measure SLSQP goes to a distance of {anywhere.distance:.1f}; the farthest held-out shape is at "
+        f"Without the limit SLSQP goes to a distance of {anywhere.distance:.1f}; the farthest held-out shape is at "
         f"{calibration.distances.max():.1f}. The networks disagree there by {100.0 * anywhere.disagreement:.2g} %, at "
         f"the start by {100.0 * start.disagreement:.2g} %.",
         f"Predicted change from the start to the optimum within the limit: {100.0 * change / start.drag:+.2f} %. The "
-        f"start would change as much by {change / start.slope:+.2f} degrees of angle of attack: the data know no lift, "
-        "so they cannot exclude that so much of it was lost.",
+        f"start would change as much by {change / start.slope:+.2f} degrees of angle of attack: the data hold no lift, "
+        "so the optimum may have lost as much lift.",
     ]
     true = study.true_drag(start)
     if true is not None:
         lines.append(
-            f"At the start ADflow says {true / COUNT:.2f} counts, {start.drag / COUNT:.2f} are predicted. Intervals "
-            "come from the data; of an offset between data and sweep they know nothing."
+            f"At the start ADflow gives {true / COUNT:.2f} counts, {start.drag / COUNT:.2f} are predicted. Intervals "
+            "come from the data; they do not include an offset between data and sweep."
         )
     return lines

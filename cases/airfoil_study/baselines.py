@@ -15,10 +15,10 @@ from cases.airfoil_study.problem import COUNT, AirfoilProblem, drag_of, kkt_of, 
 from gradopt.optimality.problem import Limits, Responses
 
 FEASIBLE = 1e-3
-"""Largest scaled violation of a design that counts as feasible."""
+"""Largest scaled violation of a feasible design; by hand, that of the study's certificate."""
 
 CLOSE = 0.1 * COUNT
-"""Drag coefficient from its end within which a run has arrived."""
+"""Largest difference from the drag coefficient at the end at which a run has arrived; by hand."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ RANGES = {
     "moment": (-0.15, -0.03),
     "thickness": (0.85, 1.15),
 }
-"""Lower and upper end of each number of a `Condition`."""
+"""Lower and upper end of each number of a `Condition`; by hand."""
 
 _WORDS = {
     "lift": "a lift coefficient",

@@ -13,7 +13,7 @@ from cases.airfoil_study.conditions import RANGES, Condition, coordinates_of
 from cases.airfoil_study.problem import COUNT, drag_of, violation
 from cases.airfoil_study.study import Baselines, Study
 from cases.airfoil_study.tables import differences
-from gradopt.plots.surrogate import LIMIT, MODEL, TRUTH, new_figure
+from gradopt.plots.figure import LIMIT, MODEL, TRUTH, new_figure
 
 _THICKNESSES = (0.85, 1.0, 1.15)  # factors on the lower bounds of the thicknesses
 _COLORS = (MODEL, TRUTH, LIMIT)

@@ -12,7 +12,7 @@ from rich.table import Table
 from cases.airfoil_study.baselines import FEASIBLE, BaselineRun
 from cases.airfoil_study.problem import COUNT, TOLERANCE
 from cases.airfoil_study.study import DIRECT, WARM, Baselines, Study
-from cases.records import write_result
+from gradopt.report.records import write_result
 
 
 def differences(study: Study, baselines: Baselines) -> np.ndarray:

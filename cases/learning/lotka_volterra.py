@@ -9,8 +9,8 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 from cases.learning.problem import LearningProblem
-from gradopt import InputError, Variable
-from gradopt.errors import explain
+from gradopt import Variable
+from gradopt.errors import InputError, explain
 
 BIRTH, CAPTURE, DEATH, GAIN = 1.5, 1.0, 3.0, 1.0  # of prey, of prey by predators, of predators, of those by prey
 START = (1.0, 1.0)  # prey and predators

@@ -8,9 +8,10 @@ from functools import cached_property
 
 import numpy as np
 
-from gradopt import Dataset, InputError, Variable, latin_hypercube
+from gradopt import Dataset, Variable
 from gradopt.data.variables import column_bounds, total_size
-from gradopt.errors import explain
+from gradopt.errors import InputError, explain
+from gradopt.sampling import latin_hypercube
 
 TEST_SEED = 20_260_101
 

@@ -6,14 +6,15 @@ import argparse
 
 import numpy as np
 
-from cases.case import AdaptiveCase, Case, Response, Stage
+from cases.adaptive_case import AdaptiveCase
+from cases.case import Case, Response, Stage
 from cases.model import adaptive_case
 from cases.rosenbrock.function import CITATION, rosenbrock
 from cases.rosenbrock.pictures import draw, draw_path
 from gradopt.data.sampling import full_factorial, latin_hypercube
 from gradopt.data.variables import Variable
 from gradopt.errors import InputError, explain
-from gradopt.om.driver import DEFAULT
+from gradopt.surrogates.configurations.default import default_configuration
 from gradopt.surrogates.configurations.jenn import JENN, MLP
 from gradopt.surrogates.configurations.polish import Polish
 from gradopt.training.levenberg_marquardt import LevenbergMarquardt
@@ -44,7 +45,7 @@ def adaptive(arguments: argparse.Namespace) -> AdaptiveCase:
         raise InputError(explain("--samples", "come with --one-shot", arguments.samples, remedy))
     return adaptive_case(
         build(arguments),
-        configuration=DEFAULT,
+        configuration=default_configuration(),
         max_evaluations=10 if arguments.quick else 50 * arguments.dimension,
         draw=draw_path,
     )
@@ -57,7 +58,7 @@ def rosenbrock_case(dimension: int = 2, samples: int | None = None, quick: bool 
         dimension: Number of design variables, at least 2.
         samples: Truth evaluations; None takes JENN's demonstration (100 random points and a 17 x 17 grid) in 2-D,
             otherwise 20 for each variable on a Latin hypercube.
-        quick: Fewer samples and iterations: shows that it runs, not what it can.
+        quick: Fewer samples and iterations: a test that the case runs.
 
     Returns:
         The case.

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import openmdao.api as om
 
-from cases.case import AdaptiveCase, Response
+from cases.adaptive_case import AdaptiveCase
+from cases.case import Response
 from cases.rosenbrock.function import CITATION, rosenbrock
 from cases.rosenbrock.pictures import draw_path
 from gradopt.data.variables import Variable
@@ -47,7 +48,7 @@ def disk_case(quick: bool = False) -> AdaptiveCase:
     """Build the case.
 
     Args:
-        quick: Tiny budget: shows that it runs, not what it can.
+        quick: Tiny budget: a test that the case runs.
 
     Returns:
         The case: two design variables, the square of the radius at most 1.

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cases.adaptive_case import AdaptiveResult
+from cases.one_shot import OneShot, StageResult
 from cases.rosenbrock.function import rosenbrock
-from gradopt.plots.surrogate import LIMIT, MODEL, new_figure
-
-if TYPE_CHECKING:
-    from cases.adaptive import Adaptive
-    from cases.one_shot import OneShot, StageResult
+from gradopt.plots.figure import LIMIT, MODEL, new_figure
 
 _LEVELS = np.array([0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0])
 
 
-def draw_path(result: Adaptive, folder: Path) -> list[Path]:
-    """Draw the points at which the loop asked the truth, and its disk if it has one, into `path.png`; in 2-D only."""
+def draw_path(result: AdaptiveResult, folder: Path) -> list[Path]:
+    """Draw the evaluated points, and the disk of the case if there is one, into `path.png`; in 2-D only."""
     if len(result.case.start) != 2:
         return []
     axis_values = np.linspace(-2.0, 2.0, 201)
@@ -40,9 +37,9 @@ def draw_path(result: Adaptive, folder: Path) -> list[Path]:
         radius = np.sqrt(float(np.max(response.bound)))
         axis.plot(radius * np.cos(angles), radius * np.sin(angles), color=LIMIT, label="edge of the disk")
     points = np.array([visit.x for visit in result.visits])
-    kept = np.array([visit.accepted for visit in result.visits])
-    axis.plot(*points[kept].T, "o-", color=MODEL, markersize=5, linewidth=1.0, label="accepted")
-    axis.plot(*points[~kept].T, "x", color=MODEL, markersize=6, label="tried and not kept")
+    accepted = np.array([visit.accepted for visit in result.visits])
+    axis.plot(*points[accepted].T, "o-", color=MODEL, markersize=5, linewidth=1.0, label="accepted")
+    axis.plot(*points[~accepted].T, "x", color=MODEL, markersize=6, label="rejected")
     axis.plot(*points[0], "s", color=MODEL, markersize=10, markerfacecolor="none", label="start")
     if result.case.optimum is not None:
         axis.plot(*result.case.optimum, "*", color="black", markersize=12, label="known optimum")

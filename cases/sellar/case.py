@@ -6,7 +6,8 @@ import argparse
 
 import numpy as np
 
-from cases.case import AdaptiveCase, Response
+from cases.adaptive_case import AdaptiveCase
+from cases.case import Response
 from cases.sellar.disciplines import CITATION, X, Z, disciplines, sellar_model
 from cases.sellar.pictures import draw
 
@@ -32,7 +33,7 @@ def sellar_case(replaced: tuple[int, ...] = (1, 2), quick: bool = False) -> Adap
 
     Args:
         replaced: Which disciplines, 1 and 2, are expensive and stand behind surrogates.
-        quick: Tiny budget: shows that it runs, not what it can.
+        quick: Tiny budget: a test that the case runs.
 
     Returns:
         The case: z (2,) and x, y1 at least 3.16, y2 at most 24.
@@ -51,7 +52,7 @@ def sellar_case(replaced: tuple[int, ...] = (1, 2), quick: bool = False) -> Adap
         ),
         truths=tuple(both[number - 1] for number in replaced),
         model=lambda truths: sellar_model(replaced, truths),
-        configuration=None,  # the correction alone is exact to second order; a network brings nothing here
+        configuration=None,  # correction terms alone suffice here
         max_evaluations=12 if quick else 200,
         optimum=OPTIMUM,
         draw=draw,

@@ -72,7 +72,7 @@ def sellar_model(replaced: Sequence[int], truths: Sequence[Truth]) -> om.Group:
         if number in replaced:
             component = SurrogateComp(truth=truths[list(replaced).index(number)])
         cycle.add_subsystem(f"discipline_{number}", component, promotes=["*"])
-    # Newton rather than block Gauss-Seidel: each iteration asks every truth, and partials come with the values.
+    # Newton, not block Gauss-Seidel: each iteration evaluates every truth, and partials come with the values.
     cycle.nonlinear_solver = om.NewtonSolver(solve_subsystems=False, iprint=-1, atol=1e-12, rtol=1e-12, maxiter=30)
     cycle.linear_solver = om.DirectSolver()
     model.add_subsystem("objective", om.ExecComp("obj = x**2 + z[1] + y1 + exp(-y2)", z=np.zeros(2)), promotes=["*"])

@@ -49,7 +49,7 @@ _UNITS = {
 
 
 def flight() -> dict[str, tuple[float, str | None]]:
-    """Return value and unit of what is given: the flight condition, engine, range and weight."""
+    """Return value and unit of the parameters: flight condition, engine, range and weight."""
     return {
         "v": (248.136, "m/s"),
         "Mach_number": (0.84, None),
@@ -64,14 +64,14 @@ def flight() -> dict[str, tuple[float, str | None]]:
 
 
 def wing_surface(panels: int, points: int) -> dict[str, Any]:
-    """Describe the wing as OpenAeroStruct wants it.
+    """Describe the wing for OpenAeroStruct.
 
     Args:
         panels: Vortices, and beam elements, along one half of the span.
         points: Control points of twist, and of thickness, along one half of the span, from the tip to the root.
 
     Returns:
-        Its dictionary of a surface; the twist is that of the Common Research Model.
+        The dictionary of a surface; the twist is that of the Common Research Model.
 
     Raises:
         MissingExtraError: If OpenAeroStruct is not installed.
@@ -174,19 +174,19 @@ def wing_truth(panels: int, points: int, whole: bool = False) -> ModelTruth:
         identity=f"OpenAeroStruct {version}, {identity_of(wing_problem)}, {panels} panels, {points} control points",
     )
     with warnings.catch_warnings():
-        # OpenMDAO remarks that it takes the coupled group as a whole when it looks for what a driver need not run;
-        # here the model is run as a whole anyway. It says so once, where the model is built.
+        # OpenMDAO warns once, where the model is built, that it does not split the coupled group for a driver. The
+        # truth runs the model as a whole anyway.
         warnings.filterwarnings("ignore", "The following groups have a nonlinear solver", om.OpenMDAOWarning)
         assert truth.inputs
     return truth
 
 
 def wing_model(truths: Sequence[Truth], panels: int, points: int, whole: bool = False) -> om.Group:
-    """Put the truth into what is algebra: OpenAeroStruct's own components of fuel, of weight and of failure.
+    """Join the truth with algebra: OpenAeroStruct's own components of fuel, weight and failure.
 
     Args:
         truths: One, see `wing_truth`.
-        panels: As of the truth.
+        panels: See `wing_truth`.
         points: Likewise.
         whole: Likewise; then there is no algebra.
 
@@ -219,7 +219,7 @@ def check_sizes(panels: int, points: int) -> None:
         InputError: If there are too few panels or control points, or more points than panels.
     """
     if panels < 2:
-        raise InputError(explain("panels", "be at least 2", panels, "10 show the loads along the span."))
+        raise InputError(explain("panels", "be at least 2", panels, "Try 10."))
     if not 2 <= points <= panels + 1:
-        remedy = "More than that cannot be told apart."
+        remedy = "More control points than nodes are not independent."
         raise InputError(explain("points", f"be between 2 and panels + 1 = {panels + 1}", points, remedy))

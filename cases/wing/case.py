@@ -7,7 +7,8 @@ from functools import partial
 
 import numpy as np
 
-from cases.case import AdaptiveCase, Response
+from cases.adaptive_case import AdaptiveCase
+from cases.case import Response
 from cases.wing.aerostructure import check_sizes, design_variables, wing_model, wing_surface, wing_truth
 from cases.wing.pictures import draw
 from gradopt.data.variables import column_bounds
@@ -19,7 +20,7 @@ CITATION = (
 )
 STARTS = ("crm", "flat")
 PANELS, POINTS = 10, 5
-_ALPHA = 5.0  # degrees, where the documentation starts
+_ALPHA = 5.0  # degrees, the start of OpenAeroStruct's documentation
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--points", type=int, default=POINTS, help=f"control points of twist, and of thickness (default {POINTS})"
     )
     parser.add_argument(
-        "--whole", action="store_true", help="learn fuel, weight and failure too, in place of exact algebra for them"
+        "--whole",
+        action="store_true",
+        help="fuel, weight and failure from the surrogate too, not by exact algebra",
     )
 
 
@@ -59,15 +62,15 @@ def wing_case(
 
     The coupled analysis is the truth; fuel, weight and failure follow from its lift, drag, mass and stresses by algebra
     that stays exact. Drag, mass and stresses are modelled through their logarithms, over the logarithm of thickness.
-    There is no network under the correction, which alone needs fewer evaluations than SLSQP; with so many outputs a run
-    with one takes many minutes, and what it would save is not known (`scripts/wing_study.py --network` measures it).
+    The loop uses correction terms alone: with so many outputs, fits of a network take many minutes in each run.
+    Whether they would save evaluations is not known.
 
     Args:
         start: One of `STARTS`.
         panels: Vortices, and beam elements, along one half of the span.
         points: Control points of twist, and of thickness, along one half of the span.
-        quick: Tiny budget: shows that it runs, not what it can.
-        whole: Whether fuel, weight and failure are learned too, with the whole model behind the surrogates.
+        quick: Tiny budget: a test that the case runs.
+        whole: Whether the whole model is behind the surrogate, fuel, weight and failure included.
 
     Returns:
         The case: 2 `points` + 1 design variables, lift as an equality, limits on failure and on the tube's thickness.
@@ -95,7 +98,7 @@ def wing_case(
         model=partial(wing_model, panels=panels, points=points, whole=whole),
         configuration=None,
         max_evaluations=5 if quick else 60,
-        direct_ref=upper - lower,  # the best of six scalings from most starts
+        baseline_ref=upper - lower,  # least evaluations of six scalings from most starts, scripts/wing_study
         draw=lambda result, folder: draw(result, folder, panels, points),
         settings={"start": start, "panels": panels, "points": points, "whole": whole, "quick": quick},
     )

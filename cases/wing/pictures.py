@@ -5,38 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import LogNorm
 
+from cases.adaptive_case import AdaptiveResult
 from cases.wing.aerostructure import POINT, THICKNESS, wing_problem, wing_surface
-from gradopt.plots.surrogate import LIMIT, MODEL, TRUTH, new_figure
-
-if TYPE_CHECKING:
-    from cases.adaptive import Adaptive
+from gradopt.plots.figure import LIMIT, MODEL, TRUTH, new_figure
 
 
 @dataclass(frozen=True)
 class Wing:
-    """What a designer looks at, from the tip to the root; n nodes and n - 1 panels.
+    """Quantities along the span, from the tip to the root; n nodes and n - 1 panels.
 
     Attributes:
         y: Distance of the nodes from the root (n,) in m.
-        middle: That of the panels (n - 1,) in m.
+        middle: Distance of the panels from the root (n - 1,) in m.
         alpha: Angle of attack in degrees.
-        twist: Of the wing as built, at the nodes (n,) in degrees.
-        flown: In flight, with the elastic part, (n,) in degrees.
-        thickness: Of the tube's wall (n - 1,) in mm.
-        radius: Of the tube (n - 1,) in mm.
-        lift: Per span (n - 1,) in kN/m.
+        twist: Twist of the wing as built, at the nodes (n,) in degrees.
+        flown: Twist in flight, with the elastic part, (n,) in degrees.
+        thickness: Thickness of the tube's wall (n - 1,) in mm.
+        radius: Radius of the tube (n - 1,) in mm.
+        lift: Lift per span (n - 1,) in kN/m.
         stress: Largest von Mises stress over the allowable one (n - 1,).
         built: Leading and trailing edge as built (2, n, 3) in m.
-        bent: Likewise, in flight.
-        fuel: Burned, in t.
-        mass: Of the structure, in t.
+        bent: Leading and trailing edge in flight (2, n, 3) in m.
+        fuel: Fuel burn in t.
+        mass: Mass of the structure in t.
     """
 
     y: np.ndarray
@@ -55,7 +53,7 @@ class Wing:
 
 
 def look(panels: int, points: int) -> Callable[[np.ndarray], Wing]:
-    """Return what runs the model at the design variables (2 points + 1,) and gathers what is drawn."""
+    """Return a function that runs the model at design variables (2 points + 1,) and returns what is drawn."""
     problem, surface = wing_problem(panels, points), wing_surface(panels, points)
     allowable = surface["yield"] / surface["safety_factor"]
 
@@ -91,10 +89,10 @@ def look(panels: int, points: int) -> Callable[[np.ndarray], Wing]:
     return at
 
 
-def draw(result: Adaptive, folder: Path, panels: int, points: int) -> list[Path]:
-    """Draw start and answer into `spanwise.png` and `planform.png`, which are returned; costs two runs of the model."""
+def draw(result: AdaptiveResult, folder: Path, panels: int, points: int) -> list[Path]:
+    """Draw start and final design into `spanwise.png` and `planform.png`; runs the model twice."""
     at = look(panels, points)
-    wings = {"start": at(result.case.start), "answer": at(result.answer.x)}
+    wings = {"start": at(result.case.start), "final design": at(result.final.x)}
     pictures = [folder / "spanwise.png", folder / "planform.png"]
     _spanwise(wings, pictures[0])
     _planform(wings, pictures[1])
@@ -119,14 +117,14 @@ def _spanwise(wings: dict[str, Wing], path: Path) -> None:
         _steps(thickness, wing, wing.thickness, style, f"{label}: structure {wing.mass:.1f} t, fuel {wing.fuel:.1f} t")
         lift.plot(wing.middle, wing.lift, **style, marker=".", label=label)
         _steps(stress, wing, wing.stress, style, label)
-    answer = wings["answer"]
-    span = answer.y[0]
-    total = np.sum(answer.lift * -np.diff(answer.y))
+    final = wings["final design"]
+    span = final.y[0]
+    total = np.sum(final.lift * -np.diff(final.y))
     y = np.linspace(0.0, span, 200)
     ellipse = 4.0 * total / (np.pi * span) * np.sqrt(1.0 - (y / span) ** 2)
-    lift.plot(y, ellipse, color="gray", linewidth=0.8, label="ellipse with the answer's lift")
-    _steps(thickness, answer, answer.radius, {"color": LIMIT, "linewidth": 1.0}, "most: the radius of the tube")
-    thickness.axhline(1e3 * THICKNESS[0], color=LIMIT, linewidth=1.0, linestyle=":", label="least")
+    lift.plot(y, ellipse, color="gray", linewidth=0.8, label="ellipse with the final design's lift")
+    _steps(thickness, final, final.radius, {"color": LIMIT, "linewidth": 1.0}, "upper limit: the radius of the tube")
+    thickness.axhline(1e3 * THICKNESS[0], color=LIMIT, linewidth=1.0, linestyle=":", label="lower limit")
     thickness.set(yscale="log")
     stress.axhline(1.0, color=LIMIT, linewidth=1.0, label="limit")
     twist.set(title="Angle of the sections to the flow: alpha + twist", ylabel="degrees")
@@ -166,7 +164,7 @@ def _planform(wings: dict[str, Wing], path: Path) -> None:
     figure.colorbar(shades, ax=above, label="wall of the spar (mm)")
     above.autoscale_view()
     above.invert_yaxis()
-    above.set(aspect="equal", ylabel="x (m)", title="From above: start left, answer right")
+    above.set(aspect="equal", ylabel="x (m)", title="From above: start left, final design right")
     front.set(xlabel="distance from the root (m)", ylabel="z (m)", title="From the front: leading edge")
     front.legend(fontsize=8, ncols=2)
     front.grid(alpha=0.3)

@@ -1,1 +1,1 @@
-"""Variables, datasets, scaling and designs of experiments. Floor 1: imports only `gradopt.errors`."""
+"""Variables, datasets, scaling, designs of experiments and writing of files. Floor 1: imports `gradopt.errors`."""

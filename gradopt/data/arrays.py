@@ -1,7 +1,8 @@
-"""The one place that checks arrays from outside and words the messages about shape, type and finiteness."""
+"""Checks of arrays from outside: shape, type and finiteness."""
 
 from __future__ import annotations
 
+from reprlib import repr as shortened
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ def as_floats(argument: str, values: ArrayLike, allow_complex: bool = False) -> 
     Args:
         argument: Name of the argument, for messages.
         values: The array-like.
-        allow_complex: Whether complex numbers (for complex step) pass.
+        allow_complex: Whether to accept complex numbers, for complex step.
 
     Returns:
         A new float64 (or complex128) array of the same shape.
@@ -29,7 +30,7 @@ def as_floats(argument: str, values: ArrayLike, allow_complex: bool = False) -> 
         array = np.asarray(values)
     except ValueError as ragged:
         remedy = "Give every row the same length."
-        raise InputError(explain(argument, "be a regular array", "rows of different length", remedy)) from ragged
+        raise InputError(explain(argument, "be a regular array", f"{shortened(values)}", remedy)) from ragged
     if np.ma.is_masked(values):
         remedy = "Drop masked samples, or in `dydx` fill them: `values.filled(np.nan)`."
         raise InputError(explain(argument, "not be masked", "a masked array", remedy))
@@ -46,8 +47,8 @@ def check_matrix(argument: str, array: np.ndarray, columns: int | None, what: st
     Args:
         argument: Name of the argument.
         array: The array.
-        columns: Number of columns it must have, or None for any.
-        what: Words for the shape, such as "(n, d)".
+        columns: Required number of columns, or None for any.
+        what: Text of the shape, such as "(n, d)".
 
     Raises:
         ShapeError: If the array is not two-dimensional with that many columns.
@@ -71,11 +72,11 @@ def check_finite(argument: str, array: np.ndarray, columns: list[str], remedy: s
     Args:
         argument: Name of the argument.
         array: (n, columns).
-        columns: A name for each column.
-        remedy: What to do about it.
+        columns: Names of the columns.
+        remedy: What to do about it, one sentence.
 
     Raises:
-        InputError: Naming the first bad entry and the number of bad rows.
+        InputError: If an entry is not finite; names the first one and the number of such rows.
     """
     bad = ~np.isfinite(array)
     if not bad.any():
@@ -84,3 +85,28 @@ def check_finite(argument: str, array: np.ndarray, columns: list[str], remedy: s
     count = int(bad.any(axis=1).sum())
     where = f"{array[row, column]} in row {row}, column {columns[column]!r} ({count} bad rows of {len(array)})"
     raise InputError(explain(argument, "be finite", where, remedy))
+
+
+def freeze_fields(record: object, *names: str) -> None:
+    """Replace arrays of a frozen dataclass by read-only copies; for its `__post_init__`.
+
+    Args:
+        record: Record that is being made.
+        *names: Fields that hold an array, or None.
+    """
+    for name in names:
+        if getattr(record, name) is not None:
+            object.__setattr__(record, name, frozen(np.array(getattr(record, name))))
+
+
+def frozen(array: np.ndarray) -> np.ndarray:
+    """Make an array read-only, in place.
+
+    Args:
+        array: Array of any shape that the caller has created or copied.
+
+    Returns:
+        The same array.
+    """
+    array.flags.writeable = False
+    return array

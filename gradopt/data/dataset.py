@@ -1,4 +1,4 @@
-"""The training data: values and the partials that are known."""
+"""Training data: samples of a model with values and partials."""
 
 from __future__ import annotations
 
@@ -6,12 +6,20 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from reprlib import repr as shortened
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gradopt.data.arrays import as_floats, check_finite, check_matrix
-from gradopt.data.variables import Variable, check_variables, column_names, column_slices
+from gradopt.data.arrays import as_floats, check_finite, check_matrix, frozen
+from gradopt.data.variables import (
+    Variable,
+    check_different_names,
+    check_same_variables,
+    check_variables,
+    column_names,
+    column_slices,
+)
 from gradopt.errors import InputError, ShapeError, explain
 
 
@@ -22,13 +30,13 @@ class Dataset:
     Attributes:
         x: Inputs (n, d).
         y: Outputs (n, m).
-        dydx: Partials (n, m, d), index order sample, of, wrt. NaN = this entry is not known; None = none is.
-        inputs: Variables of the columns of `x`; without them one variable "x" of shape (d,).
-        outputs: Variables of the columns of `y`; without them one variable "y" of shape (m,).
+        dydx: Partials (n, m, d), index order sample, of, wrt. NaN = this entry is unknown; None = all are.
+        inputs: Variables of the columns of `x`; None = one variable "x" of shape (d,).
+        outputs: Variables of the columns of `y`; None = one variable "y" of shape (m,).
 
     Raises:
         InputError: If `x` or `y` hold NaN or infinity, or `dydx` infinity.
-        ShapeError: If shapes do not fit together.
+        ShapeError: If the shapes do not agree.
     """
 
     x: np.ndarray
@@ -53,20 +61,16 @@ class Dataset:
             raise ShapeError(explain("y", f"have as many rows as `x`, {len(x)}", y.shape, remedy))
         if not len(x) or not x.shape[1] or not y.shape[1]:
             got = f"shape {x.shape} and `y` {y.shape}"
-            raise ShapeError(explain("x", "hold at least one sample and column, as `y`", got, "Nothing to learn from."))
+            raise ShapeError(explain("x", "hold at least one sample and column, as `y`", got, "Add samples."))
         inputs = check_variables("inputs", self.inputs, x.shape[1], "x")
         outputs = check_variables("outputs", self.outputs, y.shape[1], "y")
-        shared = {v.name for v in inputs} & {v.name for v in outputs}
-        if shared:
-            remedy = "OpenMDAO cannot tell them apart; rename one."
-            raise InputError(explain("outputs", "have other names than `inputs`", sorted(shared), remedy))
+        check_different_names(inputs, outputs)
         remedy = "Drop those samples: a failed evaluation is no training data."
         check_finite("x", x, column_names(inputs), remedy)
         check_finite("y", y, column_names(outputs), remedy)
         dydx = self._check_partials((len(x), y.shape[1], x.shape[1]))
         for name, array in (("x", x), ("y", y), ("dydx", dydx)):
-            array.flags.writeable = False
-            object.__setattr__(self, name, array)
+            object.__setattr__(self, name, frozen(array))
         object.__setattr__(self, "inputs", inputs)
         object.__setattr__(self, "outputs", outputs)
 
@@ -108,7 +112,7 @@ class Dataset:
 
     @property
     def partials(self) -> np.ndarray:
-        """Partials (n, m, d), NaN where not known; `dydx`, but never None."""
+        """Partials (n, m, d), NaN where unknown; `dydx`, but never None."""
         assert self.dydx is not None
         return self.dydx
 
@@ -124,12 +128,12 @@ class Dataset:
 
     @property
     def known(self) -> np.ndarray:
-        """Which partials are known, bool (n, m, d)."""
+        """Mask (n, m, d) of the known partials, bool."""
         return ~np.isnan(self.partials)
 
     @property
     def digest(self) -> str:
-        """SHA-256 of arrays and variables: equal data, equal digest."""
+        """SHA-256 of arrays and variables; equal for equal data."""
         found = hashlib.sha256()
         for array in (self.x, self.y, self.partials):
             plain = np.where(np.isnan(array), np.nan, array + 0.0)  # one NaN, one zero
@@ -142,19 +146,19 @@ class Dataset:
         """Keep some samples.
 
         Args:
-            rows: Row numbers (k,) in the order wanted, or a bool mask (n,).
+            rows: Row numbers (k,) in the order to return, or a bool mask (n,).
 
         Returns:
             Dataset of those samples.
 
         Raises:
-            InputError: If there is no such row, or none is kept.
+            InputError: If a row does not exist, or no row is kept.
         """
         rows = np.asarray(rows)
         fits = rows.shape == (self.n,) if rows.dtype == bool else rows.ndim == 1 and rows.dtype.kind in "iu"
         if not fits or not rows.size or (rows.dtype != bool and (rows.min() < -self.n or rows.max() >= self.n)):
             remedy = f"Row numbers run from 0 to {self.n - 1}; at least one must be kept."
-            got = f"{rows.dtype} of shape {rows.shape}"
+            got = f"{rows.dtype} of shape {rows.shape}: {shortened(rows.tolist())}"
             raise InputError(explain("rows", f"be row numbers, or a bool mask of shape ({self.n},)", got, remedy))
         return replace(self, x=self.x[rows], y=self.y[rows], dydx=self.partials[rows])
 
@@ -162,13 +166,13 @@ class Dataset:
         """Keep some outputs, for instance to fit one surrogate each.
 
         Args:
-            names: Names of the output variables wanted, in the order wanted; a single one may stand alone.
+            names: Names of the output variables to keep, in the order to return; or a single name.
 
         Returns:
             Dataset of all samples with those outputs.
 
         Raises:
-            InputError: If there is no such output.
+            InputError: If an output does not exist, or no name is given.
         """
         slices = column_slices(self.output_variables)
         if isinstance(names, str):
@@ -176,7 +180,7 @@ class Dataset:
         unknown = [name for name in names if name not in slices]
         if unknown or not names:
             remedy = "Check the spelling."
-            raise InputError(explain("names", f"be among the outputs {sorted(slices)}", unknown or "none", remedy))
+            raise InputError(explain("names", f"be among the outputs {sorted(slices)}", unknown or names, remedy))
         columns = np.concatenate([np.arange(slices[name].start, slices[name].stop) for name in names])
         by_name = {variable.name: variable for variable in self.output_variables}
         return replace(
@@ -190,19 +194,15 @@ class Dataset:
             other: Samples of the same variables, in the same units.
 
         Returns:
-            Dataset of n + other.n samples, `self` first.
+            Dataset of n + other.n samples, those of `self` first.
 
         Raises:
             InputError: If the variables differ.
         """
         check_dataset("other", other)
-        for name, mine, theirs in (
-            ("inputs", self.input_variables, other.input_variables),
-            ("outputs", self.output_variables, other.output_variables),
-        ):
-            if mine != theirs:
-                remedy = "Bring both to the same names, order, units and bounds first."
-                raise InputError(explain(f"other.{name}", f"equal {mine}", theirs, remedy))
+        remedy = "Bring both to the same names, order, units and bounds first."
+        check_same_variables("other.inputs", self.input_variables, other.input_variables, remedy, exact=True)
+        check_same_variables("other.outputs", self.output_variables, other.output_variables, remedy, exact=True)
         return replace(
             self,
             x=np.concatenate([self.x, other.x]),
@@ -210,18 +210,34 @@ class Dataset:
             dydx=np.concatenate([self.partials, other.partials]),
         )
 
-    def split(self, fraction: float, seed: int | np.random.Generator) -> tuple[Dataset, Dataset]:
-        """Split at random.
+    def with_variables(self, argument: str, inputs: Sequence[Variable], outputs: Sequence[Variable]) -> Dataset:
+        """Give the samples variables that differ from theirs in bounds and transforms only.
 
         Args:
-            fraction: Share of the samples that goes into the second part, in (0, 1); both parts get at least one.
+            argument: Name of the argument that the data came by, for messages.
+            inputs: Variables of the input columns.
+            outputs: Variables of the output columns.
+
+        Raises:
+            InputError: If names, shapes or units differ.
+        """
+        remedy = "Make it with them: Dataset(x, y, dydx, truth.inputs, truth.outputs)."
+        check_same_variables(f"{argument}.inputs", inputs, self.input_variables, remedy)
+        check_same_variables(f"{argument}.outputs", outputs, self.output_variables, remedy)
+        return Dataset(self.x, self.y, self.partials, inputs, outputs)
+
+    def split(self, fraction: float, seed: int | np.random.Generator) -> tuple[Dataset, Dataset]:
+        """Split the samples at random.
+
+        Args:
+            fraction: Fraction of the samples in the second part, in (0, 1); both parts get at least one sample.
             seed: Seed or generator of the shuffle.
 
         Returns:
-            The two parts, together every sample once.
+            The two parts, which together hold every sample once.
 
         Raises:
-            InputError: If the fraction is outside (0, 1) or there is only one sample.
+            InputError: If the fraction is outside (0, 1), or there is only one sample.
         """
         if not 0.0 < fraction < 1.0:
             raise InputError(explain("fraction", "lie in (0, 1)", fraction, "0.2 keeps a fifth for the second part."))
@@ -232,16 +248,16 @@ class Dataset:
         return self.select(np.sort(order[held:])), self.select(np.sort(order[:held]))
 
     def duplicates(self) -> list[np.ndarray]:
-        """Find samples at the very same point.
+        """Find samples at exactly the same point.
 
         Returns:
-            For each point that occurs more than once its row numbers, in ascending order.
+            Row numbers, in ascending order, of each point that occurs more than once.
         """
         _, group, counts = np.unique(self.x, axis=0, return_inverse=True, return_counts=True)
         return [np.flatnonzero(group.ravel() == index) for index in np.flatnonzero(counts > 1)]
 
     def merge_duplicates(self) -> Dataset:
-        """Replace samples at the very same point by their mean; a partial is averaged over the rows that know it.
+        """Replace samples at exactly the same point by their mean, each partial by the mean of its known entries.
 
         Returns:
             Dataset without duplicates, in the order of first occurrence.

@@ -15,7 +15,7 @@ Seed = int | np.random.Generator
 
 
 def latin_hypercube(inputs: Sequence[Variable], n: int, seed: Seed) -> np.ndarray:
-    """Draw a Latin hypercube: each column has one point in each of n equal intervals.
+    """Draw a Latin hypercube: one point of each column lies in each of n equal intervals.
 
     Args:
         inputs: Variables with lower and upper bounds.
@@ -33,7 +33,7 @@ def latin_hypercube(inputs: Sequence[Variable], n: int, seed: Seed) -> np.ndarra
 
 
 def sobol(inputs: Sequence[Variable], n: int, seed: Seed) -> np.ndarray:
-    """Take the first n points of a scrambled Sobol sequence; powers of 2 are best balanced.
+    """Return the first n points of a scrambled Sobol sequence; a power of 2 gives the best balance.
 
     Args:
         inputs: Variables with lower and upper bounds.
@@ -52,11 +52,11 @@ def sobol(inputs: Sequence[Variable], n: int, seed: Seed) -> np.ndarray:
 
 
 def full_factorial(inputs: Sequence[Variable], levels: int | Sequence[int]) -> np.ndarray:
-    """Lay a regular grid that includes the bounds.
+    """Return a regular grid that includes the bounds.
 
     Args:
         inputs: Variables with lower and upper bounds.
-        levels: Number of levels, at least 2, one for all columns or one for each.
+        levels: Number of levels, at least 2, one number for all columns or one for each.
 
     Returns:
         Points (product of levels, d) in physical units, the last column varying fastest.
@@ -85,13 +85,12 @@ def _finite_bounds(inputs: Sequence[Variable], n: int) -> tuple[np.ndarray, np.n
         remedy = "A good first design has 2 to 5 points for each input."
         raise InputError(explain("n", "be a whole number of at least 1", n, remedy))
     low, high = column_bounds(inputs)
-    missing = [
-        name for name, a, b in zip(column_names(inputs), low, high, strict=True) if not np.isfinite([a, b]).all()
-    ]
+    missing = {
+        name: (float(a), float(b))
+        for name, a, b in zip(column_names(inputs), low, high, strict=True)
+        if not np.isfinite([a, b]).all()
+    }
     if missing:
-        raise InputError(
-            explain(
-                "inputs", "have finite lower and upper bounds", f"none for {missing}", "Variable(..., lower=, upper=)."
-            )
-        )
+        remedy = "Pass them: Variable(..., lower=..., upper=...)."
+        raise InputError(explain("inputs", "have finite lower and upper bounds", missing, remedy))
     return low, high

@@ -1,11 +1,11 @@
 """Standardization and transforms: the only place with the chain rule of units.
 
-A physical column v becomes (t(v) - mean) / scale, where t is the transform of its variable (identity, log or logit),
-mean and scale are those of the training data. Partials follow: with u for outputs and z for inputs,
+A physical column v becomes (t(v) - mean) / scale, where t is the transform of its variable (identity, log or logit).
+Mean and scale are those of the training data. Partials follow: with u for outputs and z for inputs,
 
     du/dz = dy/dx * t_y'(y) / scale_y * scale_x / t_x'(x)
 
-A constant input column has scale 0: its z is 0 and the partials with respect to it are 0. It is never divided by.
+A constant input column has scale 0; its z and the partials with respect to it are 0, and nothing is divided by 0.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gradopt.data.arrays import frozen
 from gradopt.data.dataset import Dataset
 from gradopt.data.variables import Variable, column_names
 from gradopt.errors import InputError, explain
 
-_LARGEST_EXPONENT = 700.0  # far outside any data; beyond it exp() would overflow and SLSQP meet infinity
-
-_CONSTANT = 1e-13  # relative standard deviation below which the differences have too few digits to learn from
+_LARGEST_EXPONENT = 700.0  # largest log of an output; by hand: just below 709.8, where exp() overflows in float64
+_CONSTANT = 1e-13  # standard deviation that counts as 0, part of the largest absolute value; by hand, near round-off
 
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """How physical columns map to standardized ones and back.
+    """Map of physical columns to standardized ones and back.
 
     Attributes:
-        input_mean: (d,) in transformed units, as are the others.
-        input_scale: (d,), 0 where the column is constant.
-        output_mean: (m,).
-        output_scale: (m,), never 0.
-        input_transforms: None, "log" or "logit" for each input column.
-        output_transforms: Likewise for each output column.
+        input_mean: Means (d,) of the input columns, in transformed units, as the other arrays.
+        input_scale: Scales (d,) of the input columns, 0 where the column is constant.
+        output_mean: Means (m,) of the output columns.
+        output_scale: Scales (m,) of the output columns, never 0.
+        input_transforms: Transforms of the input columns, each None, "log" or "logit".
+        output_transforms: Transforms of the output columns, likewise.
     """
 
     input_mean: np.ndarray
@@ -47,19 +47,17 @@ class Scaling:
     def __post_init__(self) -> None:
         """Freeze the arrays."""
         for name in ("input_mean", "input_scale", "output_mean", "output_scale"):
-            array = np.array(getattr(self, name))
-            array.flags.writeable = False
-            object.__setattr__(self, name, array)
+            object.__setattr__(self, name, frozen(np.array(getattr(self, name))))
 
     @classmethod
     def of(cls, data: Dataset) -> Scaling:
-        """Take means and standard deviations from data.
+        """Compute means and standard deviations of data.
 
         Args:
             data: The training data.
 
         Returns:
-            The scaling. A constant output takes its scale from its partials, or 1 where these vanish too.
+            The scaling. A constant output gets the scale of its partials, or 1 where these vanish too.
 
         Raises:
             InputError: If a value is outside the domain of its transform.
@@ -79,7 +77,7 @@ class Scaling:
 
     @property
     def constant(self) -> np.ndarray:
-        """Which input columns are constant, bool (d,)."""
+        """Mask (d,) of the constant input columns, bool."""
         return self.input_scale == 0.0
 
     def transform_inputs(self, x: np.ndarray) -> np.ndarray:
@@ -87,7 +85,7 @@ class Scaling:
         return _forward(x, self.input_transforms)
 
     def scale_inputs(self, x: np.ndarray) -> np.ndarray:
-        """Standardize inputs x (n, d); complex numbers pass."""
+        """Standardize inputs x (n, d), real or complex."""
         return (self.transform_inputs(x) - self.input_mean) * _inverse(self.input_scale)
 
     def scale_outputs(self, y: np.ndarray) -> np.ndarray:
@@ -110,15 +108,15 @@ class Scaling:
         return dydx * rows[:, :, None] * columns[:, None, :]
 
     def unscale_outputs(self, u: np.ndarray) -> np.ndarray:
-        """Bring standardized outputs u (n, m) back to physical units; complex numbers pass."""
+        """Convert standardized outputs u (n, m), real or complex, to physical units."""
         return _backward(u * self.output_scale + self.output_mean, self.output_transforms)
 
     def unscale_partials(self, x: np.ndarray, y: np.ndarray, dudz: np.ndarray) -> np.ndarray:
-        """Bring standardized partials back to physical units, the inverse of `scale_partials`.
+        """Convert standardized partials to physical units, the inverse of `scale_partials`.
 
         Args:
             x: Inputs (n, d), physical.
-            y: Outputs (n, m), physical, as `unscale_outputs` gave them.
+            y: Outputs (n, m), physical, from `unscale_outputs`.
             dudz: Partials (n, m, d), standardized.
 
         Returns:
@@ -129,19 +127,19 @@ class Scaling:
         return dudz * rows[:, :, None] * columns[:, None, :]
 
     def unscale_std(self, y: np.ndarray, std: np.ndarray) -> np.ndarray:
-        """Bring small deviations (n, m) of standardized outputs to physical units at outputs y (n, m), physical."""
+        """Convert standard deviations (n, m) of standardized outputs to physical units at y (n, m), physical."""
         return std * self.output_scale * _rate(y, self.output_transforms)
 
-    def bend(self, y: np.ndarray, dudz: np.ndarray) -> np.ndarray:
-        """By how much a transform makes partials depend on the output itself.
+    def transform_coupling(self, y: np.ndarray, dudz: np.ndarray) -> np.ndarray:
+        """Derivative of the physical partials with respect to the standardized outputs, through the transforms.
 
         Args:
             y: Outputs (n, m), physical.
             dudz: Partials (n, m, d), standardized.
 
         Returns:
-            b (n, m, d): the physical partials change with small changes of u and of du/dz as `unscale_partials` brings
-            the change of du/dz + b u back. 0 without a transform.
+            Coefficients b (n, m, d), 0 without a transform: small changes of u and of du/dz change the physical
+            partials by `unscale_partials` of (change of du/dz + b times change of u).
         """
         growth = np.zeros_like(_floats(y))  # d log(1/t'(y)) / d t(y)
         for column, transform in enumerate(self.output_transforms):

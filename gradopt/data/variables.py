@@ -1,4 +1,4 @@
-"""Variables: names, shapes, units, bounds and transforms, and the way from named arrays to flat columns and back."""
+"""Variables: names, shapes, units, bounds and transforms; conversion of named arrays to flat columns and back."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Variable:
     """One named quantity of a model, scalar or array.
 
     Attributes:
-        name: Name, as OpenMDAO will know it.
-        shape: Shape of one sample's array; its `size` columns stand in C order.
+        name: Name, also in OpenMDAO.
+        shape: Shape of the array of one sample; its `size` columns are in C order.
         units: OpenMDAO unit string, or None for a number without one.
-        lower: Lower bound in `units`, scalar or array of `shape`; None = unbounded. Kept as a flat tuple.
+        lower: Lower bound in `units`, scalar or array of `shape`; None = unbounded. Stored as a flat tuple.
         upper: Upper bound, likewise.
-        transform: "log" for a positive quantity, "logit" for one in (0, 1): the network then models the transformed
-            quantity, while everything public stays in `units`.
+        transform: "log" for a positive quantity, "logit" for one in (0, 1): the network models the transformed
+            quantity; everything public is in `units`.
     """
 
     name: str
@@ -42,11 +42,11 @@ class Variable:
     def __post_init__(self) -> None:
         """Check every field and flatten the bounds."""
         if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z_][\w:]*", self.name):
-            remedy = "OpenMDAO knows it by this name: letters, digits, underscores and colons. Try Variable('x')."
+            remedy = "Use letters, digits, underscores and colons, as OpenMDAO does: Variable('x')."
             raise InputError(explain("name", "be a non-empty string that names a variable", repr(self.name), remedy))
         if self.units is not None and not (isinstance(self.units, str) and valid_units(self.units)):
-            remedy = "Such as 'm/s', 'deg', 'kg*m**2', or None."
-            raise InputError(explain("units", "be units that OpenMDAO knows", repr(self.units), remedy))
+            remedy = "Use units such as 'm/s', 'deg' or 'kg*m**2', or None."
+            raise InputError(explain("units", "be valid OpenMDAO units", repr(self.units), remedy))
         shape = tuple(self.shape) if isinstance(self.shape, Iterable) else (self.shape,)
         if not shape or any(not isinstance(size, int | np.integer) or size < 1 for size in shape):
             raise InputError(
@@ -105,7 +105,7 @@ class Variable:
 
     @property
     def columns(self) -> list[str]:
-        """A name for each column: "x" for a scalar, "x[0]", "x[1]" ... or "x[0,1]" for arrays."""
+        """Names of the columns: "x" for a scalar, "x[0]", "x[1]" ... or "x[0,1]" for arrays."""
         if self.size == 1:
             return [self.name]
         return [f"{self.name}[{','.join(map(str, index))}]" for index in np.ndindex(*self.shape)]
@@ -123,7 +123,7 @@ class Variable:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Variable:
-        """Build a variable from what `to_dict` returned."""
+        """Build a variable from the result of `to_dict`."""
         bounds = {
             side: None if fields[side] is None else [free if value is None else value for value in fields[side]]
             for side, free in (("lower", -inf), ("upper", inf))
@@ -137,12 +137,12 @@ def total_size(variables: Sequence[Variable]) -> int:
 
 
 def column_names(variables: Sequence[Variable]) -> list[str]:
-    """Return a name for each column of several variables together."""
+    """Return the names of all columns of several variables together."""
     return [name for variable in variables for name in variable.columns]
 
 
 def column_bounds(variables: Sequence[Variable]) -> tuple[np.ndarray, np.ndarray]:
-    """Return lower and upper bounds of all columns, each (columns,), infinite where there are none."""
+    """Return lower and upper bounds of all columns, each (columns,), infinite where there is none."""
     bounds = [variable.bounds for variable in variables]
     return np.concatenate([low for low, _ in bounds]), np.concatenate([high for _, high in bounds])
 
@@ -157,18 +157,18 @@ def column_slices(variables: Sequence[Variable]) -> dict[str, slice]:
 
 
 def flatten(values: Mapping[str, ArrayLike], variables: Sequence[Variable]) -> np.ndarray:
-    """Lay named arrays side by side.
+    """Join named arrays to flat columns.
 
     Args:
-        values: For each variable an array of its shape, or of (n, *shape) for n samples, in its units.
+        values: Arrays by name, of the shape of the variable, or of (n, *shape) for n samples, in its units.
         variables: The variables in column order.
 
     Returns:
-        (columns,) or (n, columns).
+        Flat array (columns,) or (n, columns).
 
     Raises:
         InputError: If a variable is missing or a name is unknown.
-        ShapeError: If an array has another shape than its variable.
+        ShapeError: If an array has another shape than its variable, or numbers of samples differ.
     """
     names = [variable.name for variable in variables]
     if set(values) != set(names):
@@ -191,20 +191,20 @@ def flatten(values: Mapping[str, ArrayLike], variables: Sequence[Variable]) -> n
             )
     if len({part.shape[:-1] for part in parts}) > 1:
         raise ShapeError(
-            explain("values", "hold as many samples for each name", [len(part) for part in parts], "Check lengths.")
+            explain("values", "hold equally many samples for each name", [part.shape for part in parts], "Check these.")
         )
     return np.concatenate(parts, axis=-1)
 
 
 def unflatten(flat: np.ndarray, variables: Sequence[Variable]) -> dict[str, np.ndarray]:
-    """Cut flat columns into named arrays, the inverse of `flatten`.
+    """Split flat columns into named arrays, the inverse of `flatten`.
 
     Args:
-        flat: (columns,) or (n, columns).
+        flat: Flat array (columns,) or (n, columns).
         variables: The variables in column order.
 
     Returns:
-        For each variable an array of its shape, or (n, *shape).
+        Arrays by name, of the shape of the variable, or (n, *shape).
     """
     slices = column_slices(variables)
     return {v.name: flat[..., slices[v.name]].reshape(flat.shape[:-1] + v.shape) for v in variables}
@@ -215,41 +215,71 @@ def as_variables(argument: str, variables: object) -> tuple[Variable, ...]:
 
     Args:
         argument: Name of the argument, for messages.
-        variables: What came.
+        variables: The argument.
 
     Returns:
         The variables.
 
     Raises:
-        InputError: If it is not.
+        InputError: If the argument is not such a sequence.
     """
     if isinstance(variables, Iterable) and not isinstance(variables, str):
         found = tuple(variables)
         wrong = [variable for variable in found if not isinstance(variable, Variable)]
         if found and not wrong:
             return found
-        variables = wrong[0] if wrong else "none"
+        variables = wrong[0] if wrong else found
     remedy = "Put them in a list: [Variable('x'), Variable('z')]; a single one too."
     raise InputError(explain(argument, "be a sequence of Variable objects", repr(variables), remedy))
+
+
+def check_same_variables(
+    argument: str, expected: Sequence[Variable], got: Sequence[Variable], remedy: str, exact: bool = False
+) -> None:
+    """Check that two sequences of variables agree in number, order, names, shapes and units.
+
+    Args:
+        argument: Name of the argument that has the variables `got`, for messages.
+        expected: The variables that it must have.
+        got: The variables that it has.
+        remedy: What to do about it, one sentence.
+        exact: Whether bounds and transforms must agree too.
+
+    Raises:
+        InputError: If they differ.
+    """
+    if exact and tuple(expected) != tuple(got):
+        raise InputError(explain(argument, f"equal {tuple(expected)}", tuple(got), remedy))
+    mine, theirs = ([(v.name, v.shape, v.units) for v in variables] for variables in (expected, got))
+    if mine != theirs:
+        raise InputError(explain(argument, f"have the names, shapes and units {mine}", theirs, remedy))
+
+
+def check_different_names(inputs: Sequence[Variable], outputs: Sequence[Variable]) -> None:
+    """Raise `InputError` if an output has the name of an input."""
+    shared = sorted({v.name for v in inputs} & {v.name for v in outputs})
+    if shared:
+        remedy = "OpenMDAO cannot distinguish them; rename one."
+        raise InputError(explain("outputs", "have other names than `inputs`", shared, remedy))
 
 
 def check_variables(
     argument: str, variables: Sequence[Variable] | None, columns: int, letter: str
 ) -> tuple[Variable, ...]:
-    """Check that variables cover the columns of an array; without any, name them after the array.
+    """Check that variables cover the columns of an array; None gives one variable with the name of the array.
 
     Args:
         argument: Name of the argument, for messages.
         variables: The variables, or None.
         columns: Number of columns to cover.
-        letter: Name given to the one variable made when there are none, and of the array in messages.
+        letter: Name of the array in messages, and of the one variable where `variables` is None.
 
     Returns:
         The variables as a tuple.
 
     Raises:
-        InputError: If two variables share a name or one is no `Variable`.
-        ShapeError: If the sizes do not add up to the columns.
+        InputError: If two variables share a name, or an entry is not a `Variable`.
+        ShapeError: If the sizes do not add up to the number of columns.
     """
     if variables is None:
         return (Variable(letter, shape=(columns,)),)

@@ -1,4 +1,4 @@
-"""A last look at the partials: a certificate is worth what they are."""
+"""Derivative check: the last one before a verdict, of partials against values beside an optimum."""
 
 from __future__ import annotations
 
@@ -6,53 +6,53 @@ import numpy as np
 
 from gradopt.optimality.problem import Limits, Responses
 
-_STEPS = (1e-4, 1e-3)  # part of each design variable's width: against curvature, and against noise
-_WRONG = 1e-3  # part of the slope along the step that may be missing
+_STEPS = (1e-4, 1e-3)  # in units of the ranges: the short one against curvature, the long one against noise; by hand
+_WRONG = 1e-3  # part of the slope along the step that may be missing: adjoints are that exact; by hand
 
 
-def probes(center: Responses, limits: Limits) -> list[np.ndarray]:
-    """Points (k,) near the center from which the partials can be checked, in the order to be tried.
+def probes(iterate: Responses, limits: Limits) -> list[np.ndarray]:
+    """Return points (k,) near the current iterate, at which the partials can be checked, in the order to be tried.
 
-    All design variables move, each by a length of its own, so that no wrong entry can hide and no two wrong ones can
-    be counted on to cancel; at a bound they move inside. Fixed ones stay.
+    All design variables move, each by a length of its own, so that no wrong entry stays unseen and two wrong ones
+    cancel by chance only; at a bound they move inside. Fixed ones stay.
     """
-    room_up, room_down = limits.upper - center.u, center.u - limits.lower
+    room_up, room_down = limits.upper - iterate.u, iterate.u - limits.lower
     generator = np.random.default_rng(0)
-    lengths = generator.uniform(0.5, 1.0, center.u.shape) * limits.width
-    signs = generator.choice([-1.0, 1.0], center.u.shape)
+    lengths = generator.uniform(0.5, 1.0, iterate.u.shape) * limits.width
+    signs = generator.choice([-1.0, 1.0], iterate.u.shape)
     found = []
     for side in (1.0, -1.0):
         for step in _STEPS:
-            wanted = side * signs * lengths * step
-            blocked = np.where(wanted > 0.0, room_up, room_down) < np.abs(wanted)
-            moved = np.where(blocked, -wanted, wanted)
-            found.append(np.clip(center.u + moved, limits.lower, limits.upper))
+            moves = side * signs * lengths * step
+            blocked = np.where(moves > 0.0, room_up, room_down) < np.abs(moves)
+            moved = np.where(blocked, -moves, moves)
+            found.append(np.clip(iterate.u + moved, limits.lower, limits.upper))
     return found
 
 
-def contradiction(center: Responses, probe: Responses, tolerance: float) -> tuple[float, int]:
-    """How far values and partials of two near points contradict each other.
+def contradiction(iterate: Responses, probe: Responses, tolerance: float) -> tuple[float, int]:
+    """Measure how far values and partials of two near points contradict each other.
 
     Between them the change of a smooth response is the mean of its two slopes along the step, up to the third power
-    of the step (trapezoidal rule). What is beyond that is measured against the slopes themselves, or against the
-    tolerance to which the optimality conditions are asked, whichever is more.
+    of the step (trapezoidal rule). The rest is measured against the slopes themselves, or against the tolerance of
+    the optimality conditions, whichever is more.
 
     Args:
-        center: Responses at one point.
-        probe: Responses at the other.
-        tolerance: Of the optimality conditions.
+        iterate: Responses at the current iterate.
+        probe: Responses at the point beside it.
+        tolerance: Limit of the optimality conditions.
 
     Returns:
         The largest contradiction over objective and constraints, above 1 where it cannot be put down to curvature or
         round-off, and its row: 0 for the objective, then the constraints.
     """
-    step = probe.u - center.u
-    change = np.append(probe.f - center.f, probe.c - center.c)
-    at = np.vstack([center.gradient, center.jacobian])
+    step = probe.u - iterate.u
+    change = np.append(probe.f - iterate.f, probe.c - iterate.c)
+    at = np.vstack([iterate.gradient, iterate.jacobian])
     beyond = np.vstack([probe.gradient, probe.jacobian])
     expected = 0.5 * (at + beyond) @ step
     size = 0.5 * (np.abs(at) + np.abs(beyond)) @ np.abs(step)
-    round_off = 1e-13 * np.append(abs(center.f) + abs(probe.f), np.abs(center.c) + np.abs(probe.c))
+    round_off = 1e-13 * np.append(abs(iterate.f) + abs(probe.f), np.abs(iterate.c) + np.abs(probe.c))
     allowed = np.maximum(_WRONG * size, tolerance * np.abs(step).sum()) + round_off
     measure = np.abs(change - expected) / np.maximum(allowed, np.finfo(float).tiny)
     row = int(measure.argmax())

@@ -1,4 +1,4 @@
-"""The first step where surrogates were given beforehand: to their own optimum, uncorrected, wherever that is."""
+"""Initial surrogate step: to the optimum of the initial surrogates, uncorrected, wherever within the bounds that is."""
 
 from __future__ import annotations
 
@@ -8,76 +8,84 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gradopt.errors import EvaluationError
-from gradopt.loop.state import Settings
+from gradopt.loop.settings import Settings
 from gradopt.loop.subproblem import Candidate, solve_subproblem
 from gradopt.optimality.merit import initial_penalties, merit
-from gradopt.optimality.problem import Model, Responses
+from gradopt.optimality.problem import Limits, Responses
 
-_PASSES = 3  # of SLSQP: multipliers at the start tell little of the penalties that an optimum far off needs
-_WORSE = 10.0  # how much worse than the last objective, relatively, a point is where the surrogates fail
+_PASSES = 3  # runs of SLSQP: multipliers at the start say little of the penalties needed at a far optimum; by hand
+_WORSE = 10.0  # relative rise of the last objective that stands for a point where the surrogates fail; by hand
 
 
 @dataclass(frozen=True, eq=False)
-class Jump:
-    """Where the given surrogates have their optimum.
+class InitialOptimum:
+    """Optimum of the initial surrogates.
 
     Attributes:
         candidate: The optimum.
-        promised: By how much the merit is lower there than at the start, on the surrogates.
-        penalties: Of that merit (p,), high enough for both ends.
-        radius: Half edge of the box in which it was sought.
+        predicted_reduction: Reduction of the merit from the start to the optimum, on the surrogates.
+        penalties: Penalties of that merit (p,), high enough for both ends.
+        radius: Half edge of the box that was searched, in units of the ranges of the design variables.
     """
 
     candidate: Candidate
-    promised: float
+    predicted_reduction: float
     penalties: np.ndarray
     radius: float
 
 
-def jump(model: Model, u: np.ndarray, penalties: np.ndarray, settings: Settings) -> Jump | None:
-    """Minimize on the surrogates as they were given, which asks the truth nothing.
+def find_initial_optimum(
+    model: Callable[[np.ndarray], Responses],
+    limits: Limits,
+    start: np.ndarray,
+    penalties: np.ndarray,
+    settings: Settings,
+) -> InitialOptimum | None:
+    """Minimize on the initial surrogates; no truth is evaluated.
 
-    Where they refuse to answer outside of a domain, it ends at an edge of that, not always at the best place there.
+    Where the surrogates fail outside their domain, the search ends at an edge of the domain, not always at the best
+    place there.
 
     Args:
-        model: The problem.
-        u: The start (k,).
-        penalties: Of the merit there (p,).
-        settings: Settings of the loop. Its largest region is the box, which is all of the bounds by default; where
-            there are none, one width to either side.
+        model: Responses on the initial surrogates at u (k,).
+        limits: Bounds of the problem.
+        start: Start (k,).
+        penalties: Penalties of the merit at the start (p,).
+        settings: Settings of the run. Its largest trust region is the box, by default all within the bounds; without
+            bounds, one width to either side.
 
     Returns:
-        The optimum; None where the surrogates fail at the start or promise nothing better.
+        The optimum; None where the surrogates fail at the start or predict no reduction.
     """
-    limits, ask = model.limits, _turning_back(model.believed)
+    evaluate = _surviving_failures(model)
     try:
-        start = ask(u)
+        first = evaluate(start)
     except EvaluationError:
         return None
-    widest = replace(settings.region, radius=settings.region.largest)
-    box = widest.box(u, limits)
-    candidate = Candidate(start, restoration=False)
+    widest = replace(settings.trust_region, radius=settings.trust_region.largest)
+    box = widest.box(start, limits)
+    candidate = Candidate(first, restoration=False)
     for _ in range(_PASSES):
-        center = candidate.predicted
-        conditions = settings.conditions(center, limits)
+        here = candidate.predicted
+        conditions = settings.conditions(here, limits)
         if conditions.certified:
             break
-        penalties = np.maximum(penalties, initial_penalties(center, conditions.multipliers))
-        candidate = solve_subproblem(ask, limits, center, box, penalties)
-        if candidate.predicted is center:
+        penalties = np.maximum(penalties, initial_penalties(here, conditions.multipliers))
+        candidate = solve_subproblem(evaluate, limits, here, box, penalties)
+        if candidate.predicted is here:
             break
-    promised = merit(start, limits, penalties) - merit(candidate.predicted, limits, penalties)
-    return Jump(candidate, promised, penalties, widest.radius) if promised > 0.0 else None
+    reduction = merit(first, limits, penalties) - merit(candidate.predicted, limits, penalties)
+    return InitialOptimum(candidate, reduction, penalties, widest.radius) if reduction > 0.0 else None
 
 
-def _turning_back(surrogates: Callable[[np.ndarray], Responses]) -> Callable[[np.ndarray], Responses]:
-    """Let a line search turn back where surrogates fail, as beyond their domain: over all bounds that may be anywhere.
+def _surviving_failures(surrogates: Callable[[np.ndarray], Responses]) -> Callable[[np.ndarray], Responses]:
+    """Let a line search back away from where surrogates fail, as outside their domain.
 
-    Only where they have not answered before, the failure passes.
+    Only a failure before the first success is raised.
     """
     last: Responses | None = None
 
-    def ask(u: np.ndarray) -> Responses:
+    def evaluate(u: np.ndarray) -> Responses:
         nonlocal last
         try:
             last = surrogates(u)
@@ -87,4 +95,4 @@ def _turning_back(surrogates: Callable[[np.ndarray], Responses]) -> Callable[[np
             return replace(last, u=u, f=last.f + _WORSE * max(1.0, abs(last.f)))
         return last
 
-    return ask
+    return evaluate

@@ -1,4 +1,4 @@
-"""The inner problem of a round: minimize on the corrected surrogates within the region, by SLSQP."""
+"""Trust-region subproblem: minimize on the corrected surrogates within the trust region, by SLSQP."""
 
 from __future__ import annotations
 
@@ -13,30 +13,34 @@ from gradopt.errors import EvaluationError
 from gradopt.optimality.merit import merit
 from gradopt.optimality.problem import Limits, Responses
 
-_ITERATIONS = 100
-_TOLERANCE = 1e-12  # on the objective relative to the present improvement scale
-_FEASIBLE = 1e-8
+_ITERATIONS = 100  # of SLSQP, its own default
+_TOLERANCE = (
+    1e-12  # on the change of the objective, relative to its change over the trust region to first order; by hand
+)
+_FEASIBLE = 1e-8  # violation, in the driver's scaling, up to which a point of the model counts as feasible; by hand
+_RESTORED = 1e-6  # violation above which the region is said to have no feasible point; the usual accuracy of optimizers
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """Where the surrogates want to go.
+    """Point proposed for evaluation.
 
     Attributes:
         predicted: Responses there, on the surrogates.
-        restoration: Whether the region held no feasible point, so that violations were minimized with the objective.
-        detour: Whether it is on the line of a candidate that failed.
+        restoration: Whether no feasible point was found in the trust region, so that violations were minimized with
+            the objective.
+        along_step: Whether the point is on the line of a candidate that failed.
     """
 
     predicted: Responses
     restoration: bool
-    detour: bool = False
+    along_step: bool = False
 
 
 def solve_subproblem(
     model: Callable[[np.ndarray], Responses],
     limits: Limits,
-    center: Responses,
+    iterate: Responses,
     box: tuple[np.ndarray, np.ndarray],
     penalties: np.ndarray,
     starts: Sequence[np.ndarray] = (),
@@ -46,61 +50,61 @@ def solve_subproblem(
     Args:
         model: Responses on the surrogates at u (k,); raises `EvaluationError` where the rest of the model fails.
         limits: Bounds of the problem.
-        center: Responses at the center, of the truth, with which the model's agree.
+        iterate: Responses of the truth at the current iterate, with which those of the model agree.
         box: Lower and upper edges, each (k,).
-        penalties: Of the merit (p,).
-        starts: Further points (k,) to start from than the center.
+        penalties: Penalties of the merit (p,).
+        starts: Further points (k,) to start from than the current iterate.
 
     Returns:
-        The point of the lowest merit that was met; the center itself if there is none better.
+        The point with the lowest merit that was evaluated; the current iterate itself if there is none better.
     """
     lower, upper = box
-    seen = _Seen(model, limits, center, penalties)
-    for start in (center.u, *starts):
+    seen = _Seen(model, limits, iterate, penalties)
+    for start in (iterate.u, *starts):
         begin = np.clip(start, lower, upper)
         done = seen.search(begin, lower, upper, elastic=False)
-        if not done and len(center.c):
+        if not done and len(iterate.c):
             seen.search(begin, lower, upper, elastic=True)
     best = seen.best
-    violated = bool(limits.violations(best.c).max(initial=0.0) > 1e-6)
+    violated = bool(limits.violations(best.c).max(initial=0.0) > _RESTORED)
     return Candidate(best, violated)
 
 
 class _Seen:
-    """The model with a memory: each point is asked once for value and gradient, and the best one is kept."""
+    """The model with a memory: each point is evaluated once for value and gradient, and the best one is kept."""
 
     def __init__(
-        self, model: Callable[[np.ndarray], Responses], limits: Limits, center: Responses, penalties: np.ndarray
+        self, model: Callable[[np.ndarray], Responses], limits: Limits, iterate: Responses, penalties: np.ndarray
     ) -> None:
-        self._model, self._limits, self._center, self._penalties = model, limits, center, penalties
+        self._model, self._limits, self._iterate, self._penalties = model, limits, iterate, penalties
         self._last: tuple[np.ndarray, Responses] | None = None
-        self.best = center
-        self._lowest = merit(center, limits, penalties)
+        self.best = iterate
+        self._lowest = merit(iterate, limits, penalties)
 
     def search(self, start: np.ndarray, lower: np.ndarray, upper: np.ndarray, elastic: bool) -> bool:
         """Run SLSQP from a start; returns whether it ended well at a feasible point of the model."""
-        center, limits = self._center, self._limits
-        k, p = len(start), len(center.c)
+        iterate, limits = self._iterate, self._limits
+        k, p = len(start), len(iterate.c)
         # All of order one, or SLSQP ends early: steps in parts of the box, values in what a step across it may change.
-        reach = np.maximum(center.u - lower, upper - center.u)
-        origin, scale = center.u, np.where(reach > 0.0, reach, 1.0)
-        size = _size(center.gradient * scale)
-        sizes = np.array([_size(row * scale) for row in center.jacobian])
+        reach = np.maximum(iterate.u - lower, upper - iterate.u)
+        origin, scale = iterate.u, np.where(reach > 0.0, reach, 1.0)
+        size = _size(iterate.gradient * scale)
+        sizes = np.array([_size(row * scale) for row in iterate.jacobian])
         low, high = (lower - origin) / scale, (upper - origin) / scale
         extra = p if elastic else 0
         begin = (start - origin) / scale
-        violations = limits.violations(center.c) / sizes if p else center.c
+        violations = limits.violations(iterate.c) / sizes if p else iterate.c
         begin = np.concatenate([begin, violations[:extra]])
         bounds = [*zip(low, high, strict=True), *[(0.0, None)] * extra]
         weights = (self._penalties * sizes / size)[:extra] if p else self._penalties
 
         def at(v: np.ndarray) -> Responses:
-            return self._ask(np.clip(origin + v[:k] * scale, lower, upper))
+            return self._evaluate(np.clip(origin + v[:k] * scale, lower, upper))
 
         def objective(v: np.ndarray) -> tuple[float, np.ndarray]:
             found = at(v)
             slope = np.concatenate([found.gradient * scale / size, weights])
-            return (found.f - center.f) / size + float(weights @ v[k:]), slope
+            return (found.f - iterate.f) / size + float(weights @ v[k:]), slope
 
         try:
             outcome = minimize(
@@ -113,9 +117,9 @@ class _Seen:
                 options={"maxiter": _ITERATIONS, "ftol": _TOLERANCE},
             )
             end = at(outcome.x)
-        except EvaluationError:  # the exact rest of the model fails there; what was met before still counts
+        except EvaluationError:  # the exact rest of the model fails there; what was evaluated before still counts
             return bool(limits.violations(self.best.c).max(initial=0.0) <= _FEASIBLE)
-        stuck = outcome.status != 0 and self.best is center  # as where constraints depend on each other
+        stuck = outcome.status != 0 and self.best is iterate  # such as where constraints depend on each other
         return not stuck and bool(limits.violations(end.c).max(initial=0.0) <= _FEASIBLE)
 
     def _constraints(
@@ -145,7 +149,7 @@ class _Seen:
             if len(rows)
         ]
 
-    def _ask(self, u: np.ndarray) -> Responses:
+    def _evaluate(self, u: np.ndarray) -> Responses:
         if self._last is None or not np.array_equal(self._last[0], u):
             found = self._model(u)
             if not found.finite:
@@ -157,6 +161,6 @@ class _Seen:
         return self._last[1]
 
 
-def _size(slope: np.ndarray) -> float:
-    """Length of a slope, 1 where there is none."""
-    return float(np.linalg.norm(slope)) or 1.0
+def _size(gradient: np.ndarray) -> float:
+    """Length of a gradient, 1 where it is zero."""
+    return float(np.linalg.norm(gradient)) or 1.0

@@ -1,4 +1,4 @@
-"""The trust region: a box about the center, in units of the design variables' ranges."""
+"""Trust region: a box about the current iterate, in units of the ranges of the design variables."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ import numpy as np
 
 from gradopt.optimality.problem import Limits
 
-_LEAST = 0.1  # part of the radius that a step counts for at least
+_LEAST = 0.1  # part of the radius that the length of a step is taken for at least; by hand
 
 
 @dataclass(frozen=True)
 class TrustRegion:
-    """Half the edge of the box, as part of each design variable's width, and the rule by which it changes.
+    """Half the edge of the box, in units of the range of each design variable, and the rule by which it changes.
+
+    The defaults were chosen by hand on Rosenbrock's function and the airfoil.
 
     Attributes:
         radius: Present half edge.
-        smallest: Below it the loop gives up.
-        largest: It never grows beyond this.
-        poor: Ratio of true to predicted improvement below which it shrinks.
+        smallest: Radius below which the run ends.
+        largest: Radius beyond which the region does not grow.
+        poor: Ratio of actual to predicted reduction below which the region shrinks.
         good: Ratio above which it grows.
         shrink: Factor on the length of a poor step.
         grow: Factor on the length of a good step.
-        retreat: Factor on the length of a step that made things worse, or where the truth failed.
+        retreat: Factor on the length of a step that raised the merit, or where the truth failed.
     """
 
     radius: float = 0.1
@@ -37,26 +39,28 @@ class TrustRegion:
 
     @property
     def exhausted(self) -> bool:
-        """Whether it has become too small to go on."""
+        """Whether the region is too small to go on."""
         return self.radius < self.smallest
 
     def box(self, center: np.ndarray, limits: Limits) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper edges, each (k,), within the bounds of the problem."""
+        """Return lower and upper edges about a point, each (k,), within the bounds of the problem."""
         reach = self.radius * limits.width
         return np.maximum(limits.lower, center - reach), np.minimum(limits.upper, center + reach)
 
     def length(self, step: np.ndarray, limits: Limits) -> float:
-        """Half edge of the smallest box that holds a step (k,)."""
+        """Return half the edge of the smallest box that holds a step (k,)."""
         return float(np.abs(step / limits.width).max(initial=0.0))
 
     def after(self, ratio: float, length: float) -> TrustRegion:
         """Return the region after a step.
 
         Args:
-            ratio: True improvement of the merit over the predicted one; NaN where the truth failed.
-            length: See `length`.
+            ratio: Actual over predicted reduction of the merit; NaN where the truth failed.
+            length: Length of the step, see `length`.
         """
-        length = max(length, _LEAST * self.radius)  # a failure of a step much shorter than the region is mostly noise
+        length = max(
+            length, _LEAST * self.radius
+        )  # a much shorter step says little about the region: its reduction is mostly noise
         if not ratio >= 0.0:
             radius = self.retreat * length
         elif ratio < self.poor:

@@ -1,1 +1,1 @@
-"""Networks: shape, activations, values and partials in one pass. Floor 2."""
+"""Networks: their shape and activations; their values and partials in one pass. Floor 2."""

@@ -1,7 +1,7 @@
 """Smooth activations with their first two derivatives.
 
-Fitting partials needs the second derivative of the activation and SLSQP needs continuous partials, so only activations
-with continuous second derivatives are offered. All of them accept complex tensors: complex step passes through.
+A fit of partials uses the second derivative of the activation, and SLSQP needs continuous partials. So there are only
+activations with continuous second derivatives here. All accept complex tensors, for complex step.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from gradopt.errors import InputError, explain
 
 @dataclass(frozen=True)
 class Activation:
-    """One activation; every function works elementwise on a tensor of any shape.
+    """One activation; its functions work elementwise on a tensor of any shape.
 
     Attributes:
-        name: Name by which a configuration asks for it.
-        first: z -> (value, first derivative).
-        second: (z, value, first derivative) -> second derivative.
-        gain: Factor on the standard deviation 1/sqrt(fan in) of the initial weights.
+        name: Name in a configuration.
+        first: Function z -> (value, first derivative).
+        second: Function (z, value, first derivative) -> second derivative.
+        gain: Factor on the standard deviation of the initial weights, the inverse of the slope at 0.
     """
 
     name: str
@@ -54,7 +54,7 @@ def _silu_second(z: Tensor, a: Tensor, slope: Tensor) -> Tensor:
 
 
 def _softplus(z: Tensor) -> tuple[Tensor, Tensor]:
-    # log(1 + exp(z)) without overflow; torch's own softplus refuses complex numbers.
+    # log(1 + exp(z)) without overflow; torch's own softplus does not accept complex numbers.
     positive = z.real > 0
     a = torch.log1p(torch.exp(torch.where(positive, -z, z))) + torch.where(positive, z, torch.zeros_like(z))
     return a, torch.sigmoid(z)
@@ -79,7 +79,7 @@ _NOT_SMOOTH = {"relu", "leaky_relu", "leakyrelu", "prelu", "elu", "selu", "hardt
 
 
 def get_activation(name: str) -> Activation:
-    """Look an activation up by name.
+    """Find an activation by name.
 
     Args:
         name: One of "tanh", "sigmoid", "silu", "softplus", "sin".
@@ -95,9 +95,9 @@ def get_activation(name: str) -> Activation:
     smooth = ", ".join(repr(known) for known in ACTIVATIONS)
     if str(name).lower() in _NOT_SMOOTH:
         remedy = (
-            "Its second derivative is zero almost everywhere and jumps at the kink, so partials cannot be fitted "
-            "and SLSQP meets kinks. Use 'silu' or 'softplus', its smooth relatives."
+            "This activation has a kink: its partials cannot be fitted, and SLSQP may stop at the kink. "
+            "Use 'silu' or 'softplus', which are smooth."
         )
     else:
-        remedy = "Use 'tanh' unless you know better."
+        remedy = "Use 'tanh' in doubt."
     raise InputError(explain("activation", f"be one of {smooth}", repr(name), remedy))

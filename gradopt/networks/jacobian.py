@@ -1,11 +1,10 @@
 """Values and partials of a network in one pass, and their derivatives with respect to its parameters.
 
-The chain rule is written out as a handful of matrix products, because eager autograd spends 50 to 600 microseconds a
-call on a small network. Every function here is made of differentiable torch operations, and the tests hold each equal
-to `torch.func.jacrev` to rounding.
+The chain rule is written as a few matrix products, because eager autograd takes 50 to 600 microseconds a call on a
+small network. Every function consists of differentiable torch operations. Tests compare each with `torch.func.jacrev`.
 
 Notation: layer l has pre-activations z_l = W_l a_(l-1) + b_l and activations a_l = f(z_l) with slopes s_l = f'(z_l).
-A trend adds a polynomial of the inputs to the last z_l.
+A trend is a polynomial of the inputs that is added to the last z_l.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from gradopt.networks.mlp import Network
 
 @dataclass(frozen=True)
 class Trace:
-    """One forward pass, kept so that partials can follow without repeating it.
+    """One forward pass, from which partials can be computed without repeating it.
 
     Attributes:
         layers: Weights and biases of each layer.
@@ -40,16 +39,16 @@ class Trace:
     trend_partials: Tensor | None = None
 
     def partials(self) -> Tensor:
-        """Partials of the outputs with respect to the inputs, in reverse or forward direction, whichever is cheaper.
+        """Compute partials of the outputs with respect to the inputs, in the cheaper of both directions.
 
         Returns:
-            Partials (n, m, d), d(output)/d(input) of every sample.
+            Partials (n, m, d), standardized, d(output)/d(input) of every sample.
         """
         m, d = self.values.shape[1], self.activations[0].shape[1]
         return self.reverse_partials() if m <= d else self.forward_partials()
 
     def reverse_partials(self) -> Tensor:
-        """Partials (n, m, d) by one sweep from the outputs to the inputs; the cost grows with m, hardly with d."""
+        """Compute partials (n, m, d) from the outputs to the inputs; the cost grows with m, hardly with d."""
         n = self.values.shape[0]
         sensitivity = self.layers[-1][0].expand(n, -1, -1)
         for (weights, _), slope in zip(self.layers[-2::-1], self.slopes[::-1], strict=True):
@@ -57,7 +56,7 @@ class Trace:
         return sensitivity if self.trend_partials is None else sensitivity + self.trend_partials
 
     def forward_partials(self) -> Tensor:
-        """Partials (n, m, d) by one sweep from the inputs to the outputs; the cost grows with d, hardly with m."""
+        """Compute partials (n, m, d) from the inputs to the outputs; the cost grows with d, hardly with m."""
         n = self.values.shape[0]
         tangent = self.layers[0][0].T.expand(n, -1, -1)
         for (weights, _), slope in zip(self.layers[1:], self.slopes, strict=True):
@@ -95,7 +94,7 @@ def trace(network: Network, theta: Tensor, x: Tensor) -> Trace:
 
 
 def _trend(network: Network, theta: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Values (n, m) of the trend, and its partials: (m, d) if it is linear, (n, m, d) if it is quadratic."""
+    """Compute values (n, m) and partials of the trend: (m, d) of a linear trend, (n, m, d) of a quadratic one."""
     d, m = network.layer_sizes[0], network.layer_sizes[-1]
     slopes = theta[network.linear_trend].reshape(m, d)
     values = x @ slopes.T
@@ -110,13 +109,13 @@ def _trend(network: Network, theta: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
 
 @lru_cache(maxsize=32)
 def _pairs(d: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Pairs i <= j of inputs, in the order of the coefficients of a quadratic trend."""
+    """Return the pairs i <= j of inputs, in the order of the coefficients of a quadratic trend."""
     rows, columns = torch.triu_indices(d, d, device=device)
     return rows, columns
 
 
 def parameter_jacobian(network: Network, theta: Tensor, x: Tensor, partials: bool) -> tuple[Tensor, Tensor]:
-    """Values and partials together with their derivatives with respect to the parameters.
+    """Compute values and partials with their derivatives with respect to the parameters.
 
     With g_l = dy/dz_l the derivative of a value with respect to W_l is the outer product of g_l and a_(l-1). A partial
     is the derivative of the value along an input (marked '), so its derivative follows by the product rule: the
@@ -127,11 +126,11 @@ def parameter_jacobian(network: Network, theta: Tensor, x: Tensor, partials: boo
         network: Shape of the network.
         theta: Parameters (n_parameters,).
         x: Inputs (n, d), standardized.
-        partials: Whether partials are wanted; without them nothing is spent on them.
+        partials: Whether to compute partials.
 
     Returns:
-        responses (n, m, 1 + d) and their Jacobian (n, m, 1 + d, n_parameters): index 0 of the third axis is the value,
-        the others the partials. Without partials the third axis has length 1.
+        Responses (n, m, 1 + d) and their Jacobian (n, m, 1 + d, n_parameters): index 0 of the third axis is the value,
+        the others are the partials. Without partials the third axis has length 1.
     """
     run = trace(network, theta, x)
     n, d = x.shape
@@ -175,7 +174,7 @@ def parameter_jacobian(network: Network, theta: Tensor, x: Tensor, partials: boo
             jacobian[:, :, 1:, biases_at] = bending
         jacobian[..., weights_at] = block.reshape(n, m, width, shape[0] * shape[1])
         jacobian[:, :, 0, biases_at] = sensitivity
-        del block  # as large as its part of the Jacobian, and the next layer's would stand beside it
+        del block  # frees memory as large as this layer's part of the Jacobian before the next layer
         if layer == 0:
             break
         weights = run.layers[layer][0]
@@ -190,7 +189,7 @@ def parameter_jacobian(network: Network, theta: Tensor, x: Tensor, partials: boo
 
 
 def _fill(jacobian: Tensor, coefficients: slice, terms: Tensor) -> None:
-    """Write the terms (n, 1 + d, k) that the coefficients (m, k) of a trend multiply into the Jacobian."""
+    """Write the terms (n, 1 + d, k) of a trend, multiplied by its coefficients (m, k), into the Jacobian."""
     m = jacobian.shape[1]
     by_output = jacobian[..., coefficients].view(*jacobian.shape[:3], m, terms.shape[2])
     by_output.diagonal(dim1=1, dim2=3)[:] = terms[..., None]

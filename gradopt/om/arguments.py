@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from gradopt.data.dataset import Dataset
 from gradopt.errors import InputError, explain
-from gradopt.surrogates.fitting.incremental import Fits
 
-Configurations = Fits | Mapping[str, Fits | None] | None
+if TYPE_CHECKING:  # a run without a network needs no torch
+    from gradopt.surrogates.fitting.incremental import SupportsFit
+
+Configurations: TypeAlias = "SupportsFit | Mapping[str, SupportsFit | None] | Literal['default'] | None"
 """One for all components, or one for each by its path; None fits nothing."""
 
 _T = TypeVar("_T")
 
 
-def checked_configuration(configuration: Configurations) -> Configurations:
+def checked_configuration(configuration: Configurations) -> SupportsFit | dict[str, SupportsFit | None] | None:
     """Return a configuration, or a copy of a mapping of them.
 
     Raises:
         InputError: If one cannot fit.
     """
+    if isinstance(configuration, str) and configuration == "default":
+        from gradopt.surrogates.configurations.default import default_configuration
+
+        return default_configuration()
     named = dict(configuration) if isinstance(configuration, Mapping) else {"": configuration}
     for path, value in named.items():
         if value is not None and (isinstance(value, type) or not callable(getattr(value, "fit", None))):
             name = f"configuration[{path!r}]" if path else "configuration"
-            remedy = "Pass JENN((20,)), say, or {'path.of.component': JENN((20,))}."
+            remedy = "Pass for instance JENN((20,)), or {'path.of.component': JENN((20,))}."
             raise InputError(explain(name, "be an object that fits surrogates, or None", repr(value), remedy))
     return named if isinstance(configuration, Mapping) else configuration
 

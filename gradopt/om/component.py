@@ -8,14 +8,14 @@ import numpy as np
 import openmdao.api as om
 
 from gradopt.data.scaling import check_input_domain
-from gradopt.data.variables import Variable, column_names, column_slices
+from gradopt.data.variables import Variable, check_same_variables, column_names, column_slices
 from gradopt.errors import InputError, explain
-from gradopt.om.truth_evaluator import TruthAnswers
+from gradopt.om.truth_evaluator import TruthEvaluator
 from gradopt.surrogates.protocol import Evaluation, SupportsEvaluate
 from gradopt.truth.protocol import Truth
 from gradopt.truth.store import EvaluationStore
 
-_ROUNDING = 1e-9  # part of the domain's width by which an optimizer may overstep its own bounds
+_ROUNDING = 1e-9  # part of the domain's width by which optimizers overstep their own bounds: round-off; by hand
 _CITE = """
 @article{berguin2024jenn,
     title={Jacobian-Enhanced Neural Networks},
@@ -26,11 +26,11 @@ _CITE = """
 
 
 class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
-    """Explicit component that answers from a fitted surrogate, with exact partials, or from a truth.
+    """Explicit component that evaluates a fitted surrogate, with exact partials, or a truth.
 
-    With a truth it is what `AdaptiveDriver` works on: that driver lets it answer from the truth, from the surrogate it
-    fits, and from that surrogate corrected to the truth about the present point. Before the driver has run, a
-    component without a fitted surrogate answers from the truth itself; after it, from the last corrected surrogate.
+    With a truth it is a component that `AdaptiveDriver` works on. The driver has it evaluate the truth, or a surrogate
+    corrected to the truth about the current iterate. Before the driver has run, a component without a fitted surrogate
+    evaluates the truth; after the run, the last corrected surrogate.
 
     Inputs and outputs are the surrogate's variables: names, shapes and units; with `vec_size` > 1 each gets that many
     rows, evaluated together, with block-diagonal partials. Complex step runs through the network itself, so that it
@@ -51,14 +51,14 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
         """Wrap a surrogate, or a truth.
 
         Args:
-            surrogate: A fitted surrogate, such as `JENN(...).fit(data)`; may be left out where there is a truth. Beside
-                a truth it is what `AdaptiveDriver` corrects, and none is fitted in its place; the run asks the truth
-                at the surrogate's own optimum first.
-            truth: What the surrogate stands for, such as a `FunctionTruth` or `ModelTruth`. The variables are its own.
+            surrogate: Fitted surrogate, such as `JENN(...).fit(data)`; may be left out where there is a truth. Beside a
+                truth it is an initial surrogate: `AdaptiveDriver` corrects it, fits none in its place, and evaluates
+                the truth at its optimum first.
+            truth: Truth that the surrogate stands for, such as a `FunctionTruth` or `ModelTruth`, with its variables.
             vec_size: Number of points evaluated together; 1 with a truth.
-            extrapolate: What to do with inputs outside the surrogate's domain: "error" raises `AnalysisError` (not
-                under an optimizer: give its design variables these bounds), "warn" warns once and answers,
-                "clip" answers for the nearest point of the domain, "allow" answers.
+            extrapolate: What to do with inputs outside the surrogate's domain: "error" raises `AnalysisError` (under
+                an optimizer give the design variables these bounds), "warn" warns once and evaluates, "clip"
+                evaluates the nearest point of the domain, "allow" evaluates.
             **options: Options of every OpenMDAO component, such as `run_root_only`.
 
         Raises:
@@ -69,8 +69,8 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
         if truth is not None:
             _check_truth(truth, surrogate, vec_size)
         self._truth = truth
-        self._surrogate = self._given = surrogate
-        self._answers = self._first_answers()
+        self._surrogate = self._initial = surrogate
+        self._evaluator = self._first_evaluator()
         self._last: tuple[np.ndarray, Evaluation] | None = None
         self._warned = False
         digest = "" if surrogate is None else surrogate.digest
@@ -85,72 +85,71 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
             values=["error", "warn", "clip", "allow"],
             desc="What to do with inputs outside the domain of the surrogate.",
         )
-        self.options.declare("surrogate_digest", types=str, desc="Hash of the surrogate that answers.")
+        self.options.declare("surrogate_digest", types=str, desc="Hash of the fitted surrogate.")
 
     @property
     def truth(self) -> Truth | None:
-        """What the surrogate stands for."""
+        """Truth that the surrogate stands for, or None."""
         return self._truth
 
     @property
     def surrogate(self) -> SupportsEvaluate | None:
-        """The fitted surrogate, None before there is one; another one of the same variables may be assigned."""
+        """Fitted surrogate, None before there is one; another one with the same variables may be assigned."""
         return self._surrogate
 
     @surrogate.setter
     def surrogate(self, surrogate: SupportsEvaluate) -> None:
         _check_fitted(surrogate)
         if self._truth is None:
-            mine = (self._answers.inputs, self._answers.outputs)
-            theirs = (surrogate.inputs, surrogate.outputs)
-            if mine != theirs:
-                raise InputError(explain("surrogate", f"have the variables {mine}", theirs, "Use a new component."))
+            mine, remedy = self._evaluator, "Use a new component."
+            check_same_variables("surrogate.inputs", mine.inputs, surrogate.inputs, remedy, exact=True)
+            check_same_variables("surrogate.outputs", mine.outputs, surrogate.outputs, remedy, exact=True)
         else:
             _check_truth(self._truth, surrogate, self.options["vec_size"])
         self.keep(surrogate)
-        self._given = surrogate
-        self.answer_from(surrogate)
+        self._initial = surrogate
+        self.evaluate_with(surrogate)
 
     @property
-    def given(self) -> SupportsEvaluate | None:
-        """The fitted surrogate that the user gave, which `AdaptiveDriver` corrects but does not replace."""
-        return self._given
+    def initial(self) -> SupportsEvaluate | None:
+        """Initial surrogate: the fitted one that the user gave. `AdaptiveDriver` corrects but does not replace it."""
+        return self._initial
 
     @property
-    def answers(self) -> SupportsEvaluate:
-        """What answers at present."""
-        return self._answers
+    def evaluator(self) -> SupportsEvaluate:
+        """Surrogate or truth that is evaluated at present."""
+        return self._evaluator
 
     def keep(self, surrogate: SupportsEvaluate) -> None:
-        """Take a newer surrogate without answering from it yet."""
+        """Take a newer surrogate without evaluating it yet."""
         self._surrogate = surrogate
         self.options["surrogate_digest"] = surrogate.digest
 
-    def answer_from(self, answers: SupportsEvaluate) -> None:
-        """Let something else answer for a while: a truth, or a corrected surrogate; `surrogate` stays what it is."""
-        self._answers = answers
+    def evaluate_with(self, evaluator: SupportsEvaluate) -> None:
+        """Evaluate something else from now on: a truth, or a corrected surrogate; `surrogate` stays what it is."""
+        self._evaluator = evaluator
         self._last = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave evaluations behind: a copy starts with none, so that those in memory need not travel."""
         state = self.__dict__.copy()
-        if isinstance(self._answers, TruthAnswers):
-            state.update(_answers=None, _last=None)
+        if isinstance(self._evaluator, TruthEvaluator):
+            state.update(_evaluator=None, _last=None)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Answer from the truth again, where that answered."""
+        """Evaluate the truth again, where that was evaluated."""
         self.__dict__.update(state)
-        if state["_answers"] is None:
-            self._answers = self._first_answers()
+        if state["_evaluator"] is None:
+            self._evaluator = self._first_evaluator()
 
     def setup(self) -> None:
         """Add the surrogate's variables."""
         # Initial values stay OpenMDAO's 1.0: any other would clash with components promoted to the same name.
-        for variable in self._answers.inputs:
+        for variable in self._evaluator.inputs:
             shape = self._shape_of(variable)
             self.add_input(variable.name, shape=shape, units=variable.units, desc="Input of the surrogate.")
-        for variable in self._answers.outputs:
+        for variable in self._evaluator.outputs:
             shape = self._shape_of(variable)
             self.add_output(variable.name, shape=shape, units=variable.units, desc="Predicted by the surrogate.")
         self._warned = False
@@ -158,8 +157,8 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
     def setup_partials(self) -> None:
         """Declare exact partials, block-diagonal for several points."""
         points = np.arange(self.options["vec_size"])[:, None, None]
-        for of in self._answers.outputs:
-            for wrt in self._answers.inputs:
+        for of in self._evaluator.outputs:
+            for wrt in self._evaluator.inputs:
                 if len(points) == 1:
                     self.declare_partials(of.name, wrt.name)
                     continue
@@ -171,7 +170,7 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
     def compute(self, inputs: Any, outputs: Any) -> None:
         """Predict."""
         evaluation, _ = self._evaluate(inputs)
-        for name, columns in column_slices(self._answers.outputs).items():
+        for name, columns in column_slices(self._evaluator.outputs).items():
             outputs[name] = evaluation.y[:, columns].reshape(outputs[name].shape)
 
     def compute_partials(self, inputs: Any, partials: Any) -> None:
@@ -180,17 +179,17 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
         dydx = evaluation.dydx()
         if outside.any() and self.options["extrapolate"] == "clip":
             dydx = np.where(outside[:, None, :], 0.0, dydx)
-        wrt_slices = column_slices(self._answers.inputs)
-        for of, rows in column_slices(self._answers.outputs).items():
+        wrt_slices = column_slices(self._evaluator.inputs)
+        for of, rows in column_slices(self._evaluator.outputs).items():
             for wrt, columns in wrt_slices.items():
                 block = dydx[:, rows, columns]
                 partials[of, wrt] = block[0] if len(block) == 1 else block.ravel()
 
-    def _first_answers(self) -> SupportsEvaluate:
-        if self._given is not None:
-            return self._given
+    def _first_evaluator(self) -> SupportsEvaluate:
+        if self._initial is not None:
+            return self._initial
         assert self._truth is not None
-        return TruthAnswers(self._truth, EvaluationStore())
+        return TruthEvaluator(self._truth, EvaluationStore())
 
     def _shape_of(self, variable: Variable) -> tuple[int, ...]:
         points = self.options["vec_size"]
@@ -199,15 +198,15 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
     def _evaluate(self, inputs: Any) -> tuple[Evaluation, np.ndarray]:
         """The forward pass at the present inputs, and which of them (n, d) are outside the domain."""
         points = self.options["vec_size"]
-        x = np.concatenate([inputs[v.name].reshape(points, v.size) for v in self._answers.inputs], axis=1)
-        asked, outside = self._within_domain(x)
-        if self._last is None or self._last[0].dtype != asked.dtype or not np.array_equal(self._last[0], asked):
-            self._last = (asked, self._answers.evaluate(asked))
+        x = np.concatenate([inputs[v.name].reshape(points, v.size) for v in self._evaluator.inputs], axis=1)
+        points, outside = self._within_domain(x)
+        if self._last is None or self._last[0].dtype != points.dtype or not np.array_equal(self._last[0], points):
+            self._last = (points, self._evaluator.evaluate(points))
         return self._last[1], outside
 
     def _within_domain(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Apply the option `extrapolate`: the points to ask, and which inputs were outside."""
-        low, high = self._answers.lower, self._answers.upper
+        """Apply the option `extrapolate`: the points to evaluate, and which inputs were outside."""
+        low, high = self._evaluator.lower, self._evaluator.upper
         slack = _ROUNDING * np.where(high > low, high - low, np.maximum(np.abs(low), 1.0))
         outside = ~((x.real >= low - slack) & (x.real <= high + slack))  # so that NaN is outside
         mode = self.options["extrapolate"]
@@ -215,7 +214,7 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
             self._check_transforms(x)
             return x, outside
         point, column = (int(index) for index in np.argwhere(outside)[0])
-        name = column_names(self._answers.inputs)[column]
+        name = column_names(self._evaluator.inputs)[column]
         message = (
             f"Input {name!r} is {x[point, column].real:g}, outside the domain [{low[column]:g}, {high[column]:g}] of "
             "the surrogate. Bound the design variables by the domain, or set the option 'extrapolate' to 'warn', "
@@ -232,9 +231,9 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
         return x, outside
 
     def _check_transforms(self, x: np.ndarray) -> None:
-        """Raise `AnalysisError` where a transform has no value: no mode may answer with NaN."""
+        """Raise `AnalysisError` where a transform has no value: no mode may give NaN."""
         try:
-            check_input_domain(x, self._answers.inputs)
+            check_input_domain(x, self._evaluator.inputs)
         except InputError as impossible:
             raise om.AnalysisError(f"{self.msginfo}: {impossible}") from impossible
 
@@ -252,13 +251,7 @@ def _check_truth(truth: Truth, surrogate: SupportsEvaluate | None, vec_size: int
     if vec_size != 1:
         remedy = "Use one component for each point; they may share the truth."
         raise InputError(explain("vec_size", "be 1 with a truth", vec_size, remedy))
-    if surrogate is None:
-        return
-    for kind in ("inputs", "outputs"):
-        mine, theirs = (
-            [(variable.name, variable.shape, variable.units) for variable in getattr(owner, kind)]
-            for owner in (truth, surrogate)
-        )
-        if mine != theirs:
-            remedy = "Fit the surrogate to data of this truth."
-            raise InputError(explain(f"surrogate.{kind}", f"have the names, shapes and units {mine}", theirs, remedy))
+    if surrogate is not None:
+        remedy = "Fit the surrogate to data of this truth."
+        check_same_variables("surrogate.inputs", truth.inputs, surrogate.inputs, remedy)
+        check_same_variables("surrogate.outputs", truth.outputs, surrogate.outputs, remedy)

@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 import openmdao.api as om
 
+from gradopt import openmdao_private as private
 from gradopt.data.dataset import Dataset
 from gradopt.errors import InputError, explain
 from gradopt.loop.state import Exit, Iteration
-from gradopt.om.certificate import Certificate
 from gradopt.om.component import SurrogateComp
 from gradopt.om.driver import AdaptiveDriver
-from gradopt.om.quantities import Arrays, Quantities, set_design
+from gradopt.om.quantities import Quantities, set_design
 from gradopt.om.whole_model import ChosenEntries, Declarations, Entry, choose, read
+from gradopt.optimality.certificate import Certificate
+from gradopt.optimality.layout import Arrays
 from gradopt.truth.identity import identity_of
 from gradopt.truth.model import ModelTruth
 from gradopt.truth.protocol import Truth
@@ -48,8 +50,8 @@ class OptimizeResult:
         store: The store, open.
         truth: What `store.evaluations(truth)` has the rows of.
         problem: The surrogate problem, at the answer.
-        evaluations: Points of the truth that this run asked for, those found in the store included.
-        new_evaluations: Points that it evaluated.
+        evaluations: Number of points of the truth in this run, those found in the store included.
+        new_evaluations: Number of points that it evaluated.
     """
 
     x: Arrays
@@ -68,7 +70,7 @@ class OptimizeResult:
     new_evaluations: int
 
     def __str__(self) -> str:
-        """Write why it ended, the evaluations, the answer, and the certificate."""
+        """Write the termination, the evaluations, the answer, and the certificate."""
         known = self.evaluations - self.new_evaluations
         counted = f"{self.evaluations} evaluations" + (f", {known} of them from the store" if known else "")
         lines = [f"{self.exit.value}: {counted}", f"objective = {self.objective:.10g}"]
@@ -98,14 +100,14 @@ def optimize(
 
     Called again with the same arguments and the same store, it takes the same steps without evaluating anything twice
     and goes on where it ended, or was killed. (A model with iterative solvers starts each run from the last one, so
-    that after a restart its answers may differ within the solvers' tolerance.)
+    that after a restart its results may differ within the solvers' tolerance.)
 
     Args:
         factory: Returns an `om.Problem` with design variables, one objective and any constraints, set up or not. It
             is called twice.
         store: Where evaluations are kept, an `EvaluationStore` or the path of one; None = in memory.
-        identity: What the model computes: equal words, equal answers. Needed for a store on disk unless the factory
-            is a plain function of a module.
+        identity: Words for what the model computes: equal words, equal results. Needed for a store on disk
+            unless the factory is a plain function of a module.
         transforms: For the name or alias of a response "log" or "logit": what the surrogate models it through.
         failures: See `ModelTruth`.
         check_totals: See `ModelTruth`; checked once in a store.
@@ -127,7 +129,7 @@ def optimize(
     kept = store if isinstance(store, EvaluationStore) else EvaluationStore(store)
     try:
         if words is None and kept.path is not None:
-            remedy = "Pass identity='...', words that you change whenever the answers of the model change."
+            remedy = "Pass identity='...', words that you change whenever the results of the model change."
             raise InputError(explain("identity", "be given for a store on disk and such a factory", None, remedy))
         declared = read(factory)
         build = partial(
@@ -161,16 +163,7 @@ def _known(initial_data: Dataset | None, truth: Truth) -> dict[str, Dataset]:
         raise InputError(
             explain("initial_data", "be a Dataset", repr(initial_data), "Such as `data` of an earlier result.")
         )
-    theirs, mine = (
-        [(v.name, v.shape, v.units) for v in (*inputs, *outputs)]
-        for inputs, outputs in (
-            (initial_data.input_variables, initial_data.output_variables),
-            (truth.inputs, truth.outputs),
-        )
-    )
-    if theirs != mine:
-        raise InputError(explain("initial_data", f"have the names, shapes and units {mine}", theirs, "Convert it."))
-    return {COMPONENT: Dataset(initial_data.x, initial_data.y, initial_data.dydx, truth.inputs, truth.outputs)}
+    return {COMPONENT: initial_data.with_variables("initial_data", truth.inputs, truth.outputs)}
 
 
 def _mirror(declared: Declarations, truth: ChosenEntries, driver: AdaptiveDriver) -> om.Problem:
@@ -200,7 +193,7 @@ def _mirror(declared: Declarations, truth: ChosenEntries, driver: AdaptiveDriver
     for held in declared.inputs.values():
         problem.set_val(held.variable.name, held.value.ravel()[held.indices].reshape(held.variable.shape))
     problem.final_setup()
-    start = Quantities(problem, "design_var", driver._designvars)
+    start = Quantities(problem, "design_var", private.design_variables(driver))
     within = np.clip(start.value, start.lower, start.upper)
     if (within != start.value).any():
         set_design(problem, start, within)
@@ -210,9 +203,9 @@ def _mirror(declared: Declarations, truth: ChosenEntries, driver: AdaptiveDriver
 def _result(declared: Declarations, truth: ChosenEntries, problem: om.Problem, new: int) -> OptimizeResult:
     driver = problem.driver
     counted = driver.history[-1].evaluations if driver.history else driver.store.count(truth)
-    design = Quantities(problem, "design_var", driver._designvars)
-    objective = Quantities(problem, "objective", driver._objs).physical[0]
-    constraints = Quantities(problem, "constraint", driver._cons)
+    design = Quantities(problem, "design_var", private.design_variables(driver))
+    objective = Quantities(problem, "objective", private.objectives(driver)).physical[0]
+    constraints = Quantities(problem, "constraint", private.constraints(driver))
     found = constraints.physical
     if driver.certificate is None:
         objective, found = np.nan, np.full_like(found, np.nan)
@@ -230,7 +223,7 @@ def _result(declared: Declarations, truth: ChosenEntries, problem: om.Problem, n
         store=driver.store,
         truth=truth,
         problem=problem,
-        evaluations=max(counted, new),  # the driver may ask once more after the last round
+        evaluations=max(counted, new),  # the driver may evaluate once more after the last iteration
         new_evaluations=new,
     )
 

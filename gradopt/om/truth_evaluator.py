@@ -1,4 +1,4 @@
-"""A truth that answers a component like a surrogate does, through a store."""
+"""A truth, through a store, in the place of a surrogate."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from gradopt.truth.store import EvaluationStore
 
 
 @dataclass(frozen=True, eq=False)
-class TrueEvaluation:
+class TruthEvaluation:
     """Outputs `y` (n, m) of a truth, real or, to first order, complex; and its partials."""
 
     y: np.ndarray
     _partials: np.ndarray
 
     def dydx(self) -> np.ndarray:
-        """Partials (n, m, d), physical."""
+        """Return the partials (n, m, d), physical."""
         return self._partials
 
 
 @dataclass(frozen=True, eq=False)
-class TruthAnswers:
-    """Answers from the truth; each point is evaluated once.
+class TruthEvaluator:
+    """Evaluates a truth where a surrogate could stand; each point is evaluated once.
 
     Attributes:
-        truth: The truth.
-        store: Where its evaluations are looked up and kept.
-        told: Is called with each row that is handed out, failed ones too, before it is used.
+        truth: Truth.
+        store: Store in which its evaluations are looked up and kept.
+        note: Called with the rows of each evaluation, failed ones too, before they are used.
         complete: Fills in, at x (d,), the partials (m, d) of which some are NaN, as far as it can.
     """
 
     truth: Truth
     store: EvaluationStore
-    told: Callable[[Evaluations], None] | None = None
+    note: Callable[[Evaluations], None] | None = None
     complete: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
 
     @property
@@ -56,7 +56,7 @@ class TruthAnswers:
 
     @property
     def lower(self) -> np.ndarray:
-        """Lower edge (d,): none, the truth itself says where it fails."""
+        """Lower edge (d,): none, an evaluation fails where it must."""
         return np.full(total_size(self.inputs), -np.inf)
 
     @property
@@ -66,7 +66,7 @@ class TruthAnswers:
 
     @property
     def digest(self) -> str:
-        """What is evaluated."""
+        """Identity of what is evaluated."""
         return f"truth:{self.truth.identity}"
 
     def evaluate(self, x: np.ndarray) -> Evaluation:
@@ -74,11 +74,11 @@ class TruthAnswers:
 
         Raises:
             AnalysisError: Where the truth fails.
-            InputError: If it does not know all of its partials, or an output leaves the domain of its transform.
+            InputError: If it does not return all of its partials, or an output leaves the domain of its transform.
         """
         found = self.store.evaluate(self.truth, x.real)
-        if self.told is not None:
-            self.told(found)
+        if self.note is not None:
+            self.note(found)
         if not found.ok.all():
             row = int(np.flatnonzero(~found.ok)[0])
             raise om.AnalysisError(f"The truth failed at {found.x[row]}: {found.message[row]}")
@@ -89,61 +89,62 @@ class TruthAnswers:
         if np.isnan(dydx).any():
             _, output, column = (int(index) for index in np.argwhere(np.isnan(dydx))[0])
             partial = f"d {column_names(self.outputs)[output]} / d {column_names(self.inputs)[column]}"
-            remedy = "Wrap it in FiniteDifferenceTruth, or run the AdaptiveDriver, which differences where that pays."
-            raise InputError(explain("truth", "know all of its partials", f"NaN for {partial}", remedy))
+            remedy = "Wrap it in FiniteDifferenceTruth, or run the AdaptiveDriver, which finite-differences."
+            raise InputError(explain("truth", "return all of its partials", f"NaN for {partial}", remedy))
         y = found.y
         if np.iscomplexobj(x):  # complex step through a truth is exact to first order
             y = y + 1j * np.einsum("nmd,nd->nm", dydx, x.imag)
-        return TrueEvaluation(y, dydx)
+        return TruthEvaluation(y, dydx)
 
 
 @dataclass(frozen=True, eq=False)
 class Tangent:
-    """A truth to first order about one point where it has been evaluated.
+    """A truth to first order about one point where it was evaluated.
 
     Attributes:
-        answers: The truth.
-        x: The point (d,), physical.
-        y: Its outputs there (m,).
-        partials: Its partials there (m, d).
+        evaluator: Truth.
+        x: Point (d,), physical.
+        y: Outputs there (m,).
+        partials: Partials there (m, d).
     """
 
-    answers: TruthAnswers
+    evaluator: TruthEvaluator
     x: np.ndarray
     y: np.ndarray
     partials: np.ndarray
 
     @classmethod
-    def of(cls, answers: TruthAnswers, x: np.ndarray) -> Tangent:
-        """Evaluate the truth at x (d,); raises what `TruthAnswers.evaluate` does."""
-        found = answers.evaluate(x[None])
-        return cls(answers, x, found.y[0], found.dydx()[0])
+    def of(cls, evaluator: TruthEvaluator, x: np.ndarray) -> Tangent:
+        """Evaluate the truth at x (d,); raises what `TruthEvaluator.evaluate` does."""
+        found = evaluator.evaluate(x[None])
+        return cls(evaluator, x, found.y[0], found.dydx()[0])
 
     @property
     def inputs(self) -> tuple[Variable, ...]:
         """Variables of the input columns."""
-        return self.answers.inputs
+        return self.evaluator.inputs
 
     @property
     def outputs(self) -> tuple[Variable, ...]:
         """Variables of the output columns."""
-        return self.answers.outputs
+        return self.evaluator.outputs
 
     @property
     def lower(self) -> np.ndarray:
         """Lower edge (d,): none."""
-        return self.answers.lower
+        return self.evaluator.lower
 
     @property
     def upper(self) -> np.ndarray:
         """Upper edge (d,)."""
-        return self.answers.upper
+        return self.evaluator.upper
 
     @property
     def digest(self) -> str:
-        """What is evaluated."""
-        return self.answers.digest
+        """Identity of what is evaluated."""
+        return self.evaluator.digest
 
     def evaluate(self, x: np.ndarray) -> Evaluation:
         """Evaluate x (n, d), physical, real or complex."""
-        return TrueEvaluation(self.y + (x - self.x) @ self.partials.T, np.repeat(self.partials[None], len(x), axis=0))
+        y = self.y + (x - self.x) @ self.partials.T
+        return TruthEvaluation(y, np.repeat(self.partials[None], len(x), axis=0))

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import openmdao.api as om
 from numpy.typing import ArrayLike
-from openmdao.core.constants import _SetupStatus
-from openmdao.utils.units import convert_units
 
+from gradopt import openmdao_private as private
 from gradopt.data.variables import Variable, column_slices
 from gradopt.errors import InputError, explain
 from gradopt.om.certificate import check_declared
-from gradopt.om.quantities import Arrays, Quantities
+from gradopt.om.quantities import Quantities
+from gradopt.optimality.layout import Arrays
 from gradopt.truth.model import ModelTruth
 from gradopt.truth.points import as_points
 from gradopt.truth.protocol import Evaluations
@@ -48,10 +48,10 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """A variable of the model, and what of it is designed or asked for.
+    """A variable of the model, and which of its entries are design variables or responses.
 
     Attributes:
-        path: Name that `ModelTruth` knows.
+        path: Name that `ModelTruth` takes.
         indices: Flat indices of what is held.
         value: The whole variable as it stands, in the units of the model.
         variable: What is held, in the units of the model.
@@ -96,7 +96,7 @@ class ChosenEntries:
         model: The model.
         inputs: Variables of the chosen inputs.
         outputs: Variables of the chosen outputs.
-        identity: What is evaluated, None where it cannot be told.
+        identity: Identity of what is evaluated, None where it cannot be found.
         columns: Chosen columns of the model's x (d,).
         rows: Chosen columns of the model's y (m,).
         rest: The model's x, 0 in the chosen columns.
@@ -111,7 +111,7 @@ class ChosenEntries:
     rest: np.ndarray
 
     def evaluate(self, x: ArrayLike) -> Evaluations:
-        """Evaluate points x (n, d), in the units of the model; a point that fails is a row of the answer.
+        """Evaluate points x (n, d), in the units of the model; a point that fails is a row too.
 
         Raises:
             InputError: If `x` is not finite, a transform has no value at an output, or the model's totals are wrong.
@@ -130,7 +130,9 @@ class ChosenEntries:
             values, end = y[:, columns], 1.0 if variable.transform == "logit" else np.inf
             wrong = values[(values <= 0.0) | (values >= end)] if variable.transform else values[:0]
             if wrong.size:
-                expected = f"fit {variable.name!r}, which {variable.transform!r} wants between 0 and {end:g}"
+                expected = (
+                    f"fit {variable.name!r}, whose transform {variable.transform!r} takes values between 0 and {end:g}"
+                )
                 raise InputError(explain("transforms", expected, f"a value of {wrong[0]:g}", "Leave it out."))
 
 
@@ -151,16 +153,16 @@ def read(factory: Callable[[], Any]) -> Declarations:
     if not isinstance(problem, om.Problem):
         remedy = "It builds the problem and returns it, set up or not, not run."
         raise InputError(explain("factory", "return an om.Problem", type(problem).__name__, remedy))
-    if problem._metadata is None or problem._metadata["setup_status"] < _SetupStatus.POST_SETUP:
+    if not private.is_set_up(problem):
         problem.setup()
     check_declared(problem, run_model=True)
     model, driver = problem.model, problem.driver
     independent = {model.get_source(name): name for name, _ in problem.list_indep_vars(out_stream=None)}
     computed = {name: meta["prom_name"] for name, meta in model.get_io_metadata(iotypes="output").items()}
-    designs = _entries(problem, "design_var", driver._designvars)
+    designs = _entries(problem, "design_var", private.design_variables(driver))
     objective, constraints = (
         _entries(problem, kind, declared)
-        for kind, declared in (("objective", driver._objs), ("constraint", driver._cons))
+        for kind, declared in (("objective", private.objectives(driver)), ("constraint", private.constraints(driver)))
     )
     inputs = {d.source: _held(problem, [d], independent.get(d.source, d.name)) for d in designs}
     outputs: dict[str, Held] = {}
@@ -205,7 +207,7 @@ def _held(problem: om.Problem, entries: Sequence[Entry], path: str) -> Held:
     indices = entries[0].indices
     if len(entries) > 1:
         indices = np.unique(np.concatenate([entry.indices for entry in entries]))
-    units = problem.model._var_allprocs_abs2meta["output"][source]["units"]
+    units = private.output_metadata(problem.model)[source]["units"]
     shape = value.shape if whole else indices.shape
     return Held(path, indices, value, Variable(path.replace(".", ":"), shape, units))
 
@@ -213,13 +215,13 @@ def _held(problem: om.Problem, entries: Sequence[Entry], path: str) -> Held:
 def choose(
     declared: Declarations, model: ModelTruth, transforms: Mapping[str, str], identity: str | None
 ) -> ChosenEntries:
-    """Make the truth of what is designed and asked for.
+    """Make the truth of the design variables and responses.
 
     Args:
         declared: What the model declares.
         model: The model as a truth of all entries of `declared.inputs` and `declared.outputs`.
         transforms: For the name of a response "log" or "logit".
-        identity: What the model computes, None where it cannot be told.
+        identity: Identity of what the model computes, None where it cannot be found.
 
     Returns:
         The truth, its inputs bounded as the design variables are.
@@ -238,7 +240,8 @@ def choose(
     for design in declared.designs:
         variable = declared.inputs[design.source].variable
         low, high = (
-            np.asarray(convert_units(design.options[side], design.units, variable.units)) for side in ("lower", "upper")
+            np.asarray(om.convert_units(design.options[side], design.units, variable.units))
+            for side in ("lower", "upper")
         )
         apart = low < high  # where they are the same, the optimizer holds the entry
         inputs.append(replace(variable, lower=np.where(apart, low, -np.inf), upper=np.where(apart, high, np.inf)))

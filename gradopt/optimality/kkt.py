@@ -12,8 +12,12 @@ from scipy.optimize import lsq_linear, nnls
 from gradopt.errors import InputError, ShapeError, explain
 
 TOLERANCE = 1e-4
+"""Default limit of stationarity and complementarity, scaled."""
+
 FEASIBILITY_TOLERANCE = 1e-6
-_RANK = 1e-10  # part of a unit vector below which it counts as a combination of others
+"""Default limit of violations, scaled: the usual accuracy of optimizers."""
+
+_RANK = 1e-10  # part of a unit vector that is independent of others below which it counts as their combination; by hand
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,8 +87,8 @@ def kkt(
     All is meant in a scaling in which design variables, objective and constraints are of order one:
 
     - feasibility: the violation by max(1, |bound|);
-    - stationarity: each residual by max(1, |gradient_j|) of the same design variable, so that no steep direction
-      forgives another one. It is not relative to the multipliers, which are huge where constraints degenerate;
+    - stationarity: each residual by max(1, |gradient_j|) of the same design variable, so that a steep
+      direction does not loosen another one; not by the multipliers, which are huge where constraints degenerate;
     - complementarity: min(force, distance), where force is |multiplier| times the length of the constraint's gradient,
       and distance how far the design variables must go along the other active constraints until the gap is closed.
 
@@ -105,7 +109,7 @@ def kkt(
         feasibility_tolerance: Limit of feasibility.
 
     Returns:
-        The measures, the multipliers and the verdict. Minima, saddles and maxima are not told apart.
+        The measures, the multipliers and the verdict. Minima, saddles and maxima are not distinguished.
 
     Raises:
         InputError: If a tolerance is not a positive number below one.
@@ -242,7 +246,7 @@ def _nonnegative(matrix: np.ndarray, target: np.ndarray) -> np.ndarray:
     """The x >= 0 with the least ||matrix x - target||."""
     try:
         return nnls(matrix, target, maxiter=50 * (matrix.shape[1] + 1))[0]
-    except RuntimeError:  # it found no end; an approximate answer can only spoil the measures
+    except RuntimeError:  # no convergence; approximate multipliers can only raise the measures
         return lsq_linear(matrix, target, bounds=(0.0, np.inf), tol=1e-12).x
 
 

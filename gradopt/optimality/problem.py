@@ -1,9 +1,8 @@
-"""The optimization problem as the loop sees it: flat arrays in the driver's scaling."""
+"""The optimization problem on flat arrays, in the driver's scaling."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -13,11 +12,11 @@ class Limits:
     """Bounds of min f(u) with lower <= u <= upper and c_lower <= c(u) <= c_upper.
 
     Attributes:
-        lower: Of the design variables (k,), -inf where there is none.
-        upper: (k,), inf where there is none.
-        c_lower: Of the constraints (p,), equal to `c_upper` for an equality.
-        c_upper: (p,).
-        width: Length of one unit of the trust region for each design variable (k,): its range, if it has one.
+        lower: Lower bounds of the design variables (k,), -inf where there is none.
+        upper: Upper bounds (k,), inf where there is none.
+        c_lower: Lower bounds of the constraints (p,), equal to `c_upper` for an equality.
+        c_upper: Upper bounds (p,).
+        width: Length of one unit of the trust region for each design variable (k,): its range where it has one.
     """
 
     lower: np.ndarray
@@ -36,6 +35,19 @@ class Limits:
         return np.maximum(np.maximum(self.c_lower - c, c - self.c_upper), 0.0)
 
 
+def width_of(lower: np.ndarray, upper: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Return the lengths (k,) of one unit of the trust region.
+
+    Args:
+        lower: Lower bounds of the design variables (k,).
+        upper: Upper bounds (k,).
+        start: The start (k,), whose size stands in where a design variable has no range.
+    """
+    width = upper - lower
+    bounded = np.isfinite(width) & (width > 0.0)
+    return np.where(bounded, width, np.maximum(np.abs(start), 1.0))
+
+
 @dataclass(frozen=True, eq=False)
 class Responses:
     """Objective and constraints with their gradients at one point.
@@ -43,10 +55,10 @@ class Responses:
     Attributes:
         u: Design variables (k,).
         f: Objective.
-        gradient: df/du (k,).
+        gradient: Gradient of the objective, df/du (k,).
         c: Constraints (p,).
-        jacobian: dc/du (p, k).
-        exact: Whether the derivatives are the truth's, given by it or differenced; else they are estimates.
+        jacobian: Jacobian of the constraints, dc/du (p, k).
+        exact: Whether the derivatives are the truth's, returned by it or finite-differenced; else they are estimates.
     """
 
     u: np.ndarray
@@ -58,62 +70,5 @@ class Responses:
 
     @property
     def finite(self) -> bool:
-        """Whether everything is a finite number."""
+        """Whether all entries are finite numbers."""
         return all(bool(np.isfinite(part).all()) for part in (self.f, self.gradient, self.c, self.jacobian))
-
-
-class Model(Protocol):
-    """What the loop asks of the side that knows the truth and the surrogates."""
-
-    @property
-    def limits(self) -> Limits:
-        """Bounds of the problem."""
-        ...
-
-    @property
-    def evaluations(self) -> int:
-        """Truth evaluations spent so far, failed ones too."""
-        ...
-
-    @property
-    def differenced(self) -> bool:
-        """Whether derivatives are differences of the values, which then need no comparison with these."""
-        ...
-
-    @property
-    def believes(self) -> bool:
-        """Whether surrogates were given for every truth, so that `believed` answers."""
-        ...
-
-    def believed(self, u: np.ndarray) -> Responses:
-        """Evaluate the problem on the given surrogates as they are; raises `EvaluationError` where these fail."""
-        ...
-
-    def truth(self, u: np.ndarray) -> Responses:
-        """Evaluate the true problem at u (k,); raises `EvaluationError` where it fails."""
-        ...
-
-    def can_differentiate(self, u: np.ndarray) -> bool:
-        """Whether `differentiate` could tell more at an answer of `truth`."""
-        ...
-
-    def differentiate(self, u: np.ndarray) -> Responses:
-        """Give the responses at an answer of `truth` with exact derivatives, as far as they can be had."""
-        ...
-
-    def corrected(self, u: np.ndarray) -> Responses:
-        """Evaluate the problem on the corrected surrogates at u (k,); raises `EvaluationError` where it fails."""
-        ...
-
-    def learn(self, center: Responses, steps: list[tuple[Responses, Responses]], radius: float) -> str:
-        """Bring what is known into the surrogates and correct them about a center.
-
-        Args:
-            center: An answer of `truth`.
-            steps: Start and end of each step tried so far, answers of `truth`, oldest first.
-            radius: Of the region in which the next candidate is sought.
-
-        Returns:
-            What was done to the global surrogates, for the record; "" without any.
-        """
-        ...

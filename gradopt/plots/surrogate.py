@@ -1,88 +1,96 @@
-"""Pictures that every study needs: predicted against true, and an optimizer's history."""
+"""Plots of surrogates: predicted against true, cross-validation, and the steps of an optimizer on them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-TRUTH, MODEL, LIMIT = "black", "#0072b2", "#d55e00"  # told apart by color-blind readers and in print
+from gradopt.data.dataset import Dataset
+from gradopt.data.variables import column_names
+from gradopt.errors import InputError, explain
+from gradopt.plots.figure import LIMIT, MODEL, TRUTH, finish, new_figure
+
+if TYPE_CHECKING:
+    from gradopt.surrogates.diagnostics.cross_validation import CrossValidation, SupportsLinearize
+
+_WIDE = 100.0  # ratio of the largest to the smallest positive objective from which its axis is logarithmic, by hand
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of a size in inches that draws without a screen and without global state."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def predicted_against_true(
-    path: Path,
-    names: Sequence[str],
-    y: np.ndarray,
-    y_predicted: np.ndarray,
-    slopes: np.ndarray,
-    slopes_predicted: np.ndarray,
-    title: str,
-) -> None:
-    """Draw predictions against the truth, values above and partials below.
+def plot_parity(
+    surrogate: SupportsLinearize | Sequence[SupportsLinearize],
+    data: Dataset,
+    *,
+    title: str = "",
+    path: Path | str | None = None,
+) -> Figure:
+    """Plot predicted against true values, and below them predicted against true partials where these are known.
 
     Args:
-        path: File to write.
-        names: Names of the outputs.
-        y: True values (n, m).
-        y_predicted: Predicted values (n, m).
-        slopes: True partials (n, m, d) on a common scale for all inputs, such as per standard deviation of the input.
-        slopes_predicted: Predicted partials (n, m, d), likewise.
-        title: Title of the picture.
+        surrogate: Fitted surrogate, or several whose outputs in order are those of the data.
+        data: Samples, held out of the fit as a rule.
+        title: Title of the figure.
+        path: File to write, None = none.
+
+    Returns:
+        The figure: a column for each output; partials per standard deviation of their input.
+
+    Raises:
+        InputError: If the surrogates have another number of outputs than the data.
     """
-    m = len(names)
-    figure = new_figure(3.2 * max(m, 2), 6.6)
-    figure.suptitle(title)
-    axes = figure.subplots(2, m, squeeze=False)
-    for k, name in enumerate(names):
-        _parity(axes[0, k], y[:, k], y_predicted[:, k], name)
-        _parity(
-            axes[1, k],
-            slopes[:, k].ravel(),
-            slopes_predicted[:, k].ravel(),
-            f"partials of {name}\nper std of the input",
-        )
-    figure.savefig(path, dpi=120)
+    surrogates = surrogate if isinstance(surrogate, Sequence) else (surrogate,)
+    pairs = [one.linearize(data.x) for one in surrogates]
+    y, dydx = (np.concatenate(arrays, axis=1) for arrays in zip(*pairs, strict=True))
+    if y.shape[1] != data.m:
+        remedy = "Pass all surrogates of these outputs, or the data of this surrogate."
+        raise InputError(explain("surrogate", f"have m = {data.m} outputs, as `data` has", y.shape[1], remedy))
+    true, predicted = (_per_std(array, data) for array in (data.partials, dydx))
+    values = [_error(data.y[:, k], y[:, k]) for k in range(data.m)]
+    partials = [_error(true[:, k][known], predicted[:, k][known]) for k, known in enumerate(data.known.swapaxes(0, 1))]
+    return finish(_columns(data, y, dydx, values, partials, "predicted"), title, path)
 
 
-def _parity(axis: Axes, true: np.ndarray, predicted: np.ndarray, name: str) -> None:
-    spread = true.std()
-    error = np.sqrt(np.mean((predicted - true) ** 2)) / spread if spread > 0.0 else np.nan
-    axis.scatter(true, predicted, s=8, alpha=0.5, color=MODEL, edgecolors="none")
-    ends = [min(true.min(), predicted.min()), max(true.max(), predicted.max())]
-    axis.plot(ends, ends, color=TRUTH, linewidth=0.8)
-    axis.set(xlabel="true", ylabel="predicted", aspect="equal", adjustable="datalim")
-    axis.set_title(f"{name}\nRMSE / std = {error:.1e}", fontsize=9)
+def plot_cross_validation(result: CrossValidation, *, title: str = "", path: Path | str | None = None) -> Figure:
+    """Plot held-out predictions against the truth: each sample as predicted by a fit without this sample.
+
+    Args:
+        result: Result of `cross_validate`.
+        title: Title of the figure.
+        path: File to write, None = none.
+
+    Returns:
+        The figure: a column for each output, values above, and below them the known partials per standard deviation
+        of their input.
+    """
+    values, partials = ([f"R2 = {r2:.4f}" for r2 in found] for found in (result.r2, result.pooled_partials_r2))
+    return finish(_columns(result.data, result.y, result.dydx, values, partials, "predicted, held out"), title, path)
 
 
-def optimizer_history(
-    path: Path,
+def plot_optimizer_history(
     history: Mapping[str, np.ndarray],
     bounds: Mapping[str, tuple[str, Sequence[float]]],
     true: Mapping[str, np.ndarray],
-    title: str,
-) -> None:
-    """Draw objective and constraints along an optimization.
+    *,
+    title: str = "",
+    path: Path | str | None = None,
+) -> Figure:
+    """Plot objective and constraints along an optimization on a surrogate.
 
     Args:
-        path: File to write.
-        history: Objective and constraints as the optimizer saw them, each (k, size), the objective first.
-        bounds: For each constraint its kind ("equals", "lower", "upper") and bounds, one for each entry.
-        true: Truth at the last point, each (size,), drawn as crosses.
-        title: Title of the picture.
+        history: Objective and constraints on the surrogate, each (k, size), the objective first.
+        bounds: Kind ("equals", "lower", "upper") and bounds (size,) of each constraint.
+        true: True objective and constraints at the last point, each (size,), drawn as crosses.
+        title: Title of the figure.
+        path: File to write, None = none.
+
+    Returns:
+        The figure: one panel for each quantity.
     """
     figure = new_figure(7.0, 1.9 * len(history) + 0.6)
-    figure.suptitle(title)
     axes = figure.subplots(len(history), 1, squeeze=False, sharex=True)[:, 0]
     for axis, (name, values) in zip(axes, history.items(), strict=True):
         steps = np.arange(1, len(values) + 1)
@@ -93,7 +101,54 @@ def optimizer_history(
             if name in bounds:
                 axis.axhline(bounds[name][1][k], color=LIMIT if len(colors) == 1 else color, linestyle=":")
         axis.set_ylabel(name)
-        if name not in bounds and values.min() > 0.0 and values.max() > 100.0 * values.min():
+        if name not in bounds and values.min() > 0.0 and values.max() > _WIDE * values.min():
             axis.set_yscale("log")
-    axes[-1].set_xlabel("evaluation of the surrogate by SLSQP (cross: truth at the optimum; dotted: bound)")
-    figure.savefig(path, dpi=120)
+    axes[-1].set_xlabel("evaluation of the surrogate by SLSQP (cross: truth at the last point; dotted: bound)")
+    return finish(figure, title, path)
+
+
+def _columns(
+    data: Dataset, y: np.ndarray, dydx: np.ndarray, values: Sequence[str], partials: Sequence[str], ordinate: str
+) -> Figure:
+    """Draw a column for each output: values above, partials below where any are known.
+
+    Args:
+        data: The truth.
+        y: Predicted values (n, m).
+        dydx: Predicted partials (n, m, d).
+        values: Error of the values of each output, in words.
+        partials: Error of the partials of each output, in words.
+        ordinate: Label of the predictions.
+    """
+    known = data.known
+    units = [variable.units for variable in data.output_variables for _ in range(variable.size)]
+    figure = new_figure(max(3.2 * data.m, 4.4), 6.6 if known.any() else 3.6)
+    axes = figure.subplots(2 if known.any() else 1, data.m, squeeze=False)
+    true, predicted = (_per_std(array, data) for array in (data.partials, dydx))
+    for k, name in enumerate(column_names(data.output_variables)):
+        heading = f"{name} [{units[k]}]" if units[k] else name
+        _parity(axes[0, k], data.y[:, k], y[:, k], f"{heading}\n{values[k]}", ordinate)
+        if known.any():
+            text = f"partials of {heading}\nper std of the input, {partials[k]}"
+            _parity(axes[1, k], true[:, k][known[:, k]], predicted[:, k][known[:, k]], text, ordinate)
+    return figure
+
+
+def _parity(axis: Axes, true: np.ndarray, predicted: np.ndarray, text: str, ordinate: str) -> None:
+    axis.scatter(true, predicted, s=8, alpha=0.5, color=MODEL, edgecolors="none")
+    axis.axline((true[0], true[0]) if true.size else (0.0, 0.0), slope=1.0, color=TRUTH, linewidth=0.8)
+    axis.set(xlabel="true", ylabel=ordinate, aspect="equal", adjustable="datalim")
+    axis.set_title(text, fontsize=9)
+
+
+def _per_std(partials: np.ndarray, data: Dataset) -> np.ndarray:
+    """Partials (n, m, d) times the standard deviation of their input, which has them on one scale."""
+    return partials * data.x.std(axis=0)
+
+
+def _error(true: np.ndarray, predicted: np.ndarray) -> str:
+    """RMSE over the standard deviation of the truth, in words; "constant" where the truth does not vary."""
+    spread = true.std() if true.size else 0.0
+    if not spread > 0.0:
+        return "the truth is constant" if true.size else "none is known"
+    return f"RMSE / std = {np.sqrt(np.mean((predicted - true) ** 2)) / spread:.1e}"

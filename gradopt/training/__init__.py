@@ -1,1 +1,1 @@
-"""What is fitted and how: weighted residuals, solvers, results. Floor 3."""
+"""Training: the fit as a least-squares problem, solvers for such problems, and the evidence. Floor 3."""

@@ -1,4 +1,4 @@
-"""L-BFGS (SciPy), the solver for networks and data too large for Levenberg-Marquardt."""
+"""L-BFGS by SciPy, the solver for problems that are too large for Levenberg-Marquardt."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from gradopt.training.options import number, seconds, whole
 from gradopt.training.problem import FitProblem
 from gradopt.training.result import Callback, SolverResult, Status
 
+_GRADIENT_TOLERANCE = 1e-12  # largest entry of the gradient over the initial loss; so low that `tolerance` ends a run
+_EVALUATIONS = 20  # loss evaluations per iteration at most, SciPy's own limit of a line search
+
 
 @dataclass(frozen=True)
 class LBFGS:
-    """Limited-memory BFGS on the whole data, by `scipy.optimize.minimize(method="L-BFGS-B")`.
+    """Limited-memory BFGS on all samples, by `scipy.optimize.minimize(method="L-BFGS-B")`.
 
     Attributes:
-        max_iterations: Iterations at most.
-        time_limit: Seconds at most, or None.
-        tolerance: Decrease of the loss in a step, as a part of the initial loss, below which it counts as converged.
+        max_iterations: Limit of the iterations.
+        time_limit: Limit of the run, s; None = no limit.
+        tolerance: Decrease of the loss in a step over the initial loss, below which the run has converged.
         memory: Number of gradient pairs kept.
     """
 
@@ -42,12 +45,12 @@ class LBFGS:
         """Minimize the loss.
 
         Args:
-            problem: What is fitted.
+            problem: The problem to minimize.
             theta: Initial parameters (n_parameters,).
             callback: See `gradopt.training.result.Callback`.
 
         Returns:
-            The best parameters and how the run went.
+            The best parameters, with status and history of the run.
         """
         monitor = Monitor(callback, self.time_limit)
         return monitor.run(lambda: self._minimize(problem, theta, monitor))
@@ -61,10 +64,10 @@ class LBFGS:
         def loss_and_gradient(vector: np.ndarray) -> tuple[float, np.ndarray]:
             loss, gradient = problem.loss_and_gradient(tensor(vector))
             if not np.isfinite(loss):
-                monitor.record(tensor(vector), loss)  # ends the run: SciPy would call this converged
+                monitor.record(tensor(vector), loss)  # ends the run, which SciPy would report as converged
             return loss / scale, gradient.to("cpu", torch.float64).numpy() / scale
 
-        # The parameter must have this name: SciPy then passes value and point together.
+        # SciPy passes value and point together only to a parameter of this name.
         def record(intermediate_result: object) -> None:
             monitor.record(tensor(intermediate_result.x), scale * float(intermediate_result.fun))  # type: ignore[attr-defined]
 
@@ -81,10 +84,10 @@ class LBFGS:
             callback=record,
             options={
                 "maxiter": self.max_iterations,
-                "maxfun": 20 * self.max_iterations,
+                "maxfun": _EVALUATIONS * self.max_iterations,
                 "maxcor": self.memory,
                 "ftol": self.tolerance,
-                "gtol": 1e-12,
+                "gtol": _GRADIENT_TOLERANCE,
             },
         )
         if found.status == 0:

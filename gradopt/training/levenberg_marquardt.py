@@ -14,27 +14,28 @@ from gradopt.training.options import number, seconds, whole
 from gradopt.training.problem import FitProblem
 from gradopt.training.result import Callback, SolverResult, Status
 
-_SMALLEST_DAMPING, _LARGEST_DAMPING = 1e-18, 1e15  # of the largest diagonal entry of J'J
-_HARDLY_DAMPED = 1e-12  # likewise: as little as a singular J'J bears
-_PATIENCE = 10  # iterations in a row with a negligible decrease before the run counts as converged
+# Dampings mu over the largest diagonal entry of J'J; chosen by hand.
+_SMALLEST_DAMPING, _LARGEST_DAMPING = 1e-18, 1e15
+_HARDLY_DAMPED = 1e-12  # the smallest damping with which a singular J'J is still factorized
+_PATIENCE = 10  # iterations in a row with a negligible decrease that end a run; chosen by hand
 
 
 @dataclass(frozen=True)
 class LevenbergMarquardt:
     """Levenberg-Marquardt, damped after Nielsen (1999).
 
-    Each step solves (J'J + diag(alpha) + mu I) step = -gradient, in the space of the parameters or of the residuals,
-    whichever is smaller; mu follows the ratio of the actual to the predicted decrease. Nothing depends on the
-    scale of the loss.
+    Each step solves (J'J + diag(alpha) + mu I) step = -gradient, in the smaller of the spaces of parameters and of
+    residuals. The ratio of actual to predicted reduction controls mu. The path does not depend on the scale of the
+    loss.
 
     Attributes:
-        max_iterations: Accepted steps at most.
-        time_limit: Seconds at most, or None.
+        max_iterations: Limit of the accepted steps.
+        time_limit: Limit of the run, s; None = no limit.
         tolerance: Relative decrease of the loss below which a step is negligible; ten negligible steps in a row end
-            the run. It also keeps the network smooth: with few samples and a small alpha, long training at a
-            tiny tolerance can lower the loss by growing spikes between the samples.
-        damping: Initial mu, as a part of the largest diagonal entry of J'J.
-        memory_limit: Bytes for the residual Jacobian; a larger one is accumulated in chunks.
+            the run. The default also keeps the network smooth: with few samples and a small alpha, long training at a
+            tiny tolerance can lower the loss by spikes between the samples.
+        damping: Initial mu over the largest diagonal entry of J'J.
+        memory_limit: Size of the residual Jacobian, bytes, above which it is accumulated in chunks.
     """
 
     max_iterations: int = 500
@@ -56,12 +57,12 @@ class LevenbergMarquardt:
         """Minimize the loss.
 
         Args:
-            problem: What is fitted.
+            problem: The problem to minimize.
             theta: Initial parameters (n_parameters,).
             callback: See `gradopt.training.result.Callback`.
 
         Returns:
-            The best parameters and how the run went.
+            The best parameters, with status and history of the run.
         """
         monitor = Monitor(callback, self.time_limit)
         return monitor.run(lambda: self._iterate(problem, theta, monitor))
@@ -75,7 +76,7 @@ class LevenbergMarquardt:
             if not gradient.any():
                 return Status.CONVERGED
             if not isfinite(largest):
-                return Status.NOT_FINITE  # no damping would ever be large enough
+                return Status.NOT_FINITE  # no damping would be large enough
             if not scale:
                 scale = largest or 1.0
                 mu = self.damping * scale
@@ -103,14 +104,14 @@ class LevenbergMarquardt:
     def _nothing_left(
         self, theta: Tensor, loss: float, gradient: Tensor, step_for: Callable[[float], Tensor | None], largest: float
     ) -> bool:
-        """Whether the decrease in reach is negligible, or below what the rounding of theta makes of the loss."""
+        """Return whether the possible decrease is negligible, or below the effect of rounding of theta on the loss."""
         mu = _HARDLY_DAMPED * largest
         step = step_for(mu)
         rounding = torch.finfo(theta.dtype).eps ** 2 * largest * float(theta @ theta)
         return step is not None and _predicted(step, gradient, mu) <= self.tolerance * loss + rounding
 
     def _linearize(self, problem: FitProblem, theta: Tensor) -> tuple[Tensor, float, Callable[[float], Tensor | None]]:
-        """Gradient, largest diagonal entry of J'J, step as a function of mu (None where the matrix is singular)."""
+        """Return gradient, largest diagonal entry of J'J, and step as a function of mu (None if singular)."""
         rows, columns = problem.n_residuals, problem.n_parameters
         prior_gradient = problem.alpha * theta
         if rows < columns and rows * columns * theta.element_size() <= self.memory_limit / 4:
@@ -134,16 +135,18 @@ class LevenbergMarquardt:
 
 
 def _loss(problem: FitProblem, theta: Tensor) -> float:
+    """Return E(theta)."""
     residuals = problem.residuals(theta)
     return 0.5 * float(residuals @ residuals + (problem.alpha * theta) @ theta)
 
 
 def _predicted(step: Tensor, gradient: Tensor, mu: float) -> float:
-    """Decrease of the loss by a step in the linear model."""
+    """Return the decrease of the loss by a step in the linear model."""
     return 0.5 * float(step @ (mu * step - gradient))
 
 
 def _parameter_space_step(matrix: Tensor, gradient: Tensor, mu: float) -> Tensor | None:
+    """Solve (matrix + mu I) step = -gradient; None if the matrix is not positive definite."""
     damped = matrix.clone()
     damped.diagonal().add_(mu)
     factor, info = torch.linalg.cholesky_ex(damped)
@@ -153,7 +156,7 @@ def _parameter_space_step(matrix: Tensor, gradient: Tensor, mu: float) -> Tensor
 
 
 def _residual_space_step(jacobian: Tensor, residuals: Tensor, prior: Tensor, diagonal: Tensor) -> Tensor | None:
-    """The same step by the matrix inversion lemma; with w = prior/D it is -w - D^-1 J' (I + J D^-1 J')^-1 (r - J w)."""
+    """Compute the step by the matrix inversion lemma: -w - D^-1 J' (I + J D^-1 J')^-1 (r - J w), w = prior/D."""
     scaled = jacobian / diagonal
     kernel = scaled @ jacobian.T
     kernel.diagonal().add_(1.0)

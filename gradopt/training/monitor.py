@@ -1,4 +1,4 @@
-"""What every solver needs while it runs: the best parameters so far, history, limits, callback, interruption."""
+"""Parts common to all solvers: the best parameters so far, history, limits, callback, interruption."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gradopt.training.result import Callback, Progress, SolverResult, Status
 
 
 class _Stop(Exception):
-    """Ends a solver from inside `Monitor.record`."""
+    """Raised by `Monitor.record` to end a solver."""
 
     def __init__(self, status: Status) -> None:
         super().__init__(status.name)
@@ -20,14 +20,14 @@ class _Stop(Exception):
 
 
 class Monitor:
-    """Keeps the best parameters of a run and decides when it must stop."""
+    """The best parameters and the history of a run, and the limits that end it."""
 
     def __init__(self, callback: Callback | None, time_limit: float | None) -> None:
         """Start the clock.
 
         Args:
             callback: Called with a `Progress` after each iteration; returning True stops the run.
-            time_limit: Seconds after which the run stops, or None.
+            time_limit: Limit of the run, s, or None.
         """
         self._callback = callback
         self._time_limit = time_limit
@@ -36,11 +36,11 @@ class Monitor:
         self._best: tuple[float, Tensor] | None = None
 
     def record(self, theta: Tensor, loss: float) -> None:
-        """Note the state after an iteration (the first call: before any), and stop the run if it must.
+        """Record the state after an iteration, and end the run at a limit; the first call is before any iteration.
 
         Args:
             theta: Parameters (n_parameters,); kept by reference, so they must not change in place.
-            loss: Loss there, the figure by which the best parameters are chosen.
+            loss: Loss there; the parameters with the lowest loss are the best.
         """
         if not math.isfinite(loss):
             self._best = self._best or (loss, theta)
@@ -55,14 +55,16 @@ class Monitor:
             raise _Stop(Status.TIME_LIMIT)
 
     def run(self, body: Callable[[], Status]) -> SolverResult:
-        """Run a solver's iterations to whatever end they come.
+        """Run a solver's iterations to their end.
 
         Args:
-            body: Calls `record` before the first and after each iteration and returns why it ended by itself.
+            body: Function that calls `record` before the first and after each iteration and returns the status.
 
         Returns:
-            The best parameters and why the run ended. Ctrl-C before the first `record` is passed on: there is
-            no state to keep.
+            The best parameters and why the run ended.
+
+        Raises:
+            KeyboardInterrupt: On Ctrl-C before the first `record`, when there is no state to keep.
         """
         try:
             status = body()

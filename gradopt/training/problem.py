@@ -1,4 +1,4 @@
-"""What a solver sees of a fit: flat parameters, a loss, residuals. No solver knows a network."""
+"""The protocol of a problem for a solver: flat parameters, a loss, residuals. Solvers do not use networks."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class FitProblem(Protocol):
 
     @property
     def tensor_options(self) -> tuple[torch.dtype, torch.device]:
-        """Type and device on which theta has to live."""
+        """Type and device that theta must have."""
         ...
 
     def residuals(self, theta: Tensor) -> Tensor:
-        """Weighted residuals r (n_residuals,), without the prior."""
+        """Compute weighted residuals r (n_residuals,), without the prior."""
         ...
 
     def linearized(self, theta: Tensor, memory_limit: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -46,42 +46,42 @@ class FitProblem(Protocol):
         ...
 
     def loss_and_gradient(self, theta: Tensor, samples: Tensor | None = None) -> tuple[float, Tensor]:
-        """Loss and its gradient (n_parameters,).
+        """Compute the loss and its gradient (n_parameters,).
 
         Args:
             theta: Parameters (n_parameters,).
-            samples: Row numbers of a mini-batch, whose residual sums are scaled up to all samples; None = all.
+            samples: Row numbers of a mini-batch, whose sums of residuals are scaled to all samples; None = all.
         """
         ...
 
 
 class GroupedProblem(FitProblem, Protocol):
-    """A problem whose parameters and residuals come in groups, the precisions of which can be learned."""
+    """A problem whose parameters and residuals form groups, each with a precision that can be learned."""
 
     @property
     def parameter_groups(self) -> Tensor:
-        """Which group each parameter belongs to (n_parameters,), from 0; a group shares one prior precision."""
+        """Group of each parameter (n_parameters,), from 0; a group shares one prior precision."""
         ...
 
     @property
     def residual_groups(self) -> Tensor:
-        """Which group each residual belongs to (n_residuals,), from 0; a group shares one noise level."""
+        """Group of each residual (n_residuals,), from 0; a group shares one noise level."""
         ...
 
     @property
     def residual_pools(self) -> Tensor:
-        """Which pool each group of residuals belongs to (n_groups,), from 0; empty groups too.
+        """Pool of each group of residuals (n_groups,), from 0, also of empty groups.
 
-        The noise levels of a pool are expected to be of one order, as those of all partials of an output.
+        The noise levels in a pool are of the same order, for instance those of all partials of an output.
         """
         ...
 
     @property
     def residual_parents(self) -> Tensor:
-        """Group of the values of the output of each group (n_groups,); a group of values is its own."""
+        """Group of the values of each group's output (n_groups,); a group of values is its own parent."""
         ...
 
     @property
-    def believed(self) -> Tensor:
-        """Which groups of residuals are a part of the prior, not data (n_groups,), booleans."""
+    def prior_groups(self) -> Tensor:
+        """Whether each group of residuals belongs to the prior, not to the data (n_groups,), booleans."""
         ...

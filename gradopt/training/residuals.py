@@ -1,4 +1,4 @@
-"""The one loss: weighted residuals of values and partials, and a Gaussian prior on the parameters.
+"""The loss of data: weighted residuals of values and partials, and a Gaussian prior on the parameters.
 
     E(theta) = 1/2 sum beta (f - y)^2 + 1/2 sum gamma (df/dx - dy/dx)^2 + 1/2 sum alpha theta^2
 
@@ -17,12 +17,13 @@ from torch import Tensor
 
 from gradopt.networks.jacobian import parameter_jacobian, trace
 from gradopt.networks.mlp import Network
-from gradopt.training.result import BeliefResult
+from gradopt.training.result import PriorResult
 
-# Bytes held at once on the CPU, of the Jacobian with all that makes it and of the activations of a whole loss: what
-# leaves the cache is up to 3 times slower. Other devices take more, since each of their calls costs.
-_CHUNK, _PIECE, _ELSEWHERE = 2**24, 2**23, 64
-_GROUPS_MEMORY = 2**27  # bytes of the matrices of all groups of partials, above which there are fewer groups
+# Sizes, bytes, of a chunk of the Jacobian with its intermediate arrays, and of the activations of a piece of the loss.
+# They fit the cache of a CPU; larger chunks were up to 3 times slower (no script kept).
+_CHUNK, _PIECE = 2**24, 2**23
+_OTHER_DEVICES = 64  # factor on both sizes on other devices, where each call has a fixed cost; not tuned
+_GROUPS_MEMORY = 2**27  # size of the matrices of all groups of partials, bytes, above which groups are merged; by hand
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +33,8 @@ class NetworkProblem:
     Attributes:
         network: Shape of the network.
         x: Inputs (n, d).
-        targets: Values and partials (n, m, 1 + d), value first; without partials (n, m, 1). Finite everywhere.
-        weights: beta and gamma in the layout of `targets`; an entry of weight 0 has no residual at all.
+        targets: Values and partials (n, m, 1 + d), value first; without partials (n, m, 1). All entries are finite.
+        weights: Weights beta and gamma in the layout of `targets`; an entry of weight 0 has no residual.
         alpha: Precision of the prior on each parameter (n_parameters,).
     """
 
@@ -62,15 +63,15 @@ class NetworkProblem:
             network: Shape of the network.
             x: Inputs (n, d).
             y: Outputs (n, m).
-            dydx: Partials (n, m, d); NaN where gamma is 0 does no harm.
+            dydx: Partials (n, m, d); ignored where gamma is 0, so that they may be NaN there.
             beta: Weights of the values (n, m).
-            gamma: Weights of the partials (n, m, d), 0 where not known.
-            alpha: Precision of the prior, of every parameter alike or (n_parameters,).
+            gamma: Weights of the partials (n, m, d), 0 where a partial is not known.
+            alpha: Precision of the prior, one number or (n_parameters,).
             dtype: Floating type of the computation.
             device: Torch device of the computation.
 
         Returns:
-            The problem; if gamma is 0 everywhere, nothing is ever spent on partials.
+            The problem; if gamma is 0 everywhere, partials are never computed.
         """
         targets, weights = y[:, :, None], beta[:, :, None]
         if gamma.any():
@@ -85,7 +86,7 @@ class NetworkProblem:
 
     @property
     def data(self) -> NetworkProblem:
-        """The loss of the data alone: without a belief this one."""
+        """Loss of the data alone: this problem itself, which has no prior on the gradient."""
         return self
 
     @property
@@ -109,8 +110,8 @@ class NetworkProblem:
         return self.targets.shape[2] > 1
 
     @property
-    def has_slopes(self) -> bool:
-        """Whether anything is known of partials: without a belief only those that are fitted."""
+    def uses_gradients(self) -> bool:
+        """Whether partials are fitted or have a prior: here, whether they are fitted."""
         return self.has_partials
 
     @property
@@ -132,7 +133,7 @@ class NetworkProblem:
     def residual_groups(self) -> Tensor:
         """Group of each residual (n_residuals,): the values of each output, then each partial of each output.
 
-        Where the matrices of so many groups would take too much memory, the partials of an output are one group.
+        If the matrices of so many groups take too much memory, all partials of an output form one group.
         """
         n, m, width = self.targets.shape
         groups = torch.arange(m, device=self.x.device)[:, None].repeat(1, width)
@@ -143,7 +144,7 @@ class NetworkProblem:
 
     @cached_property
     def residual_pools(self) -> Tensor:
-        """Pool of each group of residuals: each output's values, then each output's partials."""
+        """Pool of each group of residuals (n_groups,): each output's values, then each output's partials."""
         outputs = torch.arange(self.targets.shape[1], device=self.x.device)
         if not self.has_partials:
             return outputs
@@ -151,22 +152,22 @@ class NetworkProblem:
 
     @cached_property
     def residual_parents(self) -> Tensor:
-        """Group of the values of each group's output."""
+        """Group of the values of each group's output (n_groups,)."""
         return self.residual_pools % self.targets.shape[1]
 
     @cached_property
-    def believed(self) -> Tensor:
-        """Which groups of residuals are a part of the prior: none."""
+    def prior_groups(self) -> Tensor:
+        """Whether each group of residuals belongs to the prior (n_groups,): False for all."""
         return torch.zeros_like(self.residual_pools, dtype=torch.bool)
 
     @property
     def _groups_of_partials(self) -> int:
-        """Number of groups in which the partials of an output come: d or 1."""
+        """Number of groups for the partials of an output: d or 1."""
         _, m, width = self.targets.shape
         return width - 1 if 8 * m * (width - 1) * self.n_parameters**2 <= _GROUPS_MEMORY else 1
 
-    def of_values(self) -> NetworkProblem:
-        """The same without partials."""
+    def without_partials(self) -> NetworkProblem:
+        """Return the problem without partials."""
         return replace(self, targets=self.targets[:, :, :1], weights=self.weights[:, :, :1])
 
     @property
@@ -184,7 +185,7 @@ class NetworkProblem:
         return torch.sqrt(self.weights)
 
     def _weighted_errors(self, theta: Tensor, samples: slice | Tensor) -> Tensor:
-        """Root-weighted errors (k, m, 1 or 1 + d), 0 where the weight is 0; differentiable."""
+        """Compute root-weighted errors (k, m, 1 or 1 + d), 0 where the weight is 0; differentiable."""
         run = trace(self.network, theta, self.x[samples])
         responses = run.values[:, :, None]
         if self.has_partials:
@@ -192,25 +193,25 @@ class NetworkProblem:
         return (responses - self.targets[samples]) * self._root_weights[samples]
 
     def residuals(self, theta: Tensor) -> Tensor:
-        """Weighted residuals (n_residuals,) in the order sample, output, (value, partials ...)."""
+        """Compute weighted residuals (n_residuals,) in the order sample, output, (value, partials ...)."""
         errors = [self._weighted_errors(theta, samples).reshape(-1) for samples in self._pieces()]
         return (errors[0] if len(errors) == 1 else torch.cat(errors))[self._rows]
 
     def _pieces(self) -> list[slice]:
-        """All samples, in pieces whose activations and partials take about as many bytes as fit the device."""
+        """Split all samples into pieces whose activations and partials take about `_PIECE` bytes."""
         _, m, width = self.targets.shape
         per_sample = self.x.element_size() * sum(self.network.layer_sizes) * min(m + 1, width)
         size = max(1, self._fitting(_PIECE) // per_sample)
         return [slice(start, start + size) for start in range(0, self.n_samples, size)]
 
     def _fitting(self, size: int) -> int:
-        return size if self.x.device.type == "cpu" else _ELSEWHERE * size
+        return size if self.x.device.type == "cpu" else _OTHER_DEVICES * size
 
     def linearized(self, theta: Tensor, memory_limit: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield chunks of residuals (k,) and exact Jacobian (k, n_parameters) within the memory limit in bytes."""
+        """Yield chunks of residuals (k,) and exact Jacobian (k, n_parameters), each within `memory_limit` bytes."""
         per_sample = self.targets[0].numel() * self.n_parameters * self.x.element_size()
         limit = min(memory_limit, self._fitting(_CHUNK))
-        size = max(1, int(limit / (4 * per_sample)))  # the last chunk, this one, a layer's block or a copy of rows, air
+        size = max(1, int(limit / (4 * per_sample)))  # 4: the last chunk, this one, a layer's block, and a reserve
         for start in range(0, self.n_samples, size):
             samples = slice(start, start + size)
             responses, jacobian = parameter_jacobian(self.network, theta, self.x[samples], self.has_partials)
@@ -224,7 +225,7 @@ class NetworkProblem:
             del jacobian
 
     def loss_and_gradient(self, theta: Tensor, samples: Tensor | None = None) -> tuple[float, Tensor]:
-        """Loss and its gradient (n_parameters,) by autograd; see `FitProblem`."""
+        """Compute the loss and its gradient (n_parameters,) by autograd; see `FitProblem`."""
         theta = theta.detach()
         loss = 0.5 * float((self.alpha * theta * theta).sum())
         gradient = self.alpha * theta
@@ -242,19 +243,23 @@ class NetworkProblem:
         return loss, gradient
 
     def terms(self, theta: Tensor) -> dict[str, float]:
-        """The parts of the loss: "values", "partials" and "prior"; their sum is E."""
+        """Return the terms of the loss: "values", "partials" and "regularization"; their sum is E."""
         values = partials = 0.0
         with torch.no_grad():
             for samples in self._pieces():
                 errors = self._weighted_errors(theta, samples)
                 values += 0.5 * float((errors[:, :, 0] ** 2).sum())
                 partials += 0.5 * float((errors[:, :, 1:] ** 2).sum())
-        return {"values": values, "partials": partials, "prior": 0.5 * float((self.alpha * theta * theta).sum())}
+        return {
+            "values": values,
+            "partials": partials,
+            "regularization": 0.5 * float((self.alpha * theta * theta).sum()),
+        }
 
-    def prior_of_theta(self, parameters: Tensor) -> tuple[Tensor, Tensor] | None:
-        """None: without a belief there is no prior beside alpha."""
+    def marginal_prior(self, parameters: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Return None: there is no prior on theta beside alpha."""
         return None
 
-    def judged(self, parameters: Tensor) -> BeliefResult | None:
-        """None: there is no belief to judge."""
+    def prior_result(self, parameters: Tensor) -> PriorResult | None:
+        """Return None: there is no prior on the gradient."""
         return None

@@ -1,4 +1,4 @@
-"""What a solver and a fit report: why it stopped, what to try next, and how it went."""
+"""Reports of a solver and of a fit: why the run stopped, what to try next, and how the loss fell."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-_COLLAPSED = 0.02  # size of a believed gradient, that of a linear response being 1, which believes in nothing
-_CERTAIN = 2.0  # standard errors by which samples left out must speak for a belief
-_DOMINANT = 0.9999  # share of a term in the training beside which the others hardly count
+# Thresholds for the notes on a prior, chosen by hand.
+_COLLAPSED = 0.02  # size of the expected gradient, where that of a linear response is 1, below which it counts as 0
+_CERTAIN = 2.0  # standard errors that the gain in log probability must exceed for the prior to be kept
+_DOMINANT = 0.9999  # share of one term in the training above which the other terms hardly count
 
 
 class Status(Enum):
-    """Why a fit stopped; the value says it in words, with the remedy."""
+    """Why a fit stopped; the value says this in words, with a remedy."""
 
     CONVERGED = "The loss stopped falling: its gradient vanished, or the last steps gained less than the tolerance."
     ITERATION_LIMIT = (
@@ -36,19 +37,19 @@ class Status(Enum):
         "The loss is not finite; the best finite parameters were kept. Lower the learning rate or the weights, "
         "and look for extreme values in the data."
     )
-    STOPPED = "The callback asked to stop; the best parameters so far were kept. Continue with `warm_start`."
+    STOPPED = "The callback stopped the fit; the best parameters so far were kept. Continue with `warm_start`."
     INTERRUPTED = "The fit was interrupted; the best parameters so far were kept. Continue with `warm_start`."
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a callback is told after each iteration (LM, L-BFGS) or some epochs (Adam).
+    """Argument of a callback after each iteration (LM, L-BFGS) or some epochs (Adam).
 
     Attributes:
         iteration: Number of the iteration, from 1.
         loss: Value of the loss.
-        seconds: Time since the solver started.
-        start: Which of the initializations is running, from 0.
+        seconds: Time since the solver started, s.
+        start: Number of the start that is running, from 0.
     """
 
     iteration: int
@@ -58,7 +59,7 @@ class Progress:
 
 
 Callback = Callable[[Progress], bool | None]
-"""Called after each iteration; returning True ends the fit with `Status.STOPPED`."""
+"""Function called after each iteration; a return value of True ends the fit with `Status.STOPPED`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,9 +69,9 @@ class SolverResult:
     Attributes:
         theta: Best parameters found (n_parameters,).
         loss: Loss there (Adam with validation: the validation loss).
-        status: Why it stopped.
+        status: Why the run stopped.
         history: Loss after each iteration, the initial loss first.
-        seconds: Wall time.
+        seconds: Wall time, s.
     """
 
     theta: Tensor
@@ -90,16 +91,17 @@ class LearnedWeights:
     """The weights that the evidence learned, in standardized units.
 
     Attributes:
-        alpha: Precision of the prior on each group of parameters. The weights of an input that explains nothing have a
-            large one.
+        alpha: Precision of the prior on each group of parameters. The weights of an input without effect have a large
+            one.
         groups: Names of those groups.
         determined: Number of parameters that the data determine, by group.
-        beta: Factor on the weights of the values of each output (m,); 1/sqrt(beta) is the noise they seem to have, in
-            standard deviations of the output, down to the 1e-4 below which no noise is resolved.
-        gamma: The same for each partial of each output (m d,), output by output, or where that would be too many for
-            all partials of each output (m,); None where no partials were fitted.
-        omega: Weight of the belief about the partials of each output (m,), beside weights of 1 of the data; None
-            without a belief.
+        beta: Factor on the weights of the values of each output (m,); 1/sqrt(beta) is the noise level of these values,
+            in standard deviations of the output, at least 1e-4.
+        gamma: Factor on the weights of each partial of each output (m d,), output by output. Where so many factors
+            would take too much memory, one factor for all partials of each output (m,). None where no partials were
+            fitted.
+        omega: Weight of the prior on the partials of each output (m,), where the data have a weight of 1; None without
+            a prior on the gradient.
     """
 
     alpha: tuple[float, ...]
@@ -116,77 +118,97 @@ class LearnedWeights:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> LearnedWeights:
-        """Build it from what `dataclasses.asdict` returned, by way of JSON."""
+        """Build learned weights from what `dataclasses.asdict` returned, by way of JSON."""
         values: dict[str, Any] = {name: None if value is None else tuple(value) for name, value in fields.items()}
         return cls(**values)
 
 
 @dataclass(frozen=True)
-class BeliefResult:
-    """How a belief about the gradient and what was learned stand to each other, in standardized units.
+class PriorResult:
+    """Comparison of a prior on the gradient with the fitted gradient, in standardized units.
+
+    A size is the root mean square, over collocation points and outputs, of the length of a gradient. The gradient of a
+    linear response has a size near 1.
 
     Attributes:
-        believed: Root mean square, over collocation points and outputs, of the length of the believed gradient.
-        learned: The same of the network's gradient; that of a linear response is near 1.
-        apart: The same of their difference.
-        shares: Part of "values", "partials" and "belief" in the trace of the neural tangent kernel, the sum of all
-            squared weighted derivatives of residuals by the network's parameters: the pace at which each is learned.
-        gain: Nats by which the samples, left out one at a time, are more likely with the belief than without; None
-            where that was not compared.
-        doubt: Standard error of the gain.
-        kept: Whether the belief is a part of the surrogate; it is dropped where the gain is not certain.
+        expected: Size of the gradient that the prior expects, after training.
+        learned: Size of the network's gradient.
+        difference: Size of their difference.
+        shares: Share of "values", "partials" and "prior" in the trace of the neural tangent kernel, the sum of all
+            squared weighted derivatives of residuals by the network's parameters. A share is the pace at which its
+            term is fitted.
+        gain: Gain in log probability of the samples, left out one at a time, by the prior, in nats; None where no fit
+            without the prior was made.
+        standard_error: Standard error of the gain, in nats; None where the gain is.
+        kept: Whether the surrogate has the prior. A fit drops the prior where the gain is not certain.
 
     References:
         Vehtari, Gelman & Gabry (2017), Practical Bayesian model evaluation, Stat. Comput. 27: gain and standard error.
         Wang, Yu & Perdikaris (2022), When and why PINNs fail to train, J. Comput. Phys. 449, 110768.
     """
 
-    believed: float
+    expected: float
     learned: float
-    apart: float
+    difference: float
     shares: dict[str, float]
     gain: float | None = None
-    doubt: float | None = None
+    standard_error: float | None = None
     kept: bool = True
 
     @property
     def dominant(self) -> str | None:
-        """Name of the term beside which the others hardly count, if there is one."""
+        """Name of the term with nearly all of the shares; None if there is no such term."""
         name, share = max(self.shares.items(), key=lambda item: item[1])
         return name if share > _DOMINANT else None
 
     @property
     def collapsed(self) -> bool:
-        """Whether the belief is that nothing changes."""
-        return self.believed < _COLLAPSED
+        """Whether the gradient that the prior expects is nearly 0."""
+        return self.expected < _COLLAPSED
 
-    def compared(self, with_it: np.ndarray, without: np.ndarray) -> BeliefResult:
-        """The same with gain and doubt, from the log densities (n,) of the samples with the belief and without."""
-        if not np.isfinite(with_it).all():
-            return replace(self, gain=-math.inf, doubt=0.0, kept=False)
+    def with_comparison(self, with_prior: np.ndarray, without: np.ndarray) -> PriorResult:
+        """Add gain and standard error.
+
+        Args:
+            with_prior: Leave-one-out log densities of the samples with the prior (n,).
+            without: The same without the prior (n,).
+
+        Returns:
+            The result with gain, standard error and the decision whether the prior is kept.
+        """
+        if not np.isfinite(with_prior).all():
+            return replace(self, gain=-math.inf, standard_error=0.0, kept=False)
         if not np.isfinite(without).all():
-            return replace(self, gain=math.inf, doubt=0.0, kept=True)
-        gains = with_it - without
-        gain, doubt = float(gains.sum()), float(gains.std(ddof=1) * math.sqrt(len(gains)))
-        return replace(self, gain=gain, doubt=doubt, kept=gain > _CERTAIN * doubt)
+            return replace(self, gain=math.inf, standard_error=0.0, kept=True)
+        gains = with_prior - without
+        gain, error = float(gains.sum()), float(gains.std(ddof=1) * math.sqrt(len(gains)))
+        return replace(self, gain=gain, standard_error=error, kept=gain > _CERTAIN * error)
 
     def notes(self, learned: bool) -> tuple[str, ...]:
-        """What the user ought to know; where the weight is learned, it is meant to say when the data count alone."""
+        """Write notes for the user.
+
+        Args:
+            learned: Whether the weight of the prior was learned. A learned weight may lawfully make one term dominate,
+                so that no note is written about this.
+
+        Returns:
+            One text for each finding.
+        """
         if not self.kept:
             return (
-                "The data do not bear the belief out, so it was dropped: left out one at a time, they gain "
-                f"{self.gain:.1f} ± {self.doubt:.1f} nats from it.",
+                "The prior was dropped, because the data do not support it: the gain of samples left out one at a "
+                f"time is {self.gain:.1f} ± {self.standard_error:.1f} nats.",
             )
         found = []
         if self.collapsed:
             found.append(
-                f"The belief collapsed: the gradient that it expects has {self.believed:.1e} of the size of a linear "
+                f"The prior collapsed: the gradient that it expects has {self.expected:.1e} of the size of a linear "
                 "response's. Try another `prior` or `seed`, or a smaller `weight`."
             )
         if self.dominant and not learned:
             share = 100.0 * self.shares[self.dominant]
             found.append(
-                f"One term dominates the training: the {self.dominant} set {share:.4f} % of its pace. Choose another "
+                f"One term dominates the training: the share of the {self.dominant} is {share:.4f} %. Choose another "
                 "`weight`, or None to learn it."
             )
         return tuple(found)
@@ -197,23 +219,24 @@ class FitResult:
     """Outcome of a fit.
 
     Attributes:
-        status: Why the kept start stopped; its value says what to try next.
-        loss: The parts of the loss at the end: "values", "partials", "prior", and "belief" where there is one.
-        iterations: Iterations of the kept start.
-        seconds: Wall time of all starts.
+        status: Why the selected start stopped, and what to try next.
+        loss: Terms of the loss at the end: "values", "partials", "regularization" (that of alpha) and, with a prior on
+            the gradient, "prior".
+        iterations: Iterations of the selected start.
+        seconds: Wall time of all starts, s.
         solver: Name of the solver that ran.
         seed: Seed of the initial parameters.
-        start: Which start was kept, from 0.
+        start: Number of the selected start, from 0.
         start_losses: Final loss of each start; where weights were learned, its negative log evidence.
-        log_evidence: Log evidence of each start up to a common constant, or None where it is not computed.
+        log_evidence: Log evidence of each start up to a common constant; None where there is none.
         n_residuals: Number of fitted residuals.
         n_parameters: Number of network parameters.
-        history: Loss after each iteration of the kept start, the initial loss first; where weights were learned, the
-            negative log evidence, of which with partials the least is that of the kept state.
-        notes: What the user ought to know, such as inputs held fixed.
-        belief: How a belief about the gradient fared; None without one.
-        learned: The weights that the evidence learned, now or in an earlier fit that this one continues; None where
-            they are fixed by the configuration.
+        history: Loss after each iteration of the selected start, the initial loss first. Where weights were learned,
+            the negative log evidence; with partials its minimum belongs to the selected state.
+        notes: Notes for the user, for instance on inputs held fixed.
+        learned: Weights that the evidence learned, in this fit or in the one that it continues; None where the
+            configuration fixes them.
+        prior: Comparison of the prior on the gradient with the fit; None without a prior.
     """
 
     status: Status
@@ -230,7 +253,7 @@ class FitResult:
     history: tuple[float, ...]
     notes: tuple[str, ...] = ()
     learned: LearnedWeights | None = None
-    belief: BeliefResult | None = None
+    prior: PriorResult | None = None
 
     @property
     def total_loss(self) -> float:
@@ -251,12 +274,13 @@ class FitResult:
         loss = {name: math.nan if value is None else value for name, value in fields["loss"].items()}
         learned = fields.get("learned") and LearnedWeights.from_dict(fields["learned"])
         notes, status = tuple(fields["notes"]), Status[fields["status"]]
-        belief = fields.get("belief") and BeliefResult(**fields["belief"])
-        changed = {**numbers, "learned": learned, "belief": belief, "loss": loss, "notes": notes, "status": status}
+        prior = fields.get("prior") and PriorResult(**fields["prior"])
+        changed = {**numbers, "learned": learned, "prior": prior, "loss": loss, "notes": notes, "status": status}
         return cls(**{**fields, **changed})
 
 
 def _finite(value: Any) -> Any:
+    """Replace numbers that are not finite by None, in a number or any nesting of dictionaries and sequences."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

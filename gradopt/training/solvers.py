@@ -1,4 +1,4 @@
-"""The solvers by name, and the rule by which "auto" chooses one."""
+"""The solvers by name, and the rule of solver="auto"."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from gradopt.training.result import Callback, SolverResult
 
 
 class Solver(Protocol):
-    """Minimizes a `FitProblem`; its fields are its hyperparameters."""
+    """A method that minimizes a `FitProblem`; its fields are its hyperparameters."""
 
     @property
     def time_limit(self) -> float | None:
-        """Seconds at most, or None."""
+        """Limit of a run, s; None = no limit."""
         ...
 
     def solve(self, problem: FitProblem, theta: Tensor, callback: Callback | None = None) -> SolverResult:
@@ -33,9 +33,10 @@ SOLVERS: dict[str, type[LevenbergMarquardt] | type[LBFGS] | type[Adam]] = {
     "adam": Adam,
 }
 
-_LM_WORK = 1e10  # multiplications of a Levenberg-Marquardt iteration, about half a second on one core
-_LM_ENTRIES = 3e7  # 240 MB, within the default memory limit
-_LBFGS_SAMPLES = 1000  # above it Adam reaches lower errors in the same time
+# Limits of solver="auto", chosen by hand.
+_LM_WORK = 1e10  # multiplications in a Levenberg-Marquardt iteration, about half a second on one core
+_LM_ENTRIES = 3e7  # entries of its matrix, 240 MB, within the default memory limit
+_LBFGS_SAMPLES = 1000  # samples above which Adam reaches lower errors than L-BFGS in the same time
 
 
 def check_solver(solver: object) -> None:
@@ -52,21 +53,21 @@ def check_solver(solver: object) -> None:
 
 
 def get_solver(solver: str | Solver, problem: FitProblem) -> Solver:
-    """Find the solver for a problem.
+    """Return the solver for a problem.
 
-    "auto" takes Levenberg-Marquardt while one of its iterations costs R * P * min(R, P) <= 1e10 multiplications
-    (R residuals, P parameters) and its matrix, P x P or where R < P the Jacobian R x P, has at most 3e7 entries;
-    above that L-BFGS up to 1000 samples, above that Adam with mini-batches.
+    "auto" means Levenberg-Marquardt while one of its iterations costs R * P * min(R, P) <= 1e10 multiplications
+    (R residuals, P parameters) and its matrix, P x P or where R < P the Jacobian R x P, has at most 3e7 entries.
+    For larger problems "auto" means L-BFGS up to 1000 samples, and Adam above.
 
     Args:
         solver: "auto", the name of a solver, or a solver.
-        problem: What is to be fitted.
+        problem: The problem to minimize.
 
     Returns:
         A solver.
 
     Raises:
-        InputError: If there is no such solver.
+        InputError: If the argument is none of these.
     """
     check_solver(solver)
     if not isinstance(solver, str):

@@ -1,1 +1,30 @@
-"""The truth: functions and OpenMDAO models to learn from, and the store that keeps evaluations. Floor 4."""
+"""Truths as functions, OpenMDAO models or programs; finite differences; the store of evaluations. Floor 4."""
+
+from gradopt.truth.command import CommandTruth
+from gradopt.truth.finite_differences import (
+    FiniteDifferencePlan,
+    FiniteDifferences,
+    FiniteDifferenceTruth,
+    estimate_noise,
+)
+from gradopt.truth.function import FunctionTruth
+from gradopt.truth.model import ModelTruth
+from gradopt.truth.program import Finished, Program
+from gradopt.truth.protocol import Evaluations, PointStatus, Truth
+from gradopt.truth.store import EvaluationStore
+
+__all__ = [
+    "CommandTruth",
+    "EvaluationStore",
+    "Evaluations",
+    "Finished",
+    "FiniteDifferencePlan",
+    "FiniteDifferenceTruth",
+    "FiniteDifferences",
+    "FunctionTruth",
+    "ModelTruth",
+    "PointStatus",
+    "Program",
+    "Truth",
+    "estimate_noise",
+]

@@ -1,4 +1,4 @@
-"""An executable as the truth: files in, a program, files out."""
+"""A truth that runs a program: input files, a run, output files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from reprlib import repr as shortened
 from typing import Any
 
 import numpy as np
@@ -19,24 +20,24 @@ from gradopt.truth.program import Finished, Program
 from gradopt.truth.protocol import Evaluations
 
 Files = Mapping[str, str]
-"""Texts of files by their names."""
+"""Texts of files by name."""
 
 
 @dataclass(frozen=True)
 class CommandTruth:
-    r"""A program as a truth: each point runs it in a new folder, without a shell.
+    r"""A program as a truth: each point is a run in a new folder, without a shell.
 
-    A run that exceeds the time, that prints without end, whose files cannot be read, or that `parse` refuses, is a
-    failed point. The return code alone is not: some programs die after their work is done, so `parse` judges it.
+    A point fails where the run exceeds a limit of `Program`, its files cannot be read, or `parse` raises
+    `EvaluationError`. A return code alone makes no failure: some programs crash after they have written their results.
 
     Example:
         A program `beam` that reads `beam.in` and writes `beam.out`, of which the last line is the deflection::
 
-            def deflection(run: go.Finished) -> float:
+            def deflection(run: go.truth.Finished) -> float:
                 return float(run.read("beam.out").split()[-1])
 
             truth = go.CommandTruth(
-                go.Program(["beam", "beam.in"], timeout=600.0),
+                go.truth.Program(["beam", "beam.in"], timeout=600.0),
                 template={"beam.in": "length {length}\nforces {force[0]:.12g} {force[1]:.12g}\n"},
                 parse=deflection,
                 inputs=[go.Variable("length", units="m"), go.Variable("force", (2,), "N")],
@@ -45,21 +46,21 @@ class CommandTruth:
             )
 
     Attributes:
-        program: The program, or its command as a list of strings.
-        template: The files that it reads. Each {name} of an input is replaced by its value: a number with all its
-            digits, or {name:.6f}; entries of an array are {name[0]}, with two indices {name[0][1]}. A brace is {{. Or a
-            function that makes the files from x (d,), or a list of such files: then the program runs on one after the
-            other until there is an answer, as where a solver may have to start from elsewhere.
-        parse: Takes a `Finished` and returns y (m,), or a number if m = 1; or the pair y, dydx (m, d), NaN where not
-            known. What it raises of `EvaluationError`, and of errors that broken files lead to (ValueError, IndexError,
-            KeyError, OSError, ZeroDivisionError and the like), is a failed run; anything else is an error.
+        program: Program to run, or its command as a list of strings.
+        template: Texts of the input files by name. Each {name} of an input is replaced by its value: a number with all
+            digits, or {name:.6f}; entries of an array are {name[0]}, with two indices {name[0][1]}. A brace is {{.
+            Or a function of x (d,) that returns the texts, or a list of several such mappings: the program then runs on
+            one after the other until a run succeeds, such as with other starting points of a solver.
+        parse: Function of a `Finished` that returns y (m,), or a number if m = 1; or the pair y, dydx (m, d), NaN where
+            unknown. `EvaluationError` and errors that broken files lead to (ValueError, IndexError, KeyError, OSError,
+            ZeroDivisionError and the like) make a failed run; other exceptions are raised.
         inputs: Variables of the columns of x.
         outputs: Variables of the columns of y.
-        identity: What is computed, for a store on disk: the program, its version and its settings. By default made of
-            the command, the template and the source of `parse`; None where these do not tell all.
+        identity: Words for what is computed, for a store on disk: the program, its version and its settings. By default
+            made of the command, the template and the source of `parse`; None where these do not determine the results.
 
     Raises:
-        InputError: If an argument is of another kind, or `template` does not name the inputs.
+        InputError: If an argument is of another kind, or `template` does not have exactly the names of the inputs.
     """
 
     program: Program | Sequence[str]
@@ -94,16 +95,17 @@ class CommandTruth:
             x: Points (n, d), physical.
 
         Returns:
-            One row for each point; failed points are rows too.
+            Evaluations with one row for each point, failed points included.
 
         Raises:
-            InputError: If `x` is not finite, the program is not installed, or `parse` returned no real numbers.
+            InputError: If `x` is not finite, the program is not installed, or `parse` returned other things than real
+                numbers.
             ShapeError: If `x` is not (n, d), or `parse` returned other shapes than (m,) and (m, d).
         """
         return evaluate_function("parse(finished)", self._run, x, self.inputs, self.outputs, (EvaluationError,))
 
     def files(self, x: np.ndarray) -> tuple[Files, ...]:
-        """Files of each run that is tried at x (d,)."""
+        """Return the texts of the input files at x (d,), one mapping for each run to try."""
         if not isinstance(self.template, Mapping):
             made = self.template(x)
             return (made,) if isinstance(made, Mapping) else tuple(made)
@@ -123,28 +125,30 @@ class CommandTruth:
 
     def _check_template(self) -> None:
         assert isinstance(self.template, Mapping)
-        known = {variable.name for variable in self.inputs}
+        names = {variable.name for variable in self.inputs}
         used: set[str] = set()
         for file, text in self.template.items():
             try:
                 fields = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
             except ValueError as broken:
-                remedy = "Write a brace that is none of a value twice: {{ or }}."
+                remedy = "Write a literal brace twice: {{ or }}."
                 raise InputError(
-                    explain(f"template[{file!r}]", "be a format", f"one with: {broken}", remedy)
+                    explain(f"template[{file!r}]", "be a format string", f"{shortened(text)} ({broken})", remedy)
                 ) from broken
             used |= {re.split(r"[.\[]", name)[0] for name in fields}
-        if used - known:
-            remedy = f"The inputs are {sorted(known)}. Write a brace that is none of a value twice: {{{{ or }}}}."
-            raise InputError(explain("template", "name inputs alone", f"{{{sorted(used - known)[0]}}}", remedy))
-        if known - used:
-            remedy = f"Write {{{sorted(known - used)[0]}}} where its value belongs."
-            raise InputError(explain("template", "name every input", f"none of {sorted(known - used)}", remedy))
+        if used - names:
+            remedy = f"The inputs are {sorted(names)}. Write a literal brace twice: {{{{ or }}}}."
+            raise InputError(explain("template", "name inputs alone", f"{{{sorted(used - names)[0]}}}", remedy))
+        if names - used:
+            remedy = f"Write {{{sorted(names - used)[0]}}} where its value belongs."
+            raise InputError(explain("template", "name every input", f"none of {sorted(names - used)}", remedy))
         try:
             self.files(np.zeros(total_size(self.inputs)))
         except (LookupError, ValueError, TypeError, AttributeError) as broken:
-            remedy = "Numbers are {name} or {name:.6f}, entries of arrays {name[0]}."
-            raise InputError(explain("template", "format the inputs", f"one with: {broken}", remedy)) from broken
+            remedy = "Write a number as {name} or {name:.6f}, an entry of an array as {name[0]}."
+            raise InputError(
+                explain("template", "be format strings of the inputs", f"{shortened(self.template)} ({broken})", remedy)
+            ) from broken
 
     def _own_identity(self) -> str | None:
         parse = identity_of(self.parse)
@@ -157,7 +161,7 @@ class CommandTruth:
 
 
 class _Numbers:
-    """An array in a template: its entries are plain numbers, and as a whole it has no text."""
+    """An array in a template: its entries format as plain numbers; the whole array cannot be formatted."""
 
     def __init__(self, values: np.ndarray) -> None:
         self._values = values

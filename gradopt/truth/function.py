@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gradopt.data.arrays import as_floats
-from gradopt.data.variables import Variable, as_variables, check_variables, total_size
+from gradopt.data.variables import Variable, as_variables, check_different_names, check_variables, total_size
 from gradopt.errors import InputError, ShapeError, explain
 from gradopt.truth.identity import identity_of
 from gradopt.truth.points import as_failures, as_points, evaluate_points
@@ -22,18 +22,18 @@ class FunctionTruth:
     """A function of one point as a truth.
 
     Attributes:
-        f: Takes x (d,), physical, columns in the order of `inputs`. Returns y (m,), or a number if m = 1; or the pair
-            y, dydx with partials (m, d), or (d,) if m = 1, NaN where not known.
+        f: Function of x (d,), physical, columns in the order of `inputs`. Returns y (m,), or a number if m = 1; or the
+            pair y, dydx with partials (m, d), or (d,) if m = 1, NaN where unknown.
         inputs: Variables of the columns of x.
         outputs: Variables of the columns of y.
-        failures: Exceptions of `f` that mean that a point failed; `EvaluationError` and OpenMDAO's `AnalysisError`
-            always do, as does NaN or infinity in y, or infinity in dydx. All others are errors and pass.
-        identity: What `f` computes, for a store on disk: equal words, equal answers. By default a hash of the source
-            of `f` and of what it uses of its own module, so that a change in it is another truth; None where the
-            source does not tell all, as for lambdas, closures and methods.
+        failures: Exceptions of `f` that mean that a point failed. `EvaluationError` and OpenMDAO's `AnalysisError`
+            always do, as does NaN or infinity in y, or infinity in dydx. All other exceptions are raised.
+        identity: Words for what `f` computes, for a store on disk: equal words, equal results. By default a hash of the
+            source of `f` and of what `f` uses of its own module, so that a changed source is another truth. None where
+            the source does not determine the results, as for lambdas, closures and methods.
 
     Raises:
-        InputError: If `f` is not callable or a variable is none, or names repeat.
+        InputError: If `f` is not callable, `inputs` or `outputs` hold other objects than variables, or names repeat.
     """
 
     f: Callable[[np.ndarray], Any]
@@ -60,10 +60,10 @@ class FunctionTruth:
             x: Points (n, d), physical.
 
         Returns:
-            One row for each point; failed points are rows too.
+            Evaluations with one row for each point, failed points included.
 
         Raises:
-            InputError: If `x` is not finite, or `f` returned no real numbers.
+            InputError: If `x` is not finite, or `f` returned other things than real numbers.
             ShapeError: If `x` is not (n, d), or `f` returned other shapes than (m,) and (m, d).
         """
         return evaluate_function("f(x)", self.f, x, self.inputs, self.outputs, tuple(self.failures))
@@ -77,32 +77,32 @@ def evaluate_function(
     outputs: Sequence[Variable],
     failures: tuple[type[Exception], ...],
 ) -> Evaluations:
-    """Evaluate a function of one point (d,) at points x (n, d), as `FunctionTruth`; `argument` names its answer."""
+    """Evaluate a function of one point (d,) at points x (n, d), see `FunctionTruth`; `argument` names its result."""
     m, d = total_size(outputs), total_size(inputs)
-    return evaluate_points(f, lambda answer: _read_answer(argument, answer, m, d), as_points(x, inputs), m, failures)
+    return evaluate_points(f, lambda result: _read_result(argument, result, m, d), as_points(x, inputs), m, failures)
 
 
-def _read_answer(argument: str, returned: Any, m: int, d: int) -> tuple[np.ndarray, np.ndarray]:
-    """Make values and partials of what a function of the user's returned.
+def _read_result(argument: str, returned: Any, m: int, d: int) -> tuple[np.ndarray, np.ndarray]:
+    """Convert the result of a user's function to values and partials.
 
     Args:
-        argument: What it is, for messages.
+        argument: Name of the result, for messages.
         returned: y (m,), or a number if m = 1; or the pair y, dydx with partials (m, d), or (d,) if m = 1.
         m: Number of output columns.
         d: Number of input columns.
 
     Returns:
-        y (m,) and dydx (m, d), NaN where not known.
+        y (m,) and dydx (m, d), NaN where unknown.
 
     Raises:
-        InputError: If they are no real numbers.
-        ShapeError: If they have other shapes.
+        InputError: If the result holds other things than real numbers.
+        ShapeError: If an array has another shape.
     """
     paired = isinstance(returned, tuple) and len(returned) == 2
     first, second = returned if paired else (returned, None)
     y = as_floats(argument, first)
     if y.shape != (m,) and not (m == 1 and y.size == 1 and y.ndim == 0):
-        remedy = "Columns stand in the order of `outputs`; return a pair for values and partials."
+        remedy = "Return the columns in the order of `outputs`; for values and partials return a pair."
         raise ShapeError(explain(argument, f"have shape (m,) = ({m},)", y.shape, remedy))
     if second is None:
         return y.reshape(m), np.full((m, d), np.nan)
@@ -116,24 +116,21 @@ def _read_answer(argument: str, returned: Any, m: int, d: int) -> tuple[np.ndarr
 
 
 def as_sides(inputs: Any, outputs: Any) -> dict[str, tuple[Variable, ...]]:
-    """Check that inputs and outputs of a truth are sequences of variables, no two of which have the same name.
+    """Check that inputs and outputs of a truth are sequences of variables with different names.
 
     Args:
-        inputs: What came as inputs.
-        outputs: What came as outputs.
+        inputs: The inputs as given.
+        outputs: The outputs as given.
 
     Returns:
-        The variables of both, by the name of the argument.
+        Variables of both, by the name of the argument.
 
     Raises:
-        InputError: If they are not.
+        InputError: If an argument is not a sequence of variables, or a name occurs twice.
     """
     sides = {}
     for name, given in (("inputs", inputs), ("outputs", outputs)):
         found = as_variables(name, given)
         sides[name] = check_variables(name, found, total_size(found), name)
-    shared = sorted({v.name for v in sides["inputs"]} & {v.name for v in sides["outputs"]})
-    if shared:
-        remedy = "OpenMDAO cannot tell them apart; rename one."
-        raise InputError(explain("outputs", "have other names than `inputs`", shared, remedy))
+    check_different_names(sides["inputs"], sides["outputs"])
     return sides

@@ -1,4 +1,4 @@
-"""A name for what a function computes, so that kept evaluations are never handed out for another function."""
+"""Identity of a function: a hash of its source, so that stored evaluations are never used for another function."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _PLAIN = (bool, int, float, complex, str, bytes, type(None))
 
 
 def identity_of(function: Callable[..., Any]) -> str | None:
-    """Name a function by module, name and source, with what it uses of its own module.
+    """Identify a function by module, name and source, including what the function uses of its own module.
 
-    Functions, classes and plain constants that it looks up are followed within its module; what comes from other
-    modules counts by its name alone.
+    The hash includes the source of functions and classes of the same module, and the values of plain constants. Names
+    from other modules are included as names alone.
 
     Args:
         function: Any callable.
 
     Returns:
-        "module.name sha256", or None where the source does not tell all: lambdas, closures, partials, bound methods,
-        callable objects, defaults that can change, and functions that read arrays or other objects of their module.
+        "module.name sha256", or None where the source does not determine the result: lambdas, closures, partials, bound
+        methods, callable objects, mutable defaults, and functions that read arrays or other objects of their module.
     """
     if not isinstance(function, FunctionType) or not function.__qualname__.isidentifier():
         return None
@@ -35,7 +35,7 @@ def identity_of(function: Callable[..., Any]) -> str | None:
 
 
 def _take(thing: Any, home: str, found: Any, seen: set[int]) -> bool:
-    """Add a thing to the hash, with what it uses if it is of the module `home`; False = it cannot be told."""
+    """Add an object to the hash, with all that an object of the module `home` uses; return whether that is possible."""
     if isinstance(thing, ModuleType) or _is_plain(thing):
         found.update(f"{thing.__name__ if isinstance(thing, ModuleType) else repr(thing)}\n".encode())
         return True
@@ -89,7 +89,7 @@ def _take_class(kind: type, home: str, found: Any, seen: set[int]) -> bool:
 
 
 def _looked_up(code: CodeType) -> set[str]:
-    """Global names that code and the code within it look up."""
+    """Global names that a code object and the code objects within it look up."""
     own = {str(step.argval) for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
     return own.union(*(_looked_up(constant) for constant in code.co_consts if isinstance(constant, CodeType)))
 

@@ -1,9 +1,9 @@
-"""An OpenMDAO model as the truth, with its total derivatives."""
+"""An OpenMDAO model as a truth, with its total derivatives."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,23 +12,25 @@ from gradopt.data.variables import Variable, total_size
 from gradopt.errors import EvaluationError, InputError, explain
 from gradopt.truth.function import as_sides
 from gradopt.truth.identity import identity_of
-from gradopt.truth.openmdao_model import ModelFunction
 from gradopt.truth.points import as_failures, as_points, evaluate_points, point_by_point
 from gradopt.truth.protocol import Evaluations
 from gradopt.truth.totals_check import check_partials
+
+if TYPE_CHECKING:
+    from gradopt.truth.openmdao_model import ModelFunction
 
 
 class ModelTruth:
     """An OpenMDAO model as a truth: values and total derivatives.
 
-    The problem is built when it is first needed, once in each process: only the factory is pickled. Drivers in it are
-    never run, and their scaling, units and indices do not matter here. A run of the model starts where the last good
-    one ended. One object serves one thread at a time.
+    The problem is built at the first use, once in each process: only the factory is pickled. Its driver is never run,
+    and the scaling, units and indices of the driver have no effect. A run of the model starts from the state of the
+    last good run. Use an object in one thread at a time.
 
     Attributes:
-        check_evaluations: Model runs spent on the check of the totals, beyond those that were asked for.
-        identity: What is evaluated, for a store on disk: as given, else a hash of the source of the factory and of
-            what it uses of its own module, or None where that does not tell all.
+        check_evaluations: Number of model runs for the check of the totals, which are no evaluated points.
+        identity: Words for what is evaluated, for a store on disk: as given, or else a hash of the source of the
+            factory and of what the factory uses of its own module; None where the source does not suffice.
     """
 
     def __init__(
@@ -42,26 +44,26 @@ class ModelTruth:
         identity: str | None = None,
         failures: Sequence[type[Exception]] = (),
     ) -> None:
-        """Describe the truth; nothing is built yet.
+        """Describe the truth without building the problem.
 
         Args:
-            factory: Returns an `om.Problem`, set up or not; for MPI it chooses `comm`, for speed `reports=None`. If
-                it sets the problem up with derivatives=False, all partials are unknown.
-            inputs: Independent variables of the model: promoted names, taken with shape and units of the model, or
+            factory: Function that returns an `om.Problem`, set up or not; under MPI the function chooses `comm`, for
+                speed `reports=None`. With setup(derivatives=False) in it, all partials are unknown.
+            inputs: Independent variables of the model: promoted names, for the shape and units of the model, or
                 `Variable`s with bounds and units of their own, which are converted. "d1.y" becomes Variable "d1:y".
             outputs: Outputs of the model, likewise.
             check_totals: Whether to compare one directional derivative with finite differences at the first good
-                point; costs 2 runs of the model, up to 6 if they disagree.
+                point; takes 2 runs of the model, up to 6 if they disagree.
             require_convergence: Whether a nonlinear solver that does not converge makes a point fail.
-            identity: What the model computes: equal words, equal answers.
-            failures: Exceptions that mean that a point failed; `AnalysisError` and `EvaluationError` always do, as
+            identity: Words for what the model computes: equal words, equal results.
+            failures: Exceptions that mean that a point failed. `AnalysisError` and `EvaluationError` always do, as
                 does NaN or infinity in y, or infinity in the totals. NaN in the totals is an unknown partial.
 
         Raises:
-            InputError: If `factory` is not callable, or inputs or outputs are no names or Variables, or repeat.
+            InputError: If `factory` is not callable, or `inputs` or `outputs` are not sequences of names or Variables.
         """
         if not callable(factory):
-            remedy = "Pass the function that builds the problem: a problem itself cannot go to other processes."
+            remedy = "Pass the function that builds the problem: a problem cannot be sent to other processes."
             raise InputError(explain("factory", "be a function that returns an om.Problem", repr(factory), remedy))
         self._factory = factory
         self._names = (_as_names("inputs", inputs), _as_names("outputs", outputs))
@@ -73,22 +75,24 @@ class ModelTruth:
         self.check_evaluations = 0
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the problem behind: OpenMDAO's cannot be pickled."""
+        """Pickle all but the problem, which OpenMDAO cannot pickle."""
         return {**self.__dict__, "_built": None}
 
     @property
     def inputs(self) -> tuple[Variable, ...]:
-        """Variables of the columns of x; builds the problem if it is not built."""
+        """Variables of the columns of x; the first access builds the problem."""
         return self._model.inputs
 
     @property
     def outputs(self) -> tuple[Variable, ...]:
-        """Variables of the columns of y; builds the problem if it is not built."""
+        """Variables of the columns of y; the first access builds the problem."""
         return self._model.outputs
 
     @property
     def _model(self) -> ModelFunction:
         if self._built is None:
+            from gradopt.truth.openmdao_model import ModelFunction  # here, as openmdao.api imports matplotlib and rich
+
             built = ModelFunction(self._factory(), *self._names, self._require_convergence)
             as_sides(built.inputs, built.outputs)
             self._built = built
@@ -101,10 +105,10 @@ class ModelTruth:
             x: Points (n, d), in the units of `inputs`.
 
         Returns:
-            One row for each point; failed points are rows too.
+            Evaluations with one row for each point, failed points included.
 
         Raises:
-            InputError: If `x` is not finite, or the totals of the first good point are not those of its values.
+            InputError: If `x` is not finite, or the totals at the first good point disagree with finite differences.
             ShapeError: If `x` is not (n, d).
         """
         m = total_size(self.outputs)

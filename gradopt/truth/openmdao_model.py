@@ -7,30 +7,29 @@ from typing import Any
 
 import numpy as np
 import openmdao.api as om
-from openmdao.core.constants import _SetupStatus
-from openmdao.core.total_jac import _TotalJacInfo
 from openmdao.utils.units import is_compatible, unit_conversion
 
+from gradopt import openmdao_private as private
 from gradopt.data.variables import Variable, column_slices, flatten, unflatten
 from gradopt.errors import InputError, ShapeError, explain
 
 
 class ModelFunction:
-    """A set-up problem, called with flat vectors.
+    """A set-up problem as a function of flat vectors.
 
-    A run starts from the state of the last good one, as it does in OpenMDAO. After a failed run that state is put
-    back, so that no NaN of it gets into the next.
+    A run starts from the state of the last good run, as in OpenMDAO. After a failed run that state is restored, so that
+    no NaN reaches the next run.
 
     Attributes:
-        inputs: Variables of the columns of x, in the units that x comes in.
-        outputs: Variables of the columns of y, likewise.
-        runs: Number of times the model was run.
+        inputs: Variables of the columns of x, in the units of x.
+        outputs: Variables of the columns of y, in the units of y.
+        runs: Number of model runs.
     """
 
     def __init__(
         self, problem: Any, inputs: Sequence[str | Variable], outputs: Sequence[str | Variable], converged: bool
     ) -> None:
-        """Set the problem up as far as it is not, and find the variables.
+        """Set the problem up unless that was done, and find the variables.
 
         Args:
             problem: An `om.Problem`, before or after setup.
@@ -39,13 +38,14 @@ class ModelFunction:
             converged: Whether a solver that does not converge makes a run fail.
 
         Raises:
-            InputError: If `problem` is none, or a variable is not in the model, discrete, or of other units.
+            InputError: If `problem` is not an `om.Problem`, or a variable is not in the model, is discrete, or has
+                units that do not convert to those of the model.
             ShapeError: If a Variable has another shape than in the model.
         """
         if not isinstance(problem, om.Problem):
-            remedy = "The factory builds the problem and returns it, set up or not, not run."
+            remedy = "Return the problem that the factory builds, set up or not, not run."
             raise InputError(explain("factory", "return an om.Problem", type(problem).__name__, remedy))
-        if problem._metadata["setup_status"] < _SetupStatus.POST_SETUP:
+        if not private.is_set_up(problem):
             problem.setup()
         problem.final_setup()
         if converged:
@@ -88,12 +88,12 @@ class ModelFunction:
         return self._guarded(lambda: self._run(x))
 
     def linearize(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Run the model at x (d,) and return y (m,) and the totals dydx (m, d); NaN if it was set up without them."""
+        """Run the model at x (d,) and return y (m,) and totals dydx (m, d), NaN if set up without derivatives."""
 
         def work() -> tuple[np.ndarray, np.ndarray]:
             y = self._run(x)
             unknown = np.full((y.size, x.size), np.nan)
-            return y, self._totals() if np.isfinite(y).all() else unknown  # linear solvers stumble over NaN
+            return y, self._totals() if np.isfinite(y).all() else unknown  # linear solvers raise errors at NaN
 
         return self._guarded(work)
 
@@ -111,10 +111,10 @@ class ModelFunction:
         return result
 
     def _state(self) -> np.ndarray:
-        return np.array(self._problem.model._outputs.asarray(copy=True))
+        return private.get_outputs(self._problem)
 
     def _restore(self) -> None:
-        self._problem.model._outputs.set_val(self._good)  # inputs are taken from outputs in a run
+        private.set_outputs(self._problem, self._good)  # a run transfers the inputs from the outputs
 
     def _run(self, x: np.ndarray) -> np.ndarray:
         self.runs += 1
@@ -130,29 +130,21 @@ class ModelFunction:
         return np.array(flatten(found, self.outputs), dtype=float)
 
     def _totals_function(self) -> Callable[[], np.ndarray]:
-        """Make what computes the totals (m, d) at the state of the last run.
+        """Return a function that computes the totals (m, d) at the state of the last run.
 
-        Neither `Problem.compute_totals` nor `Problem.get_callback` serves: the first answers in the units and at the
-        indices of the driver where its variables are asked for, the second gives zeros for a model that approximates
-        its totals (OpenMDAO 3.45). Without the driver, what both stand on answers in the units of the model.
+        `_TotalJacInfo` without the driver computes them in the units of the model. The two public ways do not serve:
+        `Problem.compute_totals` uses units and indices of the driver for the driver's own variables, and
+        `Problem.get_callback` returns zeros for a model that approximates its totals (OpenMDAO 3.45).
         """
         model = self._problem.model
         rows, columns = column_slices(self.outputs), column_slices(self.inputs)
         shape = (sum(v.size for v in self.outputs), sum(v.size for v in self.inputs))
-        if not model._use_derivatives:
+        if not private.uses_derivatives(model):
             return lambda: np.full(shape, np.nan)
-        info = _TotalJacInfo(
-            self._problem,
-            self._of_paths,
-            self._paths,
-            "flat_dict",
-            approx=model._owns_approx_jac,
-            driver_scaling=False,
-            driver=False,
-        )
+        info = private.Totals(self._problem, self._of_paths, self._paths, of_driver=False)
 
         def totals() -> np.ndarray:
-            found, dydx = info.compute_totals(), np.empty(shape)
+            found, dydx = info.compute(), np.empty(shape)
             for of, of_path in zip(self.outputs, self._of_paths, strict=True):
                 for wrt, path in zip(self.inputs, self._paths, strict=True):
                     factor = _factor(self._native[of_path], of.units) / _factor(self._native[path], wrt.units)
@@ -162,28 +154,28 @@ class ModelFunction:
         return totals
 
 
-def _path(entry: object, known: dict[str, str | None], argument: str) -> str:
-    """Find the name in the model of what the user named; a colon of a Variable's name may stand for a dot."""
+def _path(entry: object, available: dict[str, str | None], argument: str) -> str:
+    """Find the model's name of a user's entry; a colon in the name of a Variable may stand for a dot."""
     name = entry.name if isinstance(entry, Variable) else entry
     for path in (name, name.replace(":", ".")) if isinstance(name, str) else ():
-        if path in known:
+        if path in available:
             return path
     kind = "independent variables" if argument == "inputs" else "continuous outputs"
-    remedy = "Use promoted names; a Variable's name has ':' where the model's has '.'."
-    raise InputError(explain(argument, f"be among the model's {kind} {sorted(known)}", repr(name), remedy))
+    remedy = "Use promoted names; in the name of a Variable write ':' for '.'."
+    raise InputError(explain(argument, f"be among the model's {kind} {sorted(available)}", repr(name), remedy))
 
 
-def _factor(units: str | None, wanted: str | None) -> float:
-    """How many of `wanted` a difference of one of `units` is."""
-    return 1.0 if units == wanted else float(unit_conversion(units, wanted)[0])
+def _factor(units: str | None, target: str | None) -> float:
+    """Factor that converts a difference in `units` to `target` units."""
+    return 1.0 if units == target else float(unit_conversion(units, target)[0])
 
 
 def _be_strict(model: Any) -> None:
-    """Make every nonlinear solver raise where it does not converge.
+    """Make every nonlinear solver raise an error where it does not converge.
 
-    Newton's method, Broyden's, and block solvers with `use_apply_nonlinear` pass over such an error of a solver under
-    them, as they see its residuals: they alone decide. Another block solver only sees outputs that stopped changing,
-    as those of a failed system do; it is told to pass the error on.
+    Newton, Broyden and block solvers with `use_apply_nonlinear` check the residuals of all systems below them. They
+    therefore ignore such an error from below and decide themselves. Other block solvers check only whether outputs stop
+    changing, which is also the case in a failed system; the option makes them raise the error from below again.
     """
     for system in model.system_iter(include_self=True, recurse=True):
         options = {} if system.nonlinear_solver is None else system.nonlinear_solver.options

@@ -1,4 +1,4 @@
-"""Point by point through a truth: what is a failed point, what an error of the program."""
+"""Checks of points and failures, and evaluation of points one after the other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
-from openmdao.api import AnalysisError
+from openmdao.core.analysis_error import AnalysisError  # openmdao.api would import matplotlib and rich
 
 from gradopt.data.arrays import as_floats, check_finite, check_matrix
 from gradopt.data.variables import Variable, column_names, total_size
@@ -34,26 +34,26 @@ def as_points(x: ArrayLike, inputs: Sequence[Variable]) -> np.ndarray:
     """
     points = as_floats("x", x)
     check_matrix("x", points, total_size(inputs), "(n, d)")
-    check_finite("x", points, column_names(inputs), "A truth can be asked at finite points only.")
+    check_finite("x", points, column_names(inputs), "Leave those points out.")
     return points
 
 
 def as_failures(failures: Sequence[type[Exception]]) -> tuple[type[Exception], ...]:
-    """Check which exceptions mean that a point failed; `EvaluationError` and `AnalysisError` always do.
+    """Check the exception classes that mean that a point failed.
 
     Args:
-        failures: Further exception classes.
+        failures: Exception classes besides `EvaluationError` and `AnalysisError`.
 
     Returns:
-        All of them.
+        `EvaluationError`, `AnalysisError`, and the others.
 
     Raises:
-        InputError: If one is no exception class.
+        InputError: If an entry is not an exception class.
     """
     found = tuple(failures) if isinstance(failures, Sequence) else (failures,)
     wrong = [kind for kind in found if not (isinstance(kind, type) and issubclass(kind, Exception))]
     if wrong:
-        remedy = "For instance failures=(FloatingPointError,)."
+        remedy = "Such as failures=(FloatingPointError,)."
         raise InputError(explain("failures", "be a sequence of exception classes", repr(wrong[0]), remedy))
     return tuple(dict.fromkeys((EvaluationError, AnalysisError, *found)))
 
@@ -68,14 +68,14 @@ def evaluate_points(
     """Evaluate points one after the other.
 
     Args:
-        call: Evaluates one point (d,); what it raises of `failures` is a failed point, all else an error.
-        read: Makes y (m,) and dydx (m, d) of what `call` returned; what it raises is an error.
+        call: Function of one point (d,). An exception among `failures` makes a failed point; any other is raised.
+        read: Function that converts the result of `call` to y (m,) and dydx (m, d). Its exceptions are raised.
         x: Points (n, d), physical.
         m: Number of output columns.
-        failures: Exceptions that mean that a point failed.
+        failures: Exception classes that mean that a point failed.
 
     Returns:
-        One row for each point.
+        Evaluations with one row for each point.
     """
     n, d = x.shape
     y, dydx, seconds = np.full((n, m), np.nan), np.full((n, m, d), np.nan), np.zeros(n)
@@ -90,7 +90,9 @@ def evaluate_points(
         except Exception as error:
             kind = type(error).__name__
             error.add_note(f"Raised by the truth at x = {point.tolist()}.")
-            error.add_note(f"If a point can fail like this, pass failures=({kind},): it is then recorded as failed.")
+            error.add_note(
+                f"If this means that the point failed, pass failures=({kind},): the point is then recorded as failed."
+            )
             raise
         else:
             values, partials = read(raw)
@@ -103,12 +105,12 @@ def evaluate_points(
 
 
 def point_by_point(evaluate: Callable[[np.ndarray], Evaluations], x: np.ndarray, m: int) -> Evaluations:
-    """Evaluate points x (n, d) by what takes one at a time, (1, d); m is the number of output columns."""
+    """Evaluate points x (n, d) by a function of one point (1, d) with m output columns."""
     return Evaluations.join([evaluate(point[None]) for point in x], m, x.shape[1])
 
 
 def _not_finite(values: np.ndarray, partials: np.ndarray) -> str:
-    """Say what is not finite; NaN among the partials means not known, which is no failure."""
+    """Describe the first entry that makes a point fail, "" where there is none; NaN in the partials = unknown."""
     if not np.isfinite(values).all():
         column = int(np.flatnonzero(~np.isfinite(values))[0])
         return f"y[{column}] is {values[column]}"

@@ -1,4 +1,4 @@
-"""A program run in a folder of its own, without a shell, within limits of time and of what it prints."""
+"""Runs of a program in a new folder, without a shell, with limits of time and of printed bytes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from typing import TypeVar
 
 from gradopt.errors import EvaluationError, InputError, explain
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
-_GARBAGE = (LookupError, ValueError, ArithmeticError, OSError, EOFError)  # what reading a broken file ends in
-_STDOUT, _STDERR = ".stdout", ".stderr"  # of the program, kept beside its files
-_LOOK = 0.2  # seconds between looks at how much a program has written
-_TAIL = 400  # characters of what the program said last, for messages
+_UNREADABLE = (LookupError, ValueError, ArithmeticError, OSError, EOFError)  # raised by reading a broken file
+_STDOUT, _STDERR = ".stdout", ".stderr"  # files with what the program prints, in the folder of the run
+_POLL = 0.2  # time between checks of the number of printed bytes, s; by hand
+_TAIL = 400  # length of the end of the printed text in messages, characters; by hand
 
 
 @dataclass(frozen=True)
@@ -30,60 +30,60 @@ class Finished:
     """A run of a program that has ended, by itself or by a signal.
 
     Attributes:
-        folder: Where it ran, with the files that it left.
-        returncode: 0 where it says that all went well, negative where a signal ended it. Some programs die after
-            their work is done, so it is for `parse` to judge.
+        folder: Folder of the run, with the files that the program wrote.
+        returncode: Return code of the program, 0 for success, negative after a signal. Some programs crash after they
+            have written their results, so `parse` decides whether a code is a failure.
     """
 
     folder: Path
     returncode: int
 
     def read(self, name: str) -> str:
-        """Text of a file that the program left; raises `EvaluationError` if there is none."""
+        """Read the text of a file that the program wrote; raises `EvaluationError` if the file does not exist."""
         path = self.folder / name
         if not path.is_file():
-            raise EvaluationError(f"It left no file {name!r}. {self.ending}")
+            raise EvaluationError(f"The program wrote no file {name!r}. {self.ending}")
         return path.read_text(encoding="utf-8", errors="replace")
 
     @property
     def stdout(self) -> str:
-        """What it printed."""
+        """Text that the program printed."""
         return self.read(_STDOUT)
 
     @property
     def ending(self) -> str:
-        """How it ended and the last it said, for messages."""
+        """Return code or signal, and the end of the printed text, for messages."""
         code = self.returncode
-        how = f"It ended with exit code {code}"
+        how = f"The program ended with exit code {code}"
         if code < 0:
-            known = {int(one): one.name for one in signal.Signals}
-            how = f"It was ended by {known.get(-code, f'signal {-code}')}"
-        said = " ".join((self.read(_STDERR) + " " + self.read(_STDOUT)[-_TAIL:]).split())
-        return f"{how}; its last words: {said[-_TAIL:]!r}." if said else f"{how}."
+            signals = {int(one): one.name for one in signal.Signals}
+            how = f"The program was ended by {signals.get(-code, f'signal {-code}')}"
+        printed = " ".join((self.read(_STDERR) + " " + self.read(_STDOUT)[-_TAIL:]).split())
+        return f"{how} and printed last: {printed[-_TAIL:]!r}." if printed else f"{how}."
 
 
 @dataclass(frozen=True)
 class Program:
-    """An executable and how to run it.
+    """An executable with its arguments and limits.
 
     Attributes:
-        command: The program and its arguments. A relative path of the program counts from where Python runs, those of
-            files among the arguments from the folder of the run.
-        stdin: Name of the file that it is given as standard input; None = nothing.
-        timeout: Seconds after which it is killed, with all that it has started.
-        most_bytes: Size of what it prints, after which it is killed too: some programs ask without end.
+        command: Name or path of the program, and its arguments. A relative path of the program counts from the current
+            folder of Python, relative paths among the arguments from the folder of the run.
+        stdin: Name of the file that becomes the standard input; None = empty.
+        timeout: Time after which the program and all processes that it started are killed, s.
+        max_printed_bytes: Number of printed bytes above which they are killed too: some programs prompt without end.
         environment: Environment variables besides those of this process.
-        install: What to do where it is not installed, one sentence.
-        keep_failed: Folder in which the folders of failed runs are kept, to look into; None keeps none.
+        install: Remedy where the program is not installed, one sentence.
+        keep_failed: Folder to which the folders of failed runs are copied; None keeps none.
 
     Raises:
-        InputError: If an argument is of another kind.
+        InputError: If `command` is not a list of strings, or a limit is not positive.
     """
 
     command: Sequence[str]
     stdin: str | None = None
     timeout: float = 3600.0
-    most_bytes: int = 2**26
+    max_printed_bytes: int = 2**26
     environment: Mapping[str, str] = field(default_factory=dict)
     install: str = "Install it, or give its path."
     keep_failed: Path | str | None = None
@@ -92,26 +92,27 @@ class Program:
         """Check every field."""
         words = self.command
         if isinstance(words, str) or not words or not all(isinstance(word, str | os.PathLike) for word in words):
-            remedy = "Each argument is a string of its own: ['beam', 'beam.in']; no shell reads it."
+            remedy = "Pass each argument as a string of its own: ['beam', 'beam.in']; there is no shell."
             raise InputError(explain("command", "be a list of strings", repr(words), remedy))
         object.__setattr__(self, "command", tuple(os.fspath(word) for word in words))
-        for name in ("timeout", "most_bytes"):
+        for name in ("timeout", "max_printed_bytes"):
             if not getattr(self, name) > 0:
                 raise InputError(explain(name, "be positive", getattr(self, name), "Leave it out for the default."))
 
-    def run(self, files: Mapping[str, str], read: Callable[[Finished], Answer]) -> Answer:
-        """Run it once, in a new folder.
+    def run(self, files: Mapping[str, str], read: Callable[[Finished], Result]) -> Result:
+        """Run the program once, in a new folder.
 
         Args:
-            files: Texts of the files that it finds there, by name.
-            read: Makes the answer of what it left.
+            files: Texts of the files to write there first, by name.
+            read: Function that reads the result from the finished run.
 
         Returns:
-            What `read` returns.
+            Result of `read`.
 
         Raises:
-            EvaluationError: If it had to be killed, or `read` raises that or an error that broken files lead to.
-            InputError: If it is not installed, or `stdin` is none of the files.
+            EvaluationError: If the program was killed, or `read` raises `EvaluationError` or an error that reading a
+                broken file leads to.
+            InputError: If the program is not installed, or `stdin` is not one of the files.
         """
         path = self._path()
         if self.stdin is not None and self.stdin not in files:
@@ -126,8 +127,8 @@ class Program:
                 finished = Finished(folder, self._wait(path, folder))
                 try:
                     return read(finished)
-                except _GARBAGE as broken:
-                    what = f"What it left cannot be read ({type(broken).__name__}: {broken}). {finished.ending}"
+                except _UNREADABLE as broken:
+                    what = f"The results cannot be read ({type(broken).__name__}: {broken}). {finished.ending}"
                     raise EvaluationError(what) from broken
             except EvaluationError:
                 if self.keep_failed is not None:
@@ -142,21 +143,21 @@ class Program:
         return str(Path(found).absolute())
 
     def _wait(self, path: str, folder: Path) -> int:
-        """Run the program to its end; returns its code, raises `EvaluationError` where it had to be killed."""
+        """Run the program to its end and return its code; raises `EvaluationError` where it was killed."""
         source = os.devnull if self.stdin is None else str(folder / self.stdin)
         with (
             open(source, "rb") as given,
-            (folder / _STDOUT).open("wb") as said,
-            (folder / _STDERR).open("wb") as warned,
+            (folder / _STDOUT).open("wb") as output,
+            (folder / _STDERR).open("wb") as errors,
         ):
             process = subprocess.Popen(
                 [path, *self.command[1:]],
                 cwd=folder,
                 stdin=given,
-                stdout=said,
-                stderr=warned,
+                stdout=output,
+                stderr=errors,
                 env={**os.environ, **self.environment},
-                start_new_session=True,  # so that all it starts can be killed with it
+                start_new_session=True,  # so that its child processes can be killed with it
             )
             _limit(process, self.timeout)
             end = time.monotonic() + self.timeout
@@ -164,32 +165,32 @@ class Program:
                 while True:
                     left = end - time.monotonic()
                     if left <= 0.0:
-                        raise EvaluationError(f"It was killed after {self.timeout:g} s.")
+                        raise EvaluationError(f"The program was killed after {self.timeout:g} s.")
                     try:
-                        return process.wait(min(_LOOK, left))
+                        return process.wait(min(_POLL, left))
                     except subprocess.TimeoutExpired:
-                        if max(os.fstat(said.fileno()).st_size, os.fstat(warned.fileno()).st_size) > self.most_bytes:
-                            remedy = f"It was killed after it had printed {self.most_bytes} bytes."
-                            raise EvaluationError(remedy) from None
+                        if max(os.fstat(file.fileno()).st_size for file in (output, errors)) > self.max_printed_bytes:
+                            what = f"The program was killed after {self.max_printed_bytes} printed bytes."
+                            raise EvaluationError(what) from None
             finally:
                 if process.poll() is None:
                     _kill(process)
 
 
 def _limit(process: subprocess.Popen[bytes], timeout: float) -> None:
-    """Have the system end a program, should this process be killed before it can do so."""
-    if sys.platform == "linux":  # the module is not there on Windows, and the call on Linux alone
+    """Limit the CPU time of a program, for the case that this process is killed before the program ends."""
+    if sys.platform == "linux":  # Windows lacks the module, and only Linux has the call
         import resource
 
         seconds = int(timeout * (os.cpu_count() or 1)) + 1
-        with suppress(ProcessLookupError):  # it has ended already
+        with suppress(ProcessLookupError):  # the program has ended already
             resource.prlimit(process.pid, resource.RLIMIT_CPU, (seconds, seconds))
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a program with all that it has started."""
+    """Kill a program with its child processes."""
     if hasattr(os, "killpg"):
         os.killpg(process.pid, signal.SIGKILL)
-    else:  # Windows has no groups of processes of this kind
+    else:  # Windows has no process groups of this kind
         process.kill()
     process.wait()

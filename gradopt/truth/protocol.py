@@ -1,4 +1,4 @@
-"""What a truth is, and what it answers: evaluations, of which some may have failed."""
+"""The protocol of a truth, and the evaluations that a truth returns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gradopt.data.arrays import as_floats, check_matrix
+from gradopt.data.arrays import as_floats, check_matrix, frozen
 from gradopt.data.dataset import Dataset
 from gradopt.data.variables import Variable
 from gradopt.errors import InputError, ShapeError, explain
@@ -26,21 +26,22 @@ class PointStatus(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class Evaluations:
-    """What a truth answered at n points, immutable, in physical units.
+    """Results of a truth at n points, immutable, in physical units.
 
-    A failed point is an outcome: its row stays, with NaN for all it did not give.
+    A failed point keeps its row, with NaN in `y` and `dydx`.
 
     Attributes:
         x: Points (n, d).
         y: Outputs (n, m), NaN in the rows of failed points.
-        dydx: Partials (n, m, d), index order sample, of, wrt. NaN = not known, or failed.
-        status: How each of the n points ended.
-        message: Why each of the n points failed, "" where it did not.
-        seconds: Wall clock of each evaluation (n,).
+        dydx: Partials (n, m, d), index order sample, of, wrt; NaN = unknown, or the point failed.
+        status: Status of each of the n points.
+        message: Reason of each of the n failures, "" where the point succeeded.
+        seconds: Wall-clock time (n,) of each evaluation, s.
 
     Raises:
-        InputError: If a good row holds NaN or infinity in `x` or `y`, or infinity in `dydx`, or a failed one numbers.
-        ShapeError: If shapes do not fit together.
+        InputError: If `x` is not finite, a good row has NaN or infinity in `y` or infinity in `dydx`, or the row of a
+            failed point has numbers in them.
+        ShapeError: If the shapes do not agree.
     """
 
     x: np.ndarray
@@ -68,22 +69,30 @@ class Evaluations:
         object.__setattr__(self, "status", tuple(PointStatus(status) for status in self.status))
         object.__setattr__(self, "message", tuple(self.message))
         for name, array in arrays.items():
-            array.flags.writeable = False
-            object.__setattr__(self, name, array)
+            object.__setattr__(self, name, frozen(array))
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
         good = self.ok
-        if not np.isfinite(x).all() or not np.isfinite(y[good]).all() or np.isinf(self.dydx[good]).any():
-            remedy = "Give such a row the status 'not_finite' and NaN."
-            raise InputError(explain("y", "be finite in good rows, as `x`, and `dydx` finite or NaN", "others", remedy))
-        if not np.isnan(y[~good]).all() or not np.isnan(self.dydx[~good]).all():
-            remedy = "A number in a failed row could be taken for a result."
-            raise InputError(explain("y", "be NaN in failed rows, as `dydx`", "numbers", remedy))
+        not_finite = "Give such a row the status 'not_finite' and NaN."
+        failed = "Put NaN there: a number could be taken for a result."
+        for name, wrong, expected, remedy in (
+            ("x", ~np.isfinite(self.x), "be finite", "Leave the row out."),
+            ("y", ~np.isfinite(self.y) & good[:, None], "be finite in good rows", not_finite),
+            ("dydx", np.isinf(self.dydx) & good[:, None, None], "be finite or NaN in good rows", not_finite),
+            ("y", ~np.isnan(self.y) & ~good[:, None], "be NaN in failed rows", failed),
+            ("dydx", ~np.isnan(self.dydx) & ~good[:, None, None], "be NaN in failed rows", failed),
+        ):
+            if wrong.any():
+                index = tuple(map(int, np.argwhere(wrong)[0]))
+                raise InputError(explain(name, expected, f"{getattr(self, name)[index]} at {list(index)}", remedy))
 
     @classmethod
     def join(cls, parts: Sequence[Evaluations], m: int, d: int) -> Evaluations:
-        """Append evaluations of the same truth, in the order given.
+        """Concatenate evaluations of the same truth, in the given order.
 
         Args:
-            parts: The evaluations; none gives one of n = 0 points.
+            parts: Evaluations; an empty sequence gives n = 0 points.
             m: Number of output columns.
             d: Number of input columns.
 
@@ -106,7 +115,7 @@ class Evaluations:
 
     @property
     def ok(self) -> np.ndarray:
-        """Which points succeeded, bool (n,)."""
+        """Mask (n,) of the points that succeeded, bool."""
         return np.array([status is PointStatus.OK for status in self.status], dtype=bool)
 
     def dataset(self, inputs: Sequence[Variable], outputs: Sequence[Variable]) -> Dataset:
@@ -117,21 +126,21 @@ class Evaluations:
             outputs: Variables of the columns of `y`.
 
         Returns:
-            Dataset of the points that succeeded, in their order.
+            Dataset of the points that succeeded, in the same order.
 
         Raises:
-            InputError: If there are none.
+            InputError: If no point succeeded.
         """
         good = self.ok
         if not good.any():
-            got = f"{self.n} failed ones, the first with {self.message[0]!r}" if self.n else "no rows at all"
-            remedy = "Look at `message`; evaluate other points."
+            got = f"{self.n} failed rows, the first with message {self.message[0]!r}" if self.n else "0 rows"
+            remedy = "Read `message`; evaluate other points."
             raise InputError(explain("evaluations", "hold at least one good row", got, remedy))
         return Dataset(self.x[good], self.y[good], self.dydx[good], inputs, outputs)
 
 
 class Truth(Protocol):
-    """What is learned from: an analysis that costs much, and may fail."""
+    """An expensive analysis that is optimized, short for *truth model*; an evaluation may fail."""
 
     @property
     def inputs(self) -> tuple[Variable, ...]:
@@ -145,9 +154,9 @@ class Truth(Protocol):
 
     @property
     def identity(self) -> str | None:
-        """What is evaluated, in words that another truth does not have; None = cannot be told."""
+        """Words that distinguish this truth from all others in a store; None = there are none."""
         ...
 
     def evaluate(self, x: ArrayLike) -> Evaluations:
-        """Evaluate points x (n, d) in physical units; a point that fails is a row of the answer."""
+        """Evaluate points x (n, d), physical units; the result has a row for each point, failed ones included."""
         ...

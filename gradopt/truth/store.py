@@ -1,4 +1,4 @@
-"""Every evaluation of a truth, kept: nothing is computed twice, and nothing is lost."""
+"""The store of evaluations: no point of a truth is evaluated twice, and no evaluation is lost."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ _MEMORY = ":memory:"
 class EvaluationStore:
     """Evaluations in an SQLite file, or in memory.
 
-    Each evaluation is on the disk before the next begins and before it is handed out. Several processes on one
-    machine may use one file; a point that two of them evaluate at the same time is kept once. Rows belong to a truth
-    by its `identity` and the names, shapes and units of its variables; bounds may change.
+    Each evaluation is on the disk before it is returned and before the next begins. Several processes on one machine
+    may use one file; a point that two of them evaluate at the same time is stored once. A truth finds its rows by its
+    `identity` and by the names, shapes and units of its variables; their bounds may change.
 
     Attributes:
-        path: The file, or None in memory.
-        evaluated: Number of evaluations that this object had made.
+        path: Path of the file, None in memory.
+        evaluated: Number of truth evaluations made through this object.
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
-        """Open a store, or make one.
+        """Open a store; create the file if it does not exist.
 
         Args:
-            path: The file, on a local disk; None or ":memory:" keeps everything in memory.
+            path: Path of the file, on a local disk; None or ":memory:" keeps the evaluations in memory.
 
         Raises:
-            FileFormatError: If the file is no store, or one of a newer gradopt.
-            InputError: If it cannot be opened or written.
+            FileFormatError: If the file is not a store, or was written by a newer gradopt.
+            InputError: If the file cannot be opened or written.
         """
         self.path = None if path is None or str(path) == _MEMORY else Path(path).absolute()
         self.evaluated = 0
@@ -52,7 +52,7 @@ class EvaluationStore:
 
     def _open(self) -> None:
         self._lock = RLock()
-        self._unnamed: list[Truth] = []  # kept, so that no other truth gets the address of one
+        self._unnamed: list[Truth] = []  # referenced, so that no other truth gets the `id` of one
         self._known: set[str] = set()
         self._versions = json.dumps(versions())
         self._database: sqlite3.Connection | None = tables.connect(self.path or _MEMORY)
@@ -68,7 +68,7 @@ class EvaluationStore:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Keep the path alone: another process opens the same file.
+        """Pickle the path alone: another process opens the same file.
 
         Raises:
             InputError: If the store is in memory.
@@ -84,26 +84,26 @@ class EvaluationStore:
         self._open()
 
     def close(self) -> None:
-        """Close the file; a store in memory is lost."""
+        """Close the file; evaluations in memory are lost."""
         with self._lock:
             if self._database is not None:
                 self._database.close()
             self._database = None
 
     def evaluate(self, truth: Truth, x: ArrayLike, *, retry_failed: bool = False) -> Evaluations:
-        """Hand out what is stored and evaluate the rest, one point at a time.
+        """Read the points that are stored and evaluate the others, one at a time.
 
         Args:
-            truth: What to evaluate.
-            x: Points (n, d), physical; equal to the last bit counts as the same point, and -0.0 as 0.0.
-            retry_failed: Whether points that failed before are evaluated again; the new row then replaces the old.
+            truth: Truth to evaluate.
+            x: Points (n, d), physical. Points are the same where all bits are equal; -0.0 counts as 0.0.
+            retry_failed: Whether to evaluate failed points again; the new row then replaces the old one.
 
         Returns:
-            One row for each point, in their order, as stored.
+            Evaluations as stored, one row for each point, in the same order.
 
         Raises:
-            InputError: If `x` is not finite, the store is closed, or it is a file and the truth has no identity.
-            ShapeError: If `x` is not (n, d), or the truth answers with another number of rows or columns.
+            InputError: If `x` is not finite, the store is closed, or the store is a file and the truth has no identity.
+            ShapeError: If `x` is not (n, d), or the truth returns another number of rows or columns.
         """
         points = as_points(x, truth.inputs) + 0.0
         digest, (m, d) = self._digest(truth), _shape(truth)
@@ -113,7 +113,7 @@ class EvaluationStore:
             if not stored or (retry_failed and not stored[0].ok[0]):
                 found = truth.evaluate(point[None])
                 if (found.n, *found.dydx.shape[1:]) != (1, m, d):
-                    remedy = "It must answer with one row for each point."
+                    remedy = "Return one row for each point, with the columns of `inputs` and `outputs`."
                     shape = (found.n, *found.dydx.shape[1:])
                     raise ShapeError(explain("dydx of truth.evaluate(x)", f"have shape {(1, m, d)}", shape, remedy))
                 self._insert(digest, truth, _at(found, point), retry_failed)
@@ -122,20 +122,20 @@ class EvaluationStore:
         return Evaluations.join(parts, m, d)
 
     def evaluations(self, truth: Truth) -> Evaluations:
-        """Return all rows of a truth, failed ones too, in the order they were written."""
+        """Return all rows of a truth, failed ones included, in the order in which they were written."""
         m, d = _shape(truth)
         return Evaluations.join(self._select(self._digest(truth), m, d), m, d)
 
     def dataset(self, truth: Truth) -> Dataset:
-        """Return the good rows of a truth as training data, in the order they were written.
+        """Return the good rows of a truth as training data, in the order in which they were written.
 
         Raises:
-            InputError: If there are none.
+            InputError: If there is no good row.
         """
         return self.evaluations(truth).dataset(truth.inputs, truth.outputs)
 
     def count(self, truth: Truth) -> int:
-        """Return how many rows of a truth there are, failed ones included."""
+        """Return the number of rows of a truth, failed ones included."""
         digest = self._digest(truth)
         with self._lock:
             query = "SELECT COUNT(*) FROM evaluations WHERE truth = ?"
@@ -144,7 +144,7 @@ class EvaluationStore:
     @property
     def _connection(self) -> sqlite3.Connection:
         if self._database is None:
-            raise InputError(explain("store", "be open", "a closed one", "Open it again: EvaluationStore(path)."))
+            raise InputError(explain("store", "be open", "a closed one", "Open the file again: EvaluationStore(path)."))
         return self._database
 
     def _select(self, digest: str, m: int, d: int, x: np.ndarray | None = None) -> list[Evaluations]:
@@ -161,10 +161,10 @@ class EvaluationStore:
             tables.insert(self._connection, digest, found, self._versions, replace_failed)
 
     def _digest(self, truth: Truth) -> str:
-        """Hash what is evaluated: identity, and names, shapes and units of the variables."""
+        """Hash the identity of a truth, and the names, shapes and units of its variables."""
         identity = truth.identity
         if identity is None and self.path is not None:
-            remedy = "Pass identity='...' to the truth, words that you change whenever its answers change."
+            remedy = "Pass identity='...' to the truth: words that you change whenever its results change."
             raise InputError(explain("truth.identity", "be given for a store on disk", None, remedy))
         if identity is None:
             with self._lock:
@@ -180,5 +180,5 @@ def _shape(truth: Truth) -> tuple[int, int]:
 
 
 def _at(found: Evaluations, point: np.ndarray) -> Evaluations:
-    """Give an evaluation the point that was asked, which is its key."""
+    """Replace the point of an evaluation by the requested one, which is the key of the row."""
     return Evaluations(point[None], found.y, found.dydx, found.status, found.message, found.seconds)

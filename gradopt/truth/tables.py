@@ -1,4 +1,4 @@
-"""The SQLite file of a store: its tables, and how a row is written and read."""
+"""The SQLite file of a store: its tables, and writing and reading of rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from gradopt.truth.protocol import Evaluations, PointStatus
 
 FORMAT = "gradopt.evaluations"
 SCHEMA_VERSION = 1
-_PATIENCE = 60.0  # seconds to wait for another process that writes
+_WAIT = 60.0  # time to wait for another process that writes, s; by hand, far above the milliseconds of one row
+_WAL_ATTEMPTS, _WAL_PAUSE = 200, 0.02  # attempts to switch to WAL, and pause between them, s; by hand: 4 s in all
 
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
@@ -38,24 +39,24 @@ _ROW = "SELECT x, y, dydx, status, message, seconds FROM evaluations WHERE truth
 
 
 def connect(path: str | Path) -> sqlite3.Connection:
-    """Open a file of evaluations, or make one.
+    """Open a file of evaluations; create it if it does not exist.
 
     Args:
-        path: The file, or ":memory:".
+        path: Path of the file, or ":memory:".
 
     Returns:
-        A connection that commits each statement, to the disk.
+        Connection that commits each statement to the disk.
 
     Raises:
-        FileFormatError: If the file is no SQLite file, of another program, or newer than this version.
-        InputError: If it cannot be opened or written.
+        FileFormatError: If the file is not an SQLite file, is of another program, or newer than this version.
+        InputError: If the file cannot be opened or written.
     """
     place = Path(path)
     if str(path) != ":memory:" and not place.parent.is_dir():
-        remedy = f"Make it first: Path({str(place.parent)!r}).mkdir(parents=True)."
+        remedy = f"Create it first: Path({str(place.parent)!r}).mkdir(parents=True)."
         raise InputError(explain("path", "lie in an existing folder", repr(str(path)), remedy))
     try:
-        database = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+        database = sqlite3.connect(path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
     except sqlite3.OperationalError as error:
         raise _unusable(path, error) from error
     try:
@@ -66,7 +67,7 @@ def connect(path: str | Path) -> sqlite3.Connection:
     except sqlite3.DatabaseError as error:
         database.close()
         raise FileFormatError(
-            f"{str(path)!r} is no SQLite file, or a damaged one ({error}). Pass the path of a file that "
+            f"{str(path)!r} is not an SQLite file, or a damaged one ({error}). Pass the path of a file that "
             "`EvaluationStore` wrote, or of a new one."
         ) from error
     except BaseException:
@@ -76,7 +77,7 @@ def connect(path: str | Path) -> sqlite3.Connection:
 
 
 def _unusable(path: str | Path, error: Exception) -> InputError:
-    remedy = "Name a file on a local disk that may be written."
+    remedy = "Name a file on a local disk, with permission to write."
     return InputError(explain("path", "be a file that SQLite can open and write", f"{str(path)!r} ({error})", remedy))
 
 
@@ -112,37 +113,37 @@ def _check_format(database: sqlite3.Connection, path: str | Path, tables: set[st
 
 
 def _switch_to_wal(database: sqlite3.Connection) -> None:
-    """Let readers and a writer work at once; SQLite does not wait here for another process that switches too."""
-    for attempt in range(200):
+    """Switch to write-ahead logging, for readers beside a writer; try again while another process switches too."""
+    for attempt in range(_WAL_ATTEMPTS):
         try:
             database.execute("PRAGMA journal_mode = WAL")
             return
         except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or attempt == 199:
+            if "locked" not in str(error) or attempt == _WAL_ATTEMPTS - 1:
                 raise
-            sleep(0.02)
+            sleep(_WAL_PAUSE)
 
 
 def to_blob(array: np.ndarray) -> bytes:
-    """Write numbers at full precision, little-endian."""
+    """Convert numbers to bytes: float64, little-endian."""
     return np.ascontiguousarray(array, dtype="<f8").tobytes()
 
 
 def select(database: sqlite3.Connection, truth: str, m: int, d: int, x: np.ndarray | None = None) -> list[Evaluations]:
-    """Read rows of a truth in the order they were written.
+    """Read rows of a truth, in the order in which they were written.
 
     Args:
         database: The connection.
         truth: Digest of the truth.
-        m: Number of its output columns.
-        d: Number of its input columns.
-        x: Only the row of this point (d,), if there is one; by default all.
+        m: Number of output columns.
+        d: Number of input columns.
+        x: Point (d,) whose row alone is read, if there is one; None = all rows.
 
     Returns:
         One `Evaluations` of one point for each row.
 
     Raises:
-        FileFormatError: If a row is not what was written.
+        FileFormatError: If a row was changed after it was written.
     """
     where, values = ("", (truth,)) if x is None else (" AND x = ?", (truth, to_blob(x)))
     rows = database.execute(f"{_ROW}{where} ORDER BY id", values).fetchall()
@@ -168,17 +169,17 @@ def _read(row: tuple[Any, ...], m: int, d: int) -> Evaluations:
 
 
 def insert(database: sqlite3.Connection, truth: str, found: Evaluations, versions: str, replace_failed: bool) -> bool:
-    """Write one evaluation, to the disk.
+    """Write one evaluation to the disk.
 
     Args:
         database: The connection.
-        truth: Digest of the truth, which is in `truths`.
-        found: One point.
-        versions: Versions of what made it, as JSON.
-        replace_failed: Whether a failed row of the same point gives way; a good row never does.
+        truth: Digest of the truth, which is in the table `truths`.
+        found: Evaluations of one point.
+        versions: Versions of the packages, as JSON.
+        replace_failed: Whether to replace a failed row of the same point; a good row is never replaced.
 
     Returns:
-        Whether it was written: False if the point was there already.
+        Whether the row was written: False if the point was there already.
     """
     conflict = "NOTHING"
     if replace_failed:
@@ -201,6 +202,6 @@ def insert(database: sqlite3.Connection, truth: str, found: Evaluations, version
 
 
 def register(database: sqlite3.Connection, digest: str, identity: str, variables: Any) -> None:
-    """Write what a truth is, if it is not there."""
+    """Write identity and variables of a truth, unless they are there."""
     row = (digest, identity, json.dumps(variables))
     database.execute("INSERT OR IGNORE INTO truths VALUES (?, ?, ?)", row)

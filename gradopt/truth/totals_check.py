@@ -1,4 +1,4 @@
-"""Whether a truth's partials are those of its values, before the budget is spent on them."""
+"""Check of the partials of a truth against finite differences of its values."""
 
 from __future__ import annotations
 
@@ -10,9 +10,16 @@ import numpy as np
 from gradopt.data.variables import Variable, column_bounds, column_names
 from gradopt.errors import EvaluationError, InputError
 
-_STEPS = (1e-3, 1e-4, 1e-5)  # of the width of a column's bounds: from few digits lost to little curvature
-_TOLERANCE = 1e-2  # of the sum of the contributions of all columns: wrong partials are wrong by more
-_NOISE = 1e-8  # of the value: what an iterative solver leaves
+# All by hand.
+_STEPS = (
+    1e-3,
+    1e-4,
+    1e-5,
+)  # step lengths, parts of the widths of the bounds: first little noise, last little curvature
+_TOLERANCE = 1e-2  # allowed error of the directional derivative, part of the sum of the columns' contributions
+_NOISE = 1e-8  # noise of a value that an iterative solver leaves, part of the value
+_SMALL_NOISE = 0.1  # noise up to which the slope of a smaller step counts, part of the slope
+_STEADY = 0.1  # difference up to which the slopes of two steps agree, part of the larger slope
 
 _log = logging.getLogger(__name__)
 
@@ -27,24 +34,25 @@ def check_partials(
 ) -> int:
     """Compare one directional derivative with finite differences at a point.
 
-    All columns are stepped at once, by 0.5e-3 to 1e-3 of the width of their bounds, or of their value where there are
-    none: forth and back, lengths and signs by chance (seeded), or, if a bound is near, two steps inward. Only if that
-    disagrees or fails, smaller steps are tried. Where finite differences do not agree with each other either, nothing
-    can be told, and a warning is logged.
+    The step moves all columns at once, each by 0.5e-3 to 1e-3 of the width of its bounds, or of its value without
+    bounds; lengths and signs are random with a fixed seed. The differences are central, or have two steps inward where
+    a bound is near. Smaller steps follow only after a disagreement or a failure. Where the finite differences of two
+    steps disagree with each other too, the check has no result, and a warning is logged.
 
     Args:
-        values: Runs the truth at a point (d,) and returns y (m,); raises `EvaluationError` where it fails.
+        values: Function that runs the truth at a point (d,) and returns y (m,); raises `EvaluationError` where that
+            fails.
         x: The point (d,), physical.
         y: Outputs there (m,).
-        dydx: Partials there (m, d); an output with an unknown one is not checked.
-        inputs: Variables of x.
-        outputs: Variables of y.
+        dydx: Partials there (m, d); an output with an unknown partial is not checked.
+        inputs: Variables of the columns of x.
+        outputs: Variables of the columns of y.
 
     Returns:
-        Number of calls of `values`, 2 if all is well.
+        Number of calls of `values`, 2 if the first step agrees.
 
     Raises:
-        InputError: If a partial of an output disagrees at each step tried; names the worst.
+        InputError: If the partials of an output disagree at every step; names the output with the largest error.
     """
     pending = ~np.isnan(dydx).any(axis=1)
     if not pending.any():
@@ -71,34 +79,34 @@ def check_partials(
         slope = (4.0 * one - two - 3.0 * y if near.any() else one - two) / (2.0 * step)
         size = np.maximum(terms, np.abs(slope))
         noise = _NOISE * np.abs(np.stack([y, one, two])).max(axis=0) / step
-        telling = noise <= 0.1 * size if slopes else True  # a smaller step may drown in noise: then it absolves nobody
-        pending &= ~((np.abs(slope - expected) <= _TOLERANCE * size + noise) & telling)
+        clear = noise <= _SMALL_NOISE * size if slopes else True  # agreement within large noise proves nothing
+        pending &= ~((np.abs(slope - expected) <= _TOLERANCE * size + noise) & clear)
         slopes.append(slope)
         if not pending.any():
             return calls
-    guilty = pending & _steady(slopes) if slopes else pending & False
-    if not guilty.any():
+    wrong = pending & _steady(slopes) if slopes else pending & False
+    if not wrong.any():
         why = "finite differences do not agree with each other" if slopes else "the points beside it failed"
         _log.warning("The partials at x = %s could not be checked: %s.", x.tolist(), why)
         return calls
     error = np.abs(slopes[0] - expected)
-    row = int(np.divide(error, np.maximum(terms, np.abs(slopes[0])), out=np.zeros_like(error), where=guilty).argmax())
+    row = int(np.divide(error, np.maximum(terms, np.abs(slopes[0])), out=np.zeros_like(error), where=wrong).argmax())
     raise InputError(
         f"The partials of {column_names(outputs)[row]!r} do not fit its values at x = {x.tolist()}: along one "
-        f"direction the totals give {expected[row]:.6g}, finite differences {slopes[0][row]:.6g}. Find the "
-        "component with `problem.check_partials()`; for a model that is noisy by nature pass check_totals=False."
+        f"direction the totals give {expected[row]:.6g}, finite differences {slopes[0][row]:.6g}. Find the wrong "
+        "component with `problem.check_partials()`; for a noisy model pass check_totals=False."
     )
 
 
 def _steady(slopes: list[np.ndarray]) -> np.ndarray:
-    """Which outputs (m,) have finite differences that can be trusted: two steps agree, or there is only one."""
+    """Mask (m,) of the outputs whose finite differences are reliable: two steps agree, or there is only one."""
     pairs = zip(slopes, slopes[1:], strict=False)
-    agree = [np.abs(a - b) <= 0.1 * np.maximum(np.abs(a), np.abs(b)) for a, b in pairs]
+    agree = [np.abs(a - b) <= _STEADY * np.maximum(np.abs(a), np.abs(b)) for a, b in pairs]
     return np.any(agree, axis=0) if agree else np.ones(slopes[0].shape, dtype=bool)
 
 
 def _scales(x: np.ndarray, width: np.ndarray, inputs: Sequence[Variable]) -> np.ndarray:
-    """How far each column of x (d,) may go: the width of its bounds; its value where it has none, or a transform."""
+    """Scales (d,) of the steps: widths of the bounds, or values where there are no bounds or a transform."""
     relative = np.array([variable.transform is not None for variable in inputs for _ in range(variable.size)])
     size = np.where(x != 0.0, np.abs(x), 1.0)
     return np.where(np.isfinite(width) & ~relative, width, np.minimum(size, width))

@@ -1,4 +1,10 @@
-"""What every surrogate promises, whatever made it: one specification, every implementation."""
+"""The contract of a surrogate: the same checks for every kind of configuration.
+
+The cases cover each configuration, solver and floating type once, and each number of inputs, outputs and networks and
+each transform, combined with each other. Two dimensions of an earlier version are dropped. Activations: a surrogate
+evaluates them by `gradopt.networks` alone, whose tests compare the derivatives of each activation with autograd. The
+full product of configurations, shapes and transforms: after a fit all configurations run the same code on such arrays.
+"""
 
 from __future__ import annotations
 
@@ -12,20 +18,9 @@ import numpy as np
 import pytest
 
 import gradopt
-from gradopt import (
-    JENN,
-    LBFGS,
-    MLP,
-    Adam,
-    Constant,
-    Dataset,
-    GradINN,
-    LevenbergMarquardt,
-    Monotone,
-    Oscillating,
-    Surrogate,
-    Variable,
-)
+from gradopt import JENN, MLP, Dataset, GradINN, Surrogate, Variable
+from gradopt.priors import Monotone
+from gradopt.solvers import LBFGS, Adam, LevenbergMarquardt
 
 Configuration = JENN | MLP | GradINN
 LM = LevenbergMarquardt(max_iterations=30)
@@ -33,7 +28,7 @@ LM = LevenbergMarquardt(max_iterations=30)
 
 @dataclass(frozen=True)
 class Case:
-    """An implementation, a shape (d, m), and the transforms of inputs and outputs."""
+    """A configuration, numbers of inputs d and outputs m, and the transforms of inputs and outputs."""
 
     configuration: Configuration
     d: int
@@ -43,14 +38,14 @@ class Case:
     networks: int = 1
 
     def __str__(self) -> str:
-        """Name the case in the test's id."""
+        """Return the id of the case."""
         kind, solver = type(self.configuration).__name__, type(self.configuration.solver).__name__
         more = ("-missing" if self.missing else "") + (f"-{self.networks}" if self.networks > 1 else "")
         more += f"-{self.configuration.weights}" if self.configuration.weights != "auto" else ""
         return f"{kind}-{solver}-{self.configuration.activation}-{self.d}x{self.m}-{self.transforms}{more}"
 
     def data(self, n: int = 14) -> Dataset:
-        """Make data in (0, 1): logistic waves, with every partial unless some are to be missing."""
+        """Make data in (0, 1): logistic waves with all partials, or with 40 % of them missing."""
         rng = np.random.default_rng(self.d * 10 + self.m)
         mix = rng.normal(size=(self.m, self.d))
         x = rng.uniform(0.1, 0.9, (n, self.d))
@@ -64,51 +59,38 @@ class Case:
 
 
 CASES = [
-    *(Case(kind((4,), solver=LM, starts=1), d, m) for kind in (JENN, MLP) for d, m in ((1, 1), (3, 1), (1, 3), (3, 2))),
-    *(
-        Case(kind((4, 3), solver=LM, starts=2), 2, 2, transforms)
-        for kind in (JENN, MLP)
-        for transforms in (("log", "logit"), ("logit", "log"), (None, "log"))
-    ),
-    *(Case(kind((4,), weights="fixed", solver=LM, starts=1), 2, 2) for kind in (JENN, MLP)),
-    *(
-        Case(JENN((4,), solver=LM, starts=1), 2, 2, transforms, networks=3)
-        for transforms in ((None, None), ("log", "log"))
-    ),
-    Case(MLP((4,), solver=LM, starts=1), 3, 1, networks=2),
-    *(Case(JENN((4,), solver=solver, starts=1), 2, 1) for solver in (LBFGS(30), Adam(20, 8), "auto")),
-    *(Case(JENN((4,), activation=name, solver=LM, starts=1), 2, 2) for name in ("sigmoid", "silu", "softplus", "sin")),
-    Case(JENN((4,), solver=LM, starts=1, dtype="float32"), 2, 1),
-    Case(JENN((4,), solver=LM, starts=1), 2, 2, missing=True),
-    Case(MLP((), solver=LM, starts=1), 2, 2),
-    *(Case(GradINN((4,), solver=LM, starts=1, collocation=9), d, m) for d, m in ((1, 1), (3, 2))),
-    Case(GradINN((4,), solver=LM, starts=5, collocation=9, prior=Oscillating(frequency=0.3)), 2, 2, ("log", "logit")),
+    Case(JENN((4,), solver=LM, starts=1), 3, 2),
+    Case(JENN((4, 3), solver=LM, starts=1), 2, 2, ("log", "logit"), networks=3),
+    Case(JENN((4,), solver=Adam(20, 8), starts=1, dtype="float32"), 1, 1, (None, "log")),
+    Case(JENN((4,), solver=LBFGS(30), starts=1), 2, 1, missing=True),
+    Case(MLP((4,), solver=LM, starts=2), 1, 3, ("logit", "log")),
+    Case(MLP((), weights="fixed", solver=LM, starts=1), 3, 1),
+    Case(GradINN((4,), solver=LM, starts=1, collocation=9), 2, 2, ("log", None)),
     Case(GradINN((4,), solver=LM, starts=1, prior=Monotone(sign=1, inputs="a[0]"), weight=0.5), 2, 1, missing=True),
-    *(Case(GradINN((4,), solver=solver, starts=1, prior=Constant()), 2, 1) for solver in (LBFGS(30), Adam(20, 8))),
 ]
 
 
 @pytest.fixture(scope="module", params=CASES, ids=str)
 def case(request: pytest.FixtureRequest) -> Case:
-    """Every case in turn."""
+    """Return each case in turn."""
     found: Case = request.param
     return found
 
 
 @pytest.fixture(scope="module")
 def surrogate(case: Case) -> Surrogate:
-    """Fit the case once; for several networks, once for each."""
+    """Fit the case once for each network, and average the networks."""
     first, *others = (replace(case.configuration, seed=seed).fit(case.data()) for seed in range(case.networks))
     if not others:
         return first
-    members = [replace(part.members[0], share=1.0 / case.networks) for part in (first, *others)]
+    networks = [replace(part.networks[0], share=1.0 / case.networks) for part in (first, *others)]
     posteriors = tuple(part.posteriors[0] for part in (first, *others))
-    return replace(first, members=tuple(members), posteriors=posteriors)
+    return replace(first, networks=tuple(networks), posteriors=posteriors)
 
 
 @pytest.fixture
 def x(case: Case) -> np.ndarray:
-    """Points other than the training data."""
+    """Return points (5, d) other than the training data."""
     return np.random.default_rng(99).uniform(0.15, 0.85, (5, case.d))
 
 
@@ -154,20 +136,20 @@ def test_a_batch_equals_a_loop(surrogate: Surrogate, x: np.ndarray) -> None:
         np.testing.assert_allclose(one_dydx[0], dydx[row], rtol=1e-12, atol=1e-13)
 
 
-def test_what_is_asked_is_not_changed(surrogate: Surrogate, x: np.ndarray) -> None:
+def test_inputs_are_not_changed(surrogate: Surrogate, x: np.ndarray) -> None:
     before = x.copy()
     surrogate.predict(x), surrogate.linearize(x), surrogate.evaluate(x).dydx()
     assert np.array_equal(x, before)
 
 
-def test_answers_are_new_arrays(surrogate: Surrogate, x: np.ndarray) -> None:
+def test_results_are_new_arrays(surrogate: Surrogate, x: np.ndarray) -> None:
     y, dydx = surrogate.linearize(x)
     expected = y.copy(), dydx.copy()
     y[...], dydx[...] = 7.0, 7.0
     assert all(np.array_equal(a, b) for a, b in zip(surrogate.linearize(x), expected, strict=True))
 
 
-def test_lists_are_understood(surrogate: Surrogate, x: np.ndarray) -> None:
+def test_lists_are_accepted(surrogate: Surrogate, x: np.ndarray) -> None:
     assert np.array_equal(surrogate.predict(x.tolist()), surrogate.predict(x))
 
 
@@ -184,7 +166,7 @@ COPIES: dict[str, Callable[[Surrogate, Path], Surrogate]] = {
 
 
 @pytest.mark.parametrize("how", COPIES)
-def test_a_copy_is_the_same_to_the_last_bit(surrogate: Surrogate, x: np.ndarray, tmp_path: Path, how: str) -> None:
+def test_a_copy_predicts_the_same(surrogate: Surrogate, x: np.ndarray, tmp_path: Path, how: str) -> None:
     twin = COPIES[how](surrogate, tmp_path)
     assert np.array_equal(twin.predict(x), surrogate.predict(x))
     assert np.array_equal(twin.linearize(x)[1], surrogate.linearize(x)[1])
@@ -197,10 +179,10 @@ def test_a_copy_is_the_same_to_the_last_bit(surrogate: Surrogate, x: np.ndarray,
     assert (twin.digest, twin.data_digest) == (surrogate.digest, surrogate.data_digest)
 
 
-def test_a_loaded_surrogate_continues_as_the_saved_one_would(case: Case, surrogate: Surrogate, tmp_path: Path) -> None:
+def test_training_continues_from_a_file_as_without_it(case: Case, surrogate: Surrogate, tmp_path: Path) -> None:
     twin, data = reloaded(surrogate, tmp_path), case.data()
     short = replace(case.configuration, solver=LevenbergMarquardt(max_iterations=2))
-    for mine, theirs in zip(short.fit(data, twin).members, short.fit(data, surrogate).members, strict=True):
+    for mine, theirs in zip(short.fit(data, twin).networks, short.fit(data, surrogate).networks, strict=True):
         assert np.array_equal(mine.theta, theirs.theta)
         assert (mine.share, mine.learned) == (theirs.share, theirs.learned)
 

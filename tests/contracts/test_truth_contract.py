@@ -1,4 +1,4 @@
-"""What every truth promises, whatever it stands on: one specification, every implementation."""
+"""One specification for every implementation of a truth."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 import openmdao.api as om
 import pytest
 
-from gradopt import EvaluationError, InputError, ShapeError, Variable
+from gradopt import Variable
 from gradopt.data.variables import total_size
+from gradopt.errors import EvaluationError, InputError, ShapeError
 from gradopt.truth.function import FunctionTruth
 from gradopt.truth.model import ModelTruth
 from gradopt.truth.protocol import PointStatus, Truth
@@ -22,7 +23,7 @@ OUTPUTS = (Variable("bend", units="m"), Variable("mass", (2,), "kg"))
 
 
 def beam(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """bend = pull s0 s1^2 and mass = (3 s0, s0 s1), s in m but x in cm; no answer where pull is 2 or more."""
+    """bend = pull s0 s1^2 and mass = (3 s0, s0 s1), s in m but x in cm; a failure where pull is 2 or more."""
     s0, s1, pull = x[0] / 100.0, x[1] / 100.0, x[2]
     if pull >= 2.0:
         raise EvaluationError("it broke")
@@ -75,11 +76,11 @@ def truth(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     return MAKERS[request.param]()
 
 
-def test_it_tells_its_variables(truth: Truth) -> None:
+def test_a_truth_has_its_variables(truth: Truth) -> None:
     assert (truth.inputs, truth.outputs) == (INPUTS, OUTPUTS)
 
 
-def test_it_answers_in_the_units_of_the_variables(truth: Truth) -> None:
+def test_results_are_in_the_units_of_the_variables(truth: Truth) -> None:
     found = truth.evaluate(POINTS)
     assert found.ok.all() and found.message == ("",) * 3
     assert found.dydx.shape == (3, total_size(OUTPUTS), total_size(INPUTS))
@@ -135,7 +136,7 @@ def test_other_shapes_are_refused(truth: Truth) -> None:
 
 
 @pytest.mark.parametrize("bad", ["50", 50.0 + 1.0j])
-def test_points_that_are_no_real_numbers_are_refused(truth: Truth, bad: object) -> None:
+def test_points_other_than_real_numbers_are_refused(truth: Truth, bad: object) -> None:
     with pytest.raises(InputError, match="`x` must hold real numbers, got dtype"):
         truth.evaluate(np.array([[100.0, bad, 1.0]]))
 
@@ -146,7 +147,7 @@ def test_points_that_are_not_finite_are_refused(truth: Truth, bad: float) -> Non
         truth.evaluate([[100.0, bad, 1.0]])
 
 
-def test_it_has_the_identity_of_its_source_and_a_store_takes_it(truth: Truth, tmp_path: Path) -> None:
+def test_a_truth_has_the_identity_of_its_source_and_a_store_accepts_it(truth: Truth, tmp_path: Path) -> None:
     assert truth.identity and len(truth.identity.split()[-1]) == 64
     with EvaluationStore(tmp_path / "store") as store:
         first = store.evaluate(truth, np.concatenate([POINTS, BROKEN]))

@@ -2,7 +2,6 @@
 
 import json
 import math
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,13 +11,13 @@ import numpy as np
 import pytest
 
 from gradopt import Dataset
-from scripts.accuracy_vs_peers import METHODS, OURS, Plan, rivals, run
-from scripts.benchmark_problems import PROBLEMS
-from scripts.peer_methods import PEERS, Method, Predictor, Setting
-from scripts.peer_rows import read_rows
+from scripts.shared.benchmark_problems import PROBLEMS
+from scripts.shared.peer_methods import PEERS, Method, Predictor, Setting
+from scripts.shared.rows import RowFile
+from scripts.surrogates.accuracy_vs_peers import METHODS, OURS, Plan, fit_all, rivals
+from scripts.surrogates.peer_rows import key
 
-Script = Callable[..., subprocess.CompletedProcess[str]]
-Results = Callable[..., tuple[dict[str, Any], str]]
+Smoke = Callable[[str], Any]
 
 
 def shifted(data: Dataset, seed: int, setting: Setting) -> Predictor:
@@ -37,25 +36,25 @@ def made(path: Path) -> list[tuple[int, Setting, str]]:
 
 def test_run_uses_the_best_setting_of_seed_0(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    run(path, plan({"off": 0.2}, {"off": 0.1}, seeds=(3,)))
+    fit_all(path, plan({"off": 0.2}, {"off": 0.1}, seeds=(3,)))
     assert made(path) == [(0, {"off": 0.2}, "ok"), (0, {"off": 0.1}, "ok"), (3, {"off": 0.1}, "ok")]
-    row = read_rows(path)[-1]
+    row = list(RowFile(path, key).rows.values())[-1]
     assert row["n"] == 5 and row["package"] == "scipy" and row["version"] and row["time_limit"] == 30.0
 
 
 def test_run_goes_on_where_it_was_stopped_and_makes_all_again_on_request(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    run(path, plan({}, seeds=(0,)))
-    run(path, plan({}))
+    fit_all(path, plan({}, seeds=(0,)))
+    fit_all(path, plan({}))
     assert [seed for seed, _, _ in made(path)] == [0, 1]
-    run(path, plan({}, redo=True))
-    assert [seed for seed, _, _ in made(path)] == [0, 1, 0, 1] and len(read_rows(path)) == 2
+    fit_all(path, plan({}, redo=True))
+    assert [seed for seed, _, _ in made(path)] == [0, 1, 0, 1] and len(RowFile(path, key).rows) == 2
 
 
 def test_run_gives_up_what_was_killed_twice(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    run(path, plan({"sleep": 60.0}, seeds=(0, 1, 2), time_limit=0.01))
-    rows = read_rows(path)
+    fit_all(path, plan({"sleep": 60.0}, seeds=(0, 1, 2), time_limit=0.01))
+    rows = list(RowFile(path, key).rows.values())
     assert [row["status"] for row in rows] == ["time"] * 3
     assert [row["reason"].split()[0] for row in rows] == ["killed", "killed", "not"]
 
@@ -73,18 +72,12 @@ def test_ours_use_partials_as_they_say(name: str) -> None:
     assert np.array_equal(first, second) != METHODS[name].uses_partials
 
 
-def test_script_writes_its_table_and_figures(results_of: Results, tmp_path: Path) -> None:
-    result, printed = results_of("accuracy_vs_peers", "--quick")
+def test_script_writes_its_figures(smoke: Smoke) -> None:
+    done = smoke("surrogates.accuracy_vs_peers")
+    result = done.result
     assert set(result["errors"]["5"]) == {"sine", "branin"} == set(result["sources"])
     assert all(set(of) == set(METHODS) for of in result["errors"]["5"].values())
     of = result["comparison"]["JENN"]["5"]["nrmse_values"]
     assert math.isfinite(of["geometric_mean"]) and 0.0 < of["geometric_mean"] <= of["worst"]
     assert result["errors"]["5"]["sine"]["GEKPLS"]["failed"] == {"time": 0, "failed": 1}
-    names = {"rows.jsonl", "result.json", "errors_5d.png", "seconds_5d.png", "samples.png"}
-    assert {path.name for path in tmp_path.iterdir()} == names
-    assert "ratio" in printed and "KRG" in printed
-
-
-def test_table_without_rows_says_how_to_make_them(run_script: Script, tmp_path: Path) -> None:
-    done = run_script("accuracy_vs_peers", "table", "--out", str(tmp_path))
-    assert done.returncode == 2 and "make them with the step 'run'" in done.stderr
+    assert "ratio" in done.printed and "KRG" in done.printed

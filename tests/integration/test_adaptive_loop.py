@@ -156,4 +156,4 @@ def test_loop_runs_on_a_belief_beside_the_partials() -> None:
     problem.set_val("x", [1.25, -1.75])
     assert problem.run_driver().success and problem.driver.certificate.certified
     surrogate = problem.driver.surrogates["valley"]
-    assert isinstance(surrogate.configuration, go.GradINN) and surrogate.fit_result.belief is not None
+    assert isinstance(surrogate.configuration, go.GradINN) and surrogate.fit_result.prior is not None

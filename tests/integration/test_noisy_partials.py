@@ -1,17 +1,17 @@
-"""The study of noisy, wrong and missing partials runs; its default fits keep their promise on one problem."""
+"""Noisy, wrong and missing partials: figures of the script, its data, and fits with noisy partials on one problem."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from gradopt import JENN, MLP
-from scripts.benchmark_problems import PROBLEMS
-from scripts.noisy_partials import KINDS, error, noisy, spoiled
+from scripts.shared.benchmark_problems import PROBLEMS, with_noise
+from scripts.shared.statistics import rmse
+from scripts.surrogates.noisy_partials import KINDS, spoiled
 
-Results = Callable[..., tuple[dict[str, Any], str]]
+Smoke = Callable[[str], Any]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -24,21 +24,19 @@ def test_spoiling_changes_just_what_it_says(kind: str) -> None:
 
 def test_noise_has_the_level_asked_for() -> None:
     data = PROBLEMS["borehole"].sample(1000, 0)
-    noise = (noisy(data, 0.2, 0).partials - data.partials).std(axis=0)
+    noise = (with_noise(data, 0.2, 0).partials - data.partials).std(axis=0)
     assert noise == pytest.approx(0.2 * np.sqrt((data.partials**2).mean(axis=0)), rel=0.1)
 
 
 def test_noisy_partials_help_and_do_not_hurt() -> None:
     problem = PROBLEMS["borehole"]
     data, test = problem.sample(30, 0), problem.sample(500, 1)
-    plain = error(MLP(starts=4).fit(data), test)
-    assert error(JENN(starts=8).fit(noisy(data, 0.1, 0)), test) < 0.7 * plain
+    plain = rmse(MLP(starts=4).fit(data), test)
+    assert rmse(JENN(starts=8).fit(with_noise(data, 0.1, 0)), test) < 0.7 * plain
 
 
-def test_script_writes_its_tables_and_figure(results_of: Results, tmp_path: Path) -> None:
-    result, printed = results_of("noisy_partials", "--quick")
+def test_script_writes_its_figures(smoke: Smoke) -> None:
+    result = smoke("surrogates.noisy_partials").result
     assert set(result["noise"]["branin"]["levels"]) == {"0.0", "0.5"}
     assert 0.0 <= result["wrong"]["branin"]["kinds"]["sign"]["named"] <= 1.0
     assert set(result["missing"]["branin"]["known"]) == {"random_half", "every_second", "first_alone", "last_alone"}
-    assert {path.name for path in tmp_path.iterdir()} == {"result.json", "noise.png"}
-    assert "One wrong partial" in printed

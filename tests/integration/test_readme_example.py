@@ -1,8 +1,9 @@
-"""The examples of README and the docs run as they stand and find what they say."""
+"""Every example of README and the docs runs as it stands and does what its page says."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,42 +11,137 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+BLOCKS = {
+    (page.name, number): block
+    for page in PAGES
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL))
+}
+Names = dict[str, Any]
 
 
-def run_example(number: int, of: int = 2, path: Path = ROOT / "README.md") -> dict[str, Any]:
-    examples = re.findall(r"```python\n(.*?)```", path.read_text(), flags=re.DOTALL)
-    assert len(examples) == of
-    names: dict[str, Any] = {}
-    exec(compile(examples[number], str(path), "exec"), names)
-    return names
+def rosenbrock_is_minimized(names: Names, printed: str) -> None:
+    assert names["result"].success
+    np.testing.assert_allclose(names["result"].x, 1.0, atol=1e-3)
+    assert names["result"].nfev == 10
 
 
-def test_the_loop_is_certified_where_it_says(capsys: pytest.CaptureFixture[str]) -> None:
-    problem = run_example(0)["prob"]
-    np.testing.assert_allclose(problem.get_val("x"), [0.786, 0.618], atol=1e-3)
-    assert problem.driver.history[-1].evaluations <= 40
-    assert capsys.readouterr().out.startswith("certified")
+def another_program_evaluates(names: Names, printed: str) -> None:
+    assert printed.startswith("certified")
+    np.testing.assert_allclose(names["optimizer"].x, 1 / 3, atol=1e-3)
+    assert Path("run.state").exists()
 
 
-def test_the_surrogate_finds_the_optimum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    problem = run_example(1)["prob"]
-    np.testing.assert_allclose(problem.get_val("x"), [1.0, 1.0], atol=0.1)
-    assert (tmp_path / "valley.gradopt").exists()
+def the_loop_is_certified(names: Names, printed: str) -> None:
+    np.testing.assert_allclose(names["prob"].get_val("x"), [0.786, 0.618], atol=1e-3)
+    assert names["prob"].driver.history[-1].evaluations <= 40
+    assert printed.startswith("certified")
 
 
-def test_a_belief_guides_as_the_page_on_it_says() -> None:
-    names = run_example(0, of=1, path=ROOT / "docs/gradinn.md")
+def slsqp_finds_the_optimum_on_the_surrogate(names: Names, printed: str) -> None:
+    np.testing.assert_allclose(names["prob"].get_val("x"), [1.0, 1.0], atol=0.1)
+    assert Path("valley.gradopt").exists()
+
+
+def a_prior_lowers_the_error(names: Names, printed: str) -> None:
     x = np.random.default_rng(1).random((1000, 2))
     y = np.exp(x[:, :1]) + x[:, 1:] ** 2
     errors = [np.sqrt(np.mean((names[name].predict(x) - y) ** 2)) for name in ("plain", "surrogate")]
-    assert names["surrogate"].fit_result.belief.kept
+    assert names["surrogate"].fit_result.prior.kept
     assert 2.0 < errors[0] / errors[1] < 4.0
 
 
-def test_a_program_is_optimized_as_the_page_on_truths_says(capsys: pytest.CaptureFixture[str]) -> None:
-    names = run_example(0, of=1, path=ROOT / "docs/truths.md")
-    assert capsys.readouterr().out.startswith("certified")
-    height = (1e-6 / (0.02 * 0.01)) ** (1 / 3)  # at which it bends as far as it may
+def an_executable_is_optimized(names: Names, printed: str) -> None:
+    assert printed.startswith("certified")
+    height = (1e-6 / (0.02 * 0.01)) ** (1 / 3)  # at which the deflection is at its bound
     np.testing.assert_allclose(names["prob"].get_val("section"), [0.02, height], rtol=1e-3)
     assert names["prob"].driver.evaluations < 60
+
+
+def a_model_is_optimized_and_certified(names: Names, printed: str) -> None:
+    np.testing.assert_allclose([names["result"].x[name][0] for name in "xy"], [20 / 3, -22 / 3], atol=1e-3)
+    assert printed.startswith("certified")
+    assert names["certificate"].certified
+
+
+def minimize_follows_scipy(names: Names, printed: str) -> None:
+    np.testing.assert_allclose(names["result"].x, [0.786, 0.618], atol=1e-3)
+    assert names["result"].success
+
+
+def a_run_is_saved_and_continued_between_all_evaluations(names: Names, printed: str) -> None:
+    width, height = names["optimizer"].x
+    assert names["optimizer"].exit.value == "certified"
+    np.testing.assert_allclose([height, width * height**2], [2.0 * width, 0.5], rtol=1e-3)
+
+
+def the_parts_of_the_loop_make_a_run(names: Names, printed: str) -> None:
+    u = names["state"].iterate.u
+    assert printed.startswith("certified")
+    np.testing.assert_allclose(4.0 * (u - 0.3) ** 3 + 2.0 * u, 0.0, atol=1e-3)
+
+
+def truths_are_evaluated_once(names: Names, printed: str) -> None:
+    assert printed.splitlines()[:2] == ["9", "3 no mesh above 0.9"]
+    np.testing.assert_allclose(names["plan"].partials(), [[3.0, 0.0]], atol=1e-4)
+    np.testing.assert_array_equal(names["again"].y, names["found"].y)
+    np.testing.assert_allclose(names["partials"], names["totals"], atol=1e-5)
+    assert names["noise"] < 1e-14
+
+
+def surrogates_predict_held_out_samples(names: Names, printed: str) -> None:
+    predicted, held_out = names["surrogate"].predict(names["held_out"].x), names["held_out"].y
+    assert np.sqrt(np.mean((predicted - held_out) ** 2)) < 0.05 * held_out.std()
+    assert names["result"].r2 > 0.99
+    assert names["clean"].n == names["data"].n
+    assert {path.name for path in Path().glob("*.png")} == {"parity.png", "cross_validation.png", "steps.png"}
+
+
+def every_prior_can_be_fitted(names: Names, printed: str) -> None:
+    assert [line.split()[0] for line in printed.splitlines()] == [type(prior).__name__ for prior in names["guesses"]]
+    np.testing.assert_allclose(names["surrogate"].predict(names["points"]), np.exp(names["points"]), atol=0.2)
+
+
+def the_loop_is_plotted(names: Names, printed: str) -> None:
+    assert printed == "certified certified\n"
+    assert {path.stem for path in Path().glob("*.png")} == {"convergence", "trust_region", "prediction", "both"}
+
+
+def errors_say_what_to_do(names: Names, printed: str) -> None:
+    lines = printed.splitlines()
+    assert lines[0].endswith("got (4, 2, 1). If it is (n, d, m), pass `dydx.swapaxes(1, 2)`.")
+    assert lines[1:4] == ["InputError ValueError", "FileFormatError ValueError", "MissingExtraError ImportError"]
+    assert "broken.gradopt" in lines[4]
+
+
+CHECKS: dict[tuple[str, int], Callable[[Names, str], None]] = {
+    ("README.md", 0): rosenbrock_is_minimized,
+    ("README.md", 1): the_loop_is_certified,
+    ("README.md", 2): another_program_evaluates,
+    ("README.md", 3): slsqp_finds_the_optimum_on_the_surrogate,
+    ("examples.md", 0): a_model_is_optimized_and_certified,
+    ("examples.md", 1): minimize_follows_scipy,
+    ("examples.md", 2): a_run_is_saved_and_continued_between_all_evaluations,
+    ("examples.md", 3): truths_are_evaluated_once,
+    ("examples.md", 4): surrogates_predict_held_out_samples,
+    ("examples.md", 5): every_prior_can_be_fitted,
+    ("examples.md", 6): the_loop_is_plotted,
+    ("examples.md", 7): the_parts_of_the_loop_make_a_run,
+    ("examples.md", 8): errors_say_what_to_do,
+    ("gradinn.md", 0): a_prior_lowers_the_error,
+    ("truths.md", 0): an_executable_is_optimized,
+}
+
+
+def test_every_example_has_a_check() -> None:
+    assert list(CHECKS) == list(BLOCKS)
+
+
+@pytest.mark.parametrize(("page", "number"), BLOCKS, ids=lambda part: str(part).removesuffix(".md"))
+def test_an_example_does_what_its_page_says(
+    page: str, number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: Names = {"__name__": "example"}
+    exec(compile(BLOCKS[page, number], page, "exec"), names)
+    CHECKS[page, number](names, capsys.readouterr().out)

@@ -10,8 +10,9 @@ import openmdao.api as om
 import pytest
 from scipy.optimize import root
 
-from gradopt import JENN, Dataset, Surrogate, Variable, latin_hypercube
+from gradopt import JENN, Dataset, Surrogate, Variable
 from gradopt.om.component import SurrogateComp
+from gradopt.sampling import latin_hypercube
 
 SPEED = Variable("speed", units="m/s", lower=-2.0, upper=2.0)
 TRIM = Variable("trim", (2,), lower=-2.0, upper=2.0)

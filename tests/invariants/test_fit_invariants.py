@@ -1,4 +1,4 @@
-"""What a fit does not depend on, and what it leaves alone."""
+"""Invariants of a fit: what has no effect on the fit, and what the fit does not change."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from gradopt import JENN, LBFGS, MLP, Adam, Dataset, LevenbergMarquardt, Polish, Surrogate
+from gradopt import JENN, MLP, Dataset, Surrogate
+from gradopt.solvers import LBFGS, Adam, LevenbergMarquardt
+from gradopt.surrogates import Polish
 
 LM = LevenbergMarquardt(max_iterations=15)
 SOLVERS = pytest.mark.parametrize("solver", [LM, LBFGS(15), Adam(10, 8)], ids=["lm", "lbfgs", "adam"])
@@ -39,7 +41,7 @@ def in_units(
 @KINDS
 @SOLVERS
 @pytest.mark.parametrize("power", [-40, -3, 10])
-def test_units_by_powers_of_two_change_no_bit(kind: type[JENN | MLP], solver: Any, power: int) -> None:
+def test_units_by_powers_of_two_change_nothing(kind: type[JENN | MLP], solver: Any, power: int) -> None:
     x_unit, y_unit = np.array([2.0**power, 2.0**3]), np.array([2.0, 2.0**-power])
     here = fit(kind, ripples(), solver=solver)
     there = fit(kind, in_units(ripples(), x_unit, y_unit), solver=solver)
@@ -79,7 +81,7 @@ def test_the_order_of_samples_does_not_matter(kind: type[JENN | MLP], solver: An
 
 @KINDS
 @SOLVERS
-def test_the_same_seed_gives_the_same_bits(kind: type[JENN | MLP], solver: Any) -> None:
+def test_fits_are_reproducible_by_seed(kind: type[JENN | MLP], solver: Any) -> None:
     first, second = (fit(kind, ripples(), solver=solver, seed=5) for _ in range(2))
     assert np.array_equal(first.theta, second.theta)
 
@@ -108,7 +110,7 @@ def global_state() -> list[Any]:
 @SOLVERS
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_fit_leaves_global_state_alone(kind: type[JENN | MLP], solver: Any, dtype: str, threads: int) -> None:
+def test_a_fit_leaves_global_state_unchanged(kind: type[JENN | MLP], solver: Any, dtype: str, threads: int) -> None:
     found = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -121,7 +123,7 @@ def test_a_fit_leaves_global_state_alone(kind: type[JENN | MLP], solver: Any, dt
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
-def test_a_fit_that_fails_leaves_global_state_alone(error: type[BaseException]) -> None:
+def test_a_fit_that_fails_leaves_global_state_unchanged(error: type[BaseException]) -> None:
     def fail(progress: object) -> None:
         raise error
 

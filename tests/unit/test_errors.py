@@ -32,7 +32,7 @@ def test_shape_error_is_an_input_error() -> None:
     assert issubclass(ShapeError, errors.InputError)
 
 
-def test_evaluation_error_is_no_fault_of_an_argument() -> None:
+def test_evaluation_error_is_not_a_value_error() -> None:
     assert not issubclass(errors.EvaluationError, ValueError)
 
 
@@ -51,12 +51,12 @@ def test_import_extra_names_the_package_and_the_command_that_installs_it() -> No
     assert isinstance(caught.value.__cause__, ModuleNotFoundError)
 
 
-def test_import_extra_blames_the_extra_for_a_missing_parent_package() -> None:
+def test_import_extra_names_the_extra_of_a_missing_parent_package() -> None:
     with pytest.raises(MissingExtraError, match=r"`gradopt_absent`.*'gradopt\[peers\]'"):
         import_extra("gradopt_absent.inner", "peers")
 
 
-def test_import_extra_lets_a_failure_inside_the_extra_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_import_extra_raises_failures_inside_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "gradopt_broken.py").write_text("import gradopt_unrelated\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="No module named 'gradopt_unrelated'") as caught:
@@ -64,7 +64,7 @@ def test_import_extra_lets_a_failure_inside_the_extra_through(tmp_path: Path, mo
     assert not isinstance(caught.value, MissingExtraError)
 
 
-def test_import_extra_lets_a_nameless_failure_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_import_extra_raises_nameless_failures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "gradopt_nameless.py").write_text("raise ModuleNotFoundError('no name given')\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="no name given"):

@@ -1,1 +1,1 @@
-"""Configurations: frozen settings with `.fit`."""
+"""Configurations: frozen settings of a fit."""

@@ -1,4 +1,4 @@
-"""Polishing: a second training that magnifies the flat regions of the response, where optima are, or a candidate."""
+"""Polishing: further training with larger weights where the response is flat, as near optima, or at a candidate."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from gradopt.data.variables import column_names
 from gradopt.errors import InputError, ShapeError, explain
 from gradopt.training.options import number
 
-_MAGNITUDES = {"flat": 1000.0, "candidate": 100.0}  # a candidate's samples, magnified by more, cost the others
+# Extra weight by `about`: "flat" is kept by the sweep of scripts/jenn/polishing_sweep.py, in which no other value was
+# reliably better; "candidate" was chosen by hand: a larger weight raises the errors of the other samples.
+_MAGNITUDES = {"flat": 1000.0, "candidate": 100.0}
 
 
 @dataclass(frozen=True)
 class Polish:
-    """How to magnify samples while training goes on from the present parameters.
+    """Settings of polishing: training continues from the present parameters with magnified weights.
 
     About "flat" the weight of each partial's residual is multiplied by
 
@@ -29,19 +31,19 @@ class Polish:
         1 + magnitude * near * (1 + flat),    near = exp(-(distance / reach)^2)
 
     and the weight of each value's residual by 1 + magnitude * near, where distance is the root mean square over the
-    input columns of the sample's standardized distance from the candidate. Far samples keep their weights, so that
-    what was learned of them is kept.
+    input columns of the sample's standardized distance from the candidate. Distant samples keep their weights, so that
+    the fit to them is kept.
 
     Attributes:
-        magnitude: Extra weight where the slope vanishes (eta in the paper), or at the candidate; None = 1000 about
-            "flat", 100 about "candidate".
+        magnitude: Extra weight where the slope is 0 (eta in the paper), or at the candidate; None = 1000 about "flat",
+            100 about "candidate".
         width: Slope at which the extra weight has fallen to 1/e (1/epsilon in the paper), in `units`.
-        about: "flat" magnifies small slopes; "candidate" the samples near the point that is given to
-            `Surrogate.polish`.
-        units: "standardized": slopes of standardized outputs per standardized input, so that one width fits all
-            problems; "raw": physical units, with width=10 the formula of the paper.
-        reach: Distance from the candidate at which the extra weight has fallen to 1/e, in standardized units
-            whatever `units` says; of no effect about "flat".
+        about: Place of the extra weight: "flat" for small slopes, "candidate" for the samples near the point that
+            `Surrogate.polish` gets.
+        units: Units of the slopes: "standardized" for standardized outputs per standardized input, so that one width
+            suits all problems; "raw" for physical units, with width=10 the formula of the paper.
+        reach: Distance from the candidate at which the extra weight has fallen to 1/e, always in standardized units;
+            without effect about "flat".
 
     References:
         Berguin (2024), Jacobian-enhanced neural networks, arXiv 2406.09132.
@@ -56,40 +58,43 @@ class Polish:
     def __post_init__(self) -> None:
         """Check the fields."""
         if self.about not in _MAGNITUDES:
-            remedy = "Magnify small slopes, or the samples near a candidate."
+            remedy = "'flat' magnifies small slopes, 'candidate' the samples near a point."
             raise InputError(explain("about", "be 'flat' or 'candidate'", repr(self.about), remedy))
         magnitude = _MAGNITUDES[self.about] if self.magnitude is None else self.magnitude
         object.__setattr__(self, "magnitude", number("magnitude", magnitude))
         object.__setattr__(self, "width", number("width", self.width, positive=True))
         object.__setattr__(self, "reach", number("reach", self.reach, positive=True))
         if self.units not in ("standardized", "raw"):
-            raise InputError(explain("units", "be 'standardized' or 'raw'", repr(self.units), "Raw is the paper's."))
+            raise InputError(
+                explain("units", "be 'standardized' or 'raw'", repr(self.units), "'standardized' is usual.")
+            )
 
     def factors(self, data: Dataset, scaling: Scaling) -> np.ndarray:
-        """Factors on the weights of the partials about "flat".
+        """Compute factors on the weights of the partials about "flat".
 
         Args:
             data: Samples with partials.
             scaling: Scaling of the surrogate.
 
         Returns:
-            (n, m, d), 1 where the partial is not known.
+            Factors (n, m, d), 1 where the partial is not known.
 
         Raises:
-            InputError: If no partial is known: then nothing tells where the response is flat.
+            InputError: If no partial is known, because flat regions are found by partials.
         """
         if not data.known.any():
-            remedy = "Polishing looks for small slopes in `dydx`."
-            raise InputError(explain("data", "know at least one partial", "none", remedy))
+            got = f"NaN in all {data.partials.size} entries of `dydx`"
+            remedy = "Pass data with partials, or polish about a candidate."
+            raise InputError(explain("data", "have at least one known partial", got, remedy))
         return 1.0 + self._magnitude * self._flatness(data, scaling)
 
     def factors_near(self, data: Dataset, scaling: Scaling, candidate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Factors on the weights about "candidate".
+        """Compute factors on the weights about "candidate".
 
         Args:
             data: Samples, with partials or without.
             scaling: Scaling of the surrogate.
-            candidate: Point (d,), physical, as `check_candidate` returns it.
+            candidate: Point (d,), physical, checked by `check_candidate`.
 
         Returns:
             Factors on the weights of the values (n, m), and of the partials (n, m, d).
@@ -106,7 +111,7 @@ class Polish:
         return self.magnitude
 
     def _flatness(self, data: Dataset, scaling: Scaling) -> np.ndarray:
-        """1 where a partial vanishes, falling to 0 where it is steep or not known; (n, m, d)."""
+        """Compute the flatness (n, m, d): 1 for a partial of 0, near 0 for a large one, 0 for one that is not known."""
         slopes = data.partials
         if self.units == "standardized":
             slopes = scaling.scale_partials(data.x, data.y, slopes)
@@ -124,12 +129,12 @@ def check_candidate(candidate: object, data: Dataset) -> np.ndarray:
         The candidate as float64 (d,).
 
     Raises:
-        InputError: If it is not finite, or leaves the domain of a transform.
-        ShapeError: If it has another shape.
+        InputError: If the candidate is not finite, or lies outside the domain of a transform.
+        ShapeError: If the candidate has another shape.
     """
     point = as_floats("candidate", candidate)  # type: ignore[arg-type]
     if point.shape != (data.d,):
-        raise ShapeError(explain("candidate", f"have shape (d,) = ({data.d},)", point.shape, "It is one point."))
+        raise ShapeError(explain("candidate", f"have shape (d,) = ({data.d},)", point.shape, "Pass one point."))
     check_finite("candidate", point[None, :], column_names(data.input_variables), "Pass the point to magnify.")
     check_input_domain(point[None, :], data.input_variables)
     return point

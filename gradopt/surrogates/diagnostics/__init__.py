@@ -1,1 +1,1 @@
-"""Cross-validation and outliers."""
+"""Diagnostics: cross-validation of configurations, and wrong partials in data."""

@@ -1,4 +1,4 @@
-"""Cross-validation: how well a configuration predicts samples that it was not fitted to."""
+"""Cross-validation: errors of a configuration on held-out samples."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from gradopt.data.arrays import freeze_fields
 from gradopt.data.dataset import Dataset, check_dataset
 from gradopt.data.variables import Variable, column_names
 from gradopt.errors import GradoptError, InputError, explain
 from gradopt.training.options import whole
 
-_CONSTANT = 1e-13  # standard deviation over the largest magnitude, below which a column is rounding
-_SHOWN = 5  # rows named in a message
+_CONSTANT = 1e-13  # standard deviation over the largest magnitude, below which a column is constant but for rounding
+_SHOWN = 5  # number of rows in a message
 
 
 class SupportsLinearize(Protocol):
-    """What a fit must return."""
+    """A fitted surrogate."""
 
     def linearize(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Predict outputs (n, m) and partials (n, m, d) at x (n, d), physical."""
@@ -27,8 +28,8 @@ class SupportsLinearize(Protocol):
 
 
 @runtime_checkable
-class SupportsFit(Protocol):
-    """A configuration, such as `JENN` or `MLP`."""
+class SupportsCrossValidation(Protocol):
+    """A configuration that can be cross-validated, such as `JENN` or `MLP`."""
 
     def fit(self, data: Dataset) -> SupportsLinearize:
         """Train on data."""
@@ -37,17 +38,17 @@ class SupportsFit(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class CrossValidation:
-    """Predictions of each sample by a fit that did not see it, and their errors; `print` it for a report.
+    """Predictions of held-out samples, and their errors; `str` of it is a report.
 
-    All is physical, in the units of the variables, also where a variable has a transform. Partials that are not known
-    count nowhere. A figure that would divide by a spread of 0 is NaN: NRMSE and R2 of an output or partial that does
-    not vary, and everything about a partial that is known nowhere.
+    All numbers are physical, in the units of the variables, also where a variable has a transform. Partials that are
+    not known are ignored. A number is NaN where it is not defined: NRMSE and R2 of an output or partial that does not
+    vary, and all numbers of a partial that is known in no sample.
 
     Attributes:
-        data: The samples, which are the truth.
-        y: Predicted outputs (n, m).
-        dydx: Predicted partials (n, m, d), also where the true one is not known.
-        fold: Number of the fold (n,) in which each sample was left out, from 0.
+        data: Samples.
+        y: Predicted outputs (n, m), physical.
+        dydx: Predicted partials (n, m, d), unit of y per unit of x, also where the partial of the data is not known.
+        fold: Number of the fold (n,) in which each sample was held out, from 0.
     """
 
     data: Dataset
@@ -57,10 +58,7 @@ class CrossValidation:
 
     def __post_init__(self) -> None:
         """Freeze the arrays."""
-        for name in ("y", "dydx", "fold"):
-            array = np.array(getattr(self, name))
-            array.flags.writeable = False
-            object.__setattr__(self, name, array)
+        freeze_fields(self, "y", "dydx", "fold")
 
     @property
     def folds(self) -> int:
@@ -69,48 +67,47 @@ class CrossValidation:
 
     @property
     def rmse(self) -> np.ndarray:
-        """Root of the mean squared error of each output (m,)."""
+        """Root mean square error of each output (m,), physical."""
         return np.sqrt(np.mean((self.y - self.data.y) ** 2, axis=0))
 
     @property
     def nrmse(self) -> np.ndarray:
-        """`rmse` over the standard deviation of the true output (m,)."""
+        """RMSE over the standard deviation of the output in the data (m,)."""
         return _ratio(self.rmse, _spread(self.data.y))
 
     @property
     def max_error(self) -> np.ndarray:
-        """Largest absolute error of each output (m,)."""
+        """Largest absolute error of each output (m,), physical."""
         return np.abs(self.y - self.data.y).max(axis=0)
 
     @property
     def r2(self) -> np.ndarray:
-        """1 - `nrmse`^2 of each output (m,): 1 is perfect, 0 no better than the mean of all samples."""
+        """R2 = 1 - `nrmse`^2 of each output (m,): 1 for exact predictions, 0 for the mean of all samples."""
         return 1.0 - self.nrmse**2
 
     @property
     def n_known(self) -> np.ndarray:
-        """In how many samples each partial is known (m, d)."""
+        """Number of samples in which each partial is known (m, d)."""
         return self.data.known.sum(axis=0)
 
     @property
     def rmse_partials(self) -> np.ndarray:
-        """Root of the mean squared error of each partial (m, d)."""
+        """Root mean square error of each partial (m, d), unit of y per unit of x."""
         return np.sqrt(_mean((self.dydx - self.data.partials) ** 2, self.data.known))
 
     @property
     def r2_partials(self) -> np.ndarray:
-        """R2 of each partial (m, d), about its own mean; far below 0 for a partial that hardly varies."""
+        """R2 of each partial (m, d) about its mean; far below 0 for a partial that hardly varies."""
         return 1.0 - _ratio(self.rmse_partials, _spread(self.data.partials)) ** 2
 
     @property
     def pooled_partials_r2(self) -> np.ndarray:
-        """R2 of all partials of each output together (m,), on the standardized scale.
+        """R2 of all partials of each output together (m,), in standardized units.
 
-        Each partial is multiplied by the standard deviation of its input and divided by that of its output, which
-        cancels. Then R2 = 1 - sum of squared errors / sum of squared deviations of each true partial from its own
-        mean, both sums over all inputs and all samples in which the partial is known. So a partial that hardly
-        varies, whose own R2 means little, counts by its error on the scale of the others, whatever the units.
-        NaN where no partial of the output varies.
+        R2 = 1 - sum of squared errors / sum of squared deviations of each partial of the data from its mean, both sums
+        over all inputs and all samples in which the partial is known. Each partial is multiplied by the standard
+        deviation of its input. (Division by that of the output would cancel.) So a partial that hardly varies counts by
+        its error on the scale of the others, in any units. NaN where no partial of the output varies.
         """
         weights = self.n_known * _spread(self.data.x) ** 2  # (m, d)
         pairs = self.rmse_partials, _spread(self.data.partials)
@@ -118,20 +115,20 @@ class CrossValidation:
         return 1.0 - _ratio(wrong, spread)
 
     def worst(self, k: int = 5) -> np.ndarray:
-        """Find the samples that are predicted worst.
+        """Find the samples with the largest errors.
 
         Args:
-            k: How many.
+            k: Number of samples.
 
         Returns:
-            Row numbers (k,), by the largest error of an output over its standard deviation, the worst first.
+            Row numbers (k,), ordered by the largest error of an output over its standard deviation, the largest first.
         """
         errors = np.nan_to_num(np.abs(self.y - self.data.y), nan=np.inf)
         scaled = np.nan_to_num(_ratio(errors, _spread(self.data.y)))
         return np.argsort(-scaled.max(axis=1), kind="stable")[: whole("k", k, 1)]
 
     def __str__(self) -> str:
-        """Write a table of the outputs and, below, one of the partials."""
+        """Write a table of the outputs and a table of the partials."""
         inputs, outputs = self.data.input_variables, self.data.output_variables
         units, per = _column_units(outputs), _column_units(inputs)
         kind = "Leave-one-out" if self.folds == self.data.n else f"{self.folds}-fold"
@@ -155,58 +152,58 @@ class CrossValidation:
 
 
 def cross_validate(
-    configuration: SupportsFit,
+    configuration: SupportsCrossValidation,
     data: Dataset,
     folds: int | str = 10,
     seed: int = 0,
     callback: Callable[[int, int], object] | None = None,
 ) -> CrossValidation:
-    """Fit to all samples but some, predict these, and so on until every sample has been left out once.
+    """Predict each sample by a fit to samples of the other folds.
 
-    Samples at the very same point are left out together: else a fit would know the answer. Weights with an entry for
-    each sample do not fit to a part of the samples; use weights without that axis.
+    Samples at the same point belong to the same fold, so that no fit has a held-out value in its data. Weights must be
+    numbers or have an axis of length 1 for the samples, because each fold is fitted to a part of the samples.
 
     Args:
-        configuration: What is fitted, afresh in each fold.
+        configuration: Settings of the fits.
         data: The samples, at two or more different points.
-        folds: Number of parts, at least 2, each left out once; "leave-one-out", or no less than there are points, for
-            one point at a time.
-        seed: Seed of the shuffle; leave-one-out goes in order.
-        callback: Called after each fold with the number of folds done and of all.
+        folds: Number of folds, at least 2, each held out once; "leave-one-out" holds out one point at a time, and so
+            does a number of at least the number of points.
+        seed: Seed of the shuffle; leave-one-out takes the points in order.
+        callback: Function called after each fold with the number of folds done and the number of all folds.
 
     Returns:
         The predictions and their errors.
 
     Raises:
-        InputError: If an argument is wrong, or a fold fails; the message then says which.
+        InputError: If an argument is invalid, or if the fit of a fold fails; the message names the fold.
     """
-    if isinstance(configuration, type) or not isinstance(configuration, SupportsFit):
-        raise InputError(explain("configuration", "have a method `fit(data)`", repr(configuration), "Such as JENN()."))
+    if isinstance(configuration, type) or not isinstance(configuration, SupportsCrossValidation):
+        raise InputError(explain("configuration", "have a method `fit(data)`", repr(configuration), "Try JENN()."))
     check_dataset("data", data)
     fold = _assign(data, folds, whole("seed", seed, 0))
     count = int(fold.max()) + 1
     y, dydx = np.empty_like(data.y), np.empty_like(data.partials)
     for number in range(count):
-        out = fold == number
+        held = fold == number
         try:
-            y[out], dydx[out] = configuration.fit(data.select(~out)).linearize(data.x[out])
+            y[held], dydx[held] = configuration.fit(data.select(~held)).linearize(data.x[held])
         except GradoptError as failure:
-            rows = ", ".join(map(str, np.flatnonzero(out)[:_SHOWN])) + (", ..." if out.sum() > _SHOWN else "")
-            raise InputError(f"Fold {number} of 0 to {count - 1}, which leaves out row {rows}: {failure}") from failure
+            rows = ", ".join(map(str, np.flatnonzero(held)[:_SHOWN])) + (", ..." if held.sum() > _SHOWN else "")
+            raise InputError(f"Fold {number} of 0 to {count - 1}, which holds out row {rows}: {failure}") from failure
         if callback is not None:
             callback(number + 1, count)
     return CrossValidation(data, y, dydx, fold)
 
 
 def _assign(data: Dataset, folds: int | str, seed: int) -> np.ndarray:
-    """Fold of each sample (n,); points are numbered in the order of the samples, then shuffled."""
+    """Assign a fold to each sample (n,); points are numbered in the order of the samples, then shuffled."""
     if not (isinstance(folds, Integral) and folds >= 2) and folds != "leave-one-out":
         remedy = "10 is usual."
         raise InputError(explain("folds", "be a whole number of at least 2 or 'leave-one-out'", repr(folds), remedy))
     _, first, point = np.unique(data.x, axis=0, return_index=True, return_inverse=True)
     n = len(first)
     if n < 2:
-        raise InputError(explain("data", "hold samples at two or more different points", n, "Add samples."))
+        raise InputError(explain("data", "have samples at two or more different points", n, "Add samples."))
     point = first.argsort().argsort()[point.ravel()]
     if isinstance(folds, str) or folds >= n:
         return point
@@ -216,19 +213,19 @@ def _assign(data: Dataset, folds: int | str, seed: int) -> np.ndarray:
 
 
 def _mean(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Mean over the samples that are known; NaN where there is none."""
+    """Compute the mean over the known samples; NaN where there is none."""
     return _ratio(np.where(known, values, 0.0).sum(axis=0), known.sum(axis=0))
 
 
 def _spread(values: np.ndarray) -> np.ndarray:
-    """Standard deviation over the samples without NaN; 0 where there is only rounding, NaN where there is no sample."""
+    """Compute the standard deviation over the samples without NaN; 0 of rounding alone, NaN without a sample."""
     known = ~np.isnan(values)
     spread = np.sqrt(_mean((values - _mean(values, known)) ** 2, known))
     return np.where(spread > _CONSTANT * np.abs(np.where(known, values, 0.0)).max(axis=0), spread, 0.0 * spread)
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """Quotient; NaN where `below` is 0 or NaN."""
+    """Divide; NaN where `below` is 0 or NaN."""
     above, below = np.broadcast_arrays(above, below)
     return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
 
@@ -238,7 +235,7 @@ def _column_units(variables: tuple[Variable, ...]) -> list[str | None]:
 
 
 def _aligned(rows: list[list[str]]) -> str:
-    """Lay out cells in columns, the first two to the left."""
+    """Align cells in columns: the first two to the left, the others to the right."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(

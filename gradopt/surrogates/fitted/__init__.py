@@ -1,1 +1,1 @@
-"""The fitted surrogate and its files."""
+"""Fitted surrogates and their files."""

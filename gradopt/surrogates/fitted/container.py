@@ -1,12 +1,11 @@
-"""The file format: safetensors with a JSON header and a checksum. Nothing in it is ever executed."""
+"""The file format: safetensors with a JSON header and a checksum. Reading a file executes nothing in it."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,63 +13,75 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from gradopt.data.atomic import write_atomically
 from gradopt.errors import FileFormatError, InputError, explain
 
-FORMAT = "gradopt.surrogate"
-SCHEMA_VERSION = 2
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of file.
+
+    Attributes:
+        format: Name of the format, kept in each file.
+        version: Newest schema version that this gradopt reads, and the one it writes.
+        written_by: Call that writes such a file, for messages.
+    """
+
+    format: str
+    version: int
+    written_by: str
 
 
-def write(path: str | Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write a file atomically: it appears whole or not at all.
+SURROGATE = Kind("gradopt.surrogate", 3, "surrogate.save(path)")
+
+
+def write(
+    path: str | Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray], kind: Kind = SURROGATE
+) -> None:
+    """Write a file atomically: after a failure an older file is unchanged.
 
     Args:
-        path: Where to write; an existing file is replaced.
+        path: Place of the file; an existing file is replaced.
         header: Plain JSON values.
-        arrays: Named arrays.
+        arrays: Arrays by name.
+        kind: Kind of the file.
+
+    Raises:
+        InputError: If the folder of the file does not exist.
     """
     path = Path(path)
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     text = json.dumps(header, sort_keys=True, allow_nan=False)
     metadata = {
-        "format": FORMAT,
-        "schema_version": str(SCHEMA_VERSION),
+        "format": kind.format,
+        "schema_version": str(kind.version),
         "header": text,
         "checksum": _checksum(text, contiguous),
     }
     if not path.parent.is_dir():
         remedy = f"Make it first: Path({str(path.parent)!r}).mkdir(parents=True)."
         raise InputError(explain("path", "lie in an existing folder", repr(str(path)), remedy))
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(save(contiguous, metadata))
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_atomically(path, save(contiguous, metadata))
 
 
-def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def read(path: str | Path, kind: Kind = SURROGATE) -> tuple[dict[str, Any], dict[str, np.ndarray], int]:
     """Read a file that `write` wrote.
 
     Args:
         path: The file.
+        kind: Kind that it must be of.
 
     Returns:
-        Header and arrays.
+        Header, arrays and schema version.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        FileFormatError: If the file is truncated, foreign, newer than this version, or was changed.
+        FileFormatError: If the file is truncated, of another program, newer than this version, or was changed.
+        InputError: If the path is a folder.
     """
     path = Path(path)
     if path.is_dir():
-        raise InputError(explain("path", "be a file", f"the folder {str(path)!r}", "Name the file in it."))
+        raise InputError(explain("path", "be a file", f"the folder {str(path)!r}", "Name a file in that folder."))
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -81,30 +92,30 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         if beginning[:1] == b"\x80" or beginning == b"PK":
             raise FileFormatError(
                 f"{str(path)!r} is a pickle or a torch.save archive, which gradopt never opens: loading one can run "
-                "any code. Save the surrogate with `surrogate.save(path)` where it was made."
+                f"any code. Write the file with `{kind.written_by}` where it was made."
             ) from broken
         raise FileFormatError(
-            f"{str(path)!r} is no safetensors file, or a truncated one ({broken}). Copy it again from where it was "
-            "saved; surrogates are written by `surrogate.save(path)`."
+            f"{str(path)!r} is no safetensors file, or a truncated one ({broken}). Copy the original file again; "
+            f"such files are written by `{kind.written_by}`."
         ) from broken
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") != kind.format:
         raise FileFormatError(
             f"{str(path)!r} is a safetensors file of another program (format {metadata.get('format')!r}, expected "
-            f"{FORMAT!r}). Pass a file written by `surrogate.save(path)`."
+            f"{kind.format!r}). Pass a file written by `{kind.written_by}`."
         )
     version = metadata.get("schema_version", "")
-    if not version.isdigit() or int(version) > SCHEMA_VERSION:
+    if not version.isdigit() or int(version) > kind.version:
         raise FileFormatError(
-            f"{str(path)!r} has schema version {version!r}, this gradopt reads up to {SCHEMA_VERSION}. "
-            "It was written by a newer gradopt: upgrade with `pip install -U gradopt`."
+            f"{str(path)!r} has schema version {version!r}, this gradopt reads up to {kind.version}. "
+            "The file was written by a newer gradopt: upgrade with `pip install -U gradopt`."
         )
     text = metadata.get("header", "")
     if metadata.get("checksum") != _checksum(text, arrays):
         raise FileFormatError(
-            f"{str(path)!r} was changed after it was written: its checksum does not match. Copy it again from where "
-            "it was saved."
+            f"{str(path)!r} was changed after it was written: its checksum does not match. Copy the original file "
+            "again."
         )
-    return json.loads(text), arrays
+    return json.loads(text), arrays, int(version)
 
 
 def _checksum(text: str, arrays: Mapping[str, np.ndarray]) -> str:

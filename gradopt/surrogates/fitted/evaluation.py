@@ -14,7 +14,7 @@ from gradopt.networks.jacobian import Trace
 
 @dataclass(frozen=True, eq=False)
 class SurrogateEvaluation:
-    """One forward pass of a surrogate; partials follow on request without repeating it.
+    """One forward pass of a surrogate; partials can be computed from it without repeating the pass.
 
     Attributes:
         x: Inputs (n, d), physical.
@@ -28,17 +28,17 @@ class SurrogateEvaluation:
     _shares: tuple[float, ...]
 
     def dydx(self) -> np.ndarray:
-        """Partials (n, m, d), physical: exact derivatives of `y`."""
+        """Compute partials (n, m, d), unit of y per unit of x: exact derivatives of `y`."""
         return self._scaling.unscale_partials(self.x, self.y, self.standardized_dydx())
 
     def standardized_dydx(self) -> np.ndarray:
-        """Partials (n, m, d), standardized."""
+        """Compute partials (n, m, d), standardized."""
         with torch.no_grad():
-            return mean_of([run.partials() for run in self._traces], self._shares).numpy()
+            return weighted_mean([run.partials() for run in self._traces], self._shares).numpy()
 
 
-def mean_of(answers: list[Tensor], shares: tuple[float, ...]) -> Tensor:
-    """The average of the networks' answers; of one network its own, to the last bit."""
-    if len(answers) == 1:
-        return answers[0]
-    return sum(share * answer for share, answer in zip(shares[1:], answers[1:], strict=True)) + shares[0] * answers[0]
+def weighted_mean(outputs: list[Tensor], shares: tuple[float, ...]) -> Tensor:
+    """Average the outputs of networks by their shares; the output of a single network is returned unchanged."""
+    if len(outputs) == 1:
+        return outputs[0]
+    return sum(share * output for share, output in zip(shares[1:], outputs[1:], strict=True)) + shares[0] * outputs[0]

@@ -1,1 +1,1 @@
-"""From data and configuration to fitted networks."""
+"""Fitting: from data and a configuration to trained networks."""

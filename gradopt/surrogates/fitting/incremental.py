@@ -1,4 +1,4 @@
-"""New samples in a surrogate: a warm, short polish where that serves, a cold fit where it does not."""
+"""Incremental fit: samples are added to a surrogate by a short warm fit, or by a cold fit where a warm one fails."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from gradopt.data.dataset import Dataset, check_dataset
 from gradopt.data.scaling import Scaling
 from gradopt.errors import InputError, explain
 from gradopt.surrogates.configurations.polish import Polish, check_candidate
+from gradopt.surrogates.configurations.protocol import Configuration
 from gradopt.surrogates.fitted.surrogate import FitInterrupted, Surrogate
-from gradopt.surrogates.fitting.networks import Member, build_problem
-from gradopt.surrogates.fitting.trainable import check_held
-from gradopt.surrogates.protocol import Configuration
+from gradopt.surrogates.fitting.networks import build_problem
+from gradopt.surrogates.fitting.trained_network import TrainedNetwork
+from gradopt.surrogates.fitting.training_data import check_fixed_inputs
 from gradopt.training.evidence import log_evidence
 from gradopt.training.lbfgs import LBFGS
 from gradopt.training.levenberg_marquardt import LevenbergMarquardt
@@ -26,18 +27,19 @@ from gradopt.training.residuals import NetworkProblem
 from gradopt.training.result import Callback, LearnedWeights
 from gradopt.training.solvers import SOLVERS, Solver
 
-_LM_STEPS, _LBFGS_STEPS = 50, 200  # iterations of a warm fit; a cold one may make 2000 and 8000 by default
-_STALLED = 3.0  # times the misfit after the last cold fit
-_EXACT = 1e-4  # misfit, in standard deviations of the outputs, with which no warm fit counts as stalled
-_FAR = 10.0  # standardized distance from the mean beyond which a scaling no longer suits its data
-_GROWTH = 1.25  # growth of the data since the last cold fit that makes another worth its time
+# Limits chosen by hand; scripts/surrogates/incremental_fit_cost.py measures their effect.
+_LM_STEPS, _LBFGS_STEPS = 50, 200  # iterations of a warm fit by Levenberg-Marquardt, by L-BFGS
+_STALLED = 3.0  # misfit over that after the last cold fit, above which a warm fit has stalled
+_EXACT = 1e-4  # misfit, in standard deviations of the outputs, below which a warm fit has never stalled
+_FAR = 10.0  # standardized distance from the mean, beyond which a scaling no longer suits its data
+_GROWTH = 1.25  # ratio of the numbers of samples now and at the last cold fit, from which another cold fit is made
 
 
 How = Literal["cold", "warm", "restarted"]
 
 
-class Fits(Configuration, Protocol):
-    """A configuration that makes surrogates, such as `JENN`."""
+class SupportsFit(Configuration, Protocol):
+    """A configuration with the method `fit`, such as `JENN`."""
 
     def fit(self, data: Dataset, warm_start: Surrogate | None = None, callback: Callback | None = None) -> Surrogate:
         """Train on data."""
@@ -46,17 +48,18 @@ class Fits(Configuration, Protocol):
 
 @dataclass(frozen=True, eq=False)
 class IncrementalFit:
-    """A surrogate with its data, and what the next update has to know.
+    """A surrogate, and the state for the next incremental fit.
 
     Attributes:
-        surrogate: The surrogate, polished about the candidate.
-        how: "cold": the first fit; "warm": continued from the previous parameters; "restarted": fitted afresh.
-        reason: Why, in words. It says so where a cold fit was made and the warm one proved better.
-        seconds: Wall time of the update, of all fits it made.
-        samples: Number of samples n at this update; those that come after them are new to the next.
-        cold_samples: Number of samples when the last cold fit was made, kept or not.
-        cold_misfit: Root mean square of the weighted, standardized residuals after that update.
-        cold_kept: Whether that cold fit was kept.
+        surrogate: Surrogate, polished about the candidate.
+        how: Kind of the fit: "cold" for the first one, "warm" for one continued from the previous parameters,
+            "restarted" for a new cold fit.
+        reason: Reason for this kind, in words, also where a cold fit was made and the warm one was better.
+        seconds: Wall time of all fits of this call, s.
+        samples: Number of samples n; samples after the first n are new in the next call.
+        cold_samples: Number of samples at the last cold fit, kept or not.
+        cold_misfit: Root mean square of the weighted, standardized residuals after the call of the last cold fit.
+        cold_kept: Whether the last cold fit was kept.
     """
 
     surrogate: Surrogate
@@ -70,47 +73,47 @@ class IncrementalFit:
 
 
 def incremental_fit(
-    configuration: Fits,
+    configuration: SupportsFit,
     data: Dataset,
     previous: IncrementalFit | None = None,
     candidate: ArrayLike | None = None,
     polish: Polish | None = None,
 ) -> IncrementalFit:
-    """Bring a surrogate up to its data after samples were appended.
+    """Fit a surrogate again after samples were appended to its data.
 
-    The first update is a cold fit. Each later one continues from the previous parameters in the previous scaling, a
-    few iterations long, with the samples near the candidate magnified. A cold fit is made beside it where
+    The first call makes a cold fit. Each later call makes a warm fit: a few iterations from the previous parameters in
+    the previous scaling, with larger weights near the candidate. A cold fit is made too if
 
-    - the warm fit stalls: its misfit, on the old samples or on the new ones, is thrice what was left after the last
-      cold fit, and not negligible;
-    - the data lie far outside the standardized range of the previous scaling, but not of their own;
-    - the data have grown by a quarter since the last cold fit: warm fits never leave the minimum that they are in,
-      while fresh parameters find a better one in more data;
+    - the warm fit stalled: its misfit, on the old samples or on the new ones, is more than three times that after the
+      last cold fit, and not negligible;
+    - the data lie far outside the standardized range of the previous scaling, but not of their own scaling;
+    - the data have grown by a quarter since the last cold fit: a warm fit stays in its minimum, while with more data
+      new initial parameters often lead to a better one.
 
-    and of the two that with the higher evidence on the data (configured weights, physical units) is kept. After a
-    cold fit that was not kept no other is made before the data have grown by a quarter. Where a warm fit is
-    impossible, because an input varies that was held fixed or the network is another, a cold fit takes its place.
+    Of both fits that with the higher evidence on the data (configured weights, physical units) is kept. After a cold
+    fit that was not kept, the next one is made when the data have grown by a quarter. Only a cold fit is made where a
+    warm fit is impossible: an input varies that was held fixed, or the network has another shape.
 
     Args:
-        configuration: Settings of the fits; with another network than before, all starts afresh.
+        configuration: Settings of the fits.
         data: All samples, the new ones last; at least 2.
-        previous: What the last update returned; None at the first.
+        previous: Result of the last call; None in the first.
         candidate: Point (d,), physical, near which samples are magnified; None magnifies nothing.
-        polish: How; None = `Polish(about="candidate")`.
+        polish: Settings of the magnification; None = `Polish(about="candidate")`.
 
     Returns:
-        The surrogate, how it was made and why. The same arguments give the same parameters again, unless the solver
-        has a time limit.
+        The surrogate, the kind of its fit and the reason. Calls with the same arguments return the same parameters,
+        unless the solver has a time limit.
 
     Raises:
-        InputError: If the data cannot be trained on, or arguments do not fit together.
+        InputError: If the data are no valid training data, or arguments do not match.
         ShapeError: If the candidate has another shape.
         FitInterrupted: On Ctrl-C, with the state so far.
     """
     started = time.perf_counter()
     check_dataset("data", data)
     if previous is not None and not isinstance(previous, IncrementalFit):
-        remedy = "Pass what the last `incremental_fit` returned."
+        remedy = "Pass the result of the last `incremental_fit`."
         raise InputError(explain("previous", "be an IncrementalFit or None", type(previous).__name__, remedy))
     if polish is not None and (not isinstance(polish, Polish) or polish.about != "candidate"):
         raise InputError(explain("polish", "be about 'candidate'", repr(polish), "Pass Polish(about='candidate')."))
@@ -122,7 +125,7 @@ def incremental_fit(
         return fitted if point is None else _continued(configuration, fitted, data, polish, point)
 
     def updated(surrogate: Surrogate, how: How, reason: str, tried: bool = True) -> IncrementalFit:
-        """Fill the record; `tried` tells that a cold fit was made."""
+        """Build the result; `tried` says whether a cold fit was made."""
         last = None if tried else previous
         misfit = last.cold_misfit if last else _misfit(surrogate, data, slice(None))
         return IncrementalFit(
@@ -151,7 +154,7 @@ def incremental_fit(
             warm, "warm", f"{doubt} A cold fit was no better lately; the next is due at {wait}.", tried=False
         )
     if not doubt:
-        return updated(warm, "warm", "The warm fit took the new samples in.", tried=False)
+        return updated(warm, "warm", "The warm fit represents the new samples.", tried=False)
     fresh = cold()
     if _merit(fresh, data) > _merit(warm, data):
         return updated(fresh, "restarted", f"{doubt} The cold fit has the higher evidence.")
@@ -159,9 +162,9 @@ def incremental_fit(
 
 
 def _continued(
-    configuration: Fits, surrogate: Surrogate, data: Dataset, polish: Polish, point: np.ndarray | None
+    configuration: SupportsFit, surrogate: Surrogate, data: Dataset, polish: Polish, point: np.ndarray | None
 ) -> Surrogate:
-    """A short fit from the present parameters."""
+    """Make a short fit from the present parameters."""
     solver = _short(configuration.solver, surrogate.fit_result.solver)
     brief = replace(surrogate, configuration=replace(configuration, solver=solver))  # type: ignore[type-var]
     try:
@@ -175,7 +178,7 @@ def _continued(
 
 
 def _short(solver: str | Solver, last: str) -> Solver:
-    """The solver of the configuration, or of the last fit where that is "auto", with few iterations; Adam as it is."""
+    """Return the solver of the configuration (of the last fit for "auto") with few iterations; Adam unchanged."""
     if isinstance(solver, str):
         by_class = {kind.__name__: kind for kind in SOLVERS.values()}
         solver = by_class[last]() if solver == "auto" else SOLVERS[solver]()
@@ -186,21 +189,21 @@ def _short(solver: str | Solver, last: str) -> Solver:
     return solver
 
 
-def _obstacle(configuration: Fits, surrogate: Surrogate, data: Dataset) -> str:
-    """Why the surrogate cannot be continued on the data, or nothing."""
+def _obstacle(configuration: SupportsFit, surrogate: Surrogate, data: Dataset) -> str:
+    """Return why a warm fit is impossible, or an empty text."""
     surrogate.check_variables_of(data)
-    Scaling.of(data)  # the data lie in the domains of the transforms, or this raises
-    if not all(configuration.makes(member.network) for member in surrogate.members):
-        return "the configuration asks for another network"
+    Scaling.of(data)  # raises if the data lie outside the domain of a transform
+    if not all(configuration.allows(trained.network) for trained in surrogate.networks):
+        return "the configuration has another network"
     try:
-        check_held(data, surrogate.scaling)
+        check_fixed_inputs(data, surrogate.scaling)
     except InputError:
         return "an input varies that was held fixed"
     return ""
 
 
 def _doubt(warm: Surrogate, data: Dataset, previous: IncrementalFit) -> str:
-    """Why a cold fit might be better than the warm one, or nothing."""
+    """Return why a cold fit may be better than the warm one, or an empty text."""
     reach = _reach(warm.scaling, data)
     if reach > _FAR and _reach(Scaling.of(data), data) < 0.5 * reach:
         return f"The data reach {reach:.1f} standardized units from the mean of the last cold fit."
@@ -215,26 +218,26 @@ def _doubt(warm: Surrogate, data: Dataset, previous: IncrementalFit) -> str:
 
 
 def _reach(scaling: Scaling, data: Dataset) -> float:
-    """Largest standardized input or output."""
+    """Return the largest absolute value of a standardized input or output."""
     return max(float(np.abs(scaled).max()) for scaled in (scaling.scale_inputs(data.x), scaling.scale_outputs(data.y)))
 
 
 def _problem(
     surrogate: Surrogate, data: Dataset, rows: slice, learned: LearnedWeights | None = None
 ) -> NetworkProblem | None:
-    """What is fitted to some of the samples, without magnification and belief; None where that is nothing."""
+    """Build the loss of some of the samples, without magnification and prior on the gradient; None if it is empty."""
     beta, gamma = surrogate.configuration.data_weights(data)
     beta, gamma = beta[rows], np.where(surrogate.scaling.constant, 0.0, gamma[rows])
     if not (beta.any() or gamma.any()):
         return None
     in_reference = replace(surrogate.configuration, dtype="float64", device="cpu")  # type: ignore[type-var]
     some = data.select(np.arange(data.n)[rows])
-    member = Member(surrogate.network, surrogate.theta, learned=learned)
-    return build_problem(in_reference, member, some, surrogate.scaling, (beta, gamma)).data
+    trained = TrainedNetwork(surrogate.network, surrogate.theta, learned=learned)
+    return build_problem(in_reference, trained, some, surrogate.scaling, (beta, gamma)).data
 
 
 def _misfit(surrogate: Surrogate, data: Dataset, rows: slice) -> float:
-    """Root mean square of the weighted, standardized residuals of some of the samples; 0 where there are none."""
+    """Compute the root mean square of the weighted, standardized residuals of some of the samples; 0 of none."""
     problem = _problem(surrogate, data, rows)
     if problem is None:
         return 0.0
@@ -243,9 +246,10 @@ def _misfit(surrogate: Surrogate, data: Dataset, rows: slice) -> float:
 
 
 def _merit(surrogate: Surrogate, data: Dataset) -> float:
-    """Log evidence of the data in physical units, so that surrogates of different scalings compare.
+    """Compute the log evidence of the data in physical units, which compares surrogates of different scalings.
 
-    Without a prior, and where the matrix is too large, log likelihood. A surrogate that is not finite has -inf.
+    Without a prior on the parameters, and where the matrix is too large, this is the log likelihood. For a surrogate
+    that is not finite the result is -inf.
     """
     problem = _problem(surrogate, data, slice(None), surrogate.fit_result.learned)
     assert problem is not None, "a fit has residuals"
@@ -262,5 +266,5 @@ def _merit(surrogate: Surrogate, data: Dataset) -> float:
     units += np.log(scaling.output_scale)[:, None]
     if problem.has_partials:
         units[:, :, 1:] -= np.log(np.where(scaling.constant, 1.0, scaling.input_scale))
-    units -= 0.5 * np.log(np.where(weights > 0.0, weights, 1.0))  # and a residual is weighted by its root
+    units -= 0.5 * np.log(np.where(weights > 0.0, weights, 1.0))  # a residual has a factor of the root of its weight
     return found - float(units[weights > 0.0].sum())

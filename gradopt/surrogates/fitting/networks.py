@@ -1,4 +1,4 @@
-"""The wiring of a fit: data and configuration to a loss, a loss and starts to a solver, a solver to parameters."""
+"""A fit: from data and configuration to a loss, then by starts and a solver to trained networks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,12 +15,13 @@ from gradopt.data.dataset import Dataset
 from gradopt.data.scaling import Scaling
 from gradopt.errors import InputError, explain
 from gradopt.networks.mlp import Network
+from gradopt.surrogates.configurations.protocol import Configuration
 from gradopt.surrogates.fitting.starts import ENDS_ALL, Start, fixed_weights, learned_weights, numbered
-from gradopt.surrogates.fitting.trainable import notes_on
-from gradopt.surrogates.gradinn.collocation import believing
+from gradopt.surrogates.fitting.trained_network import TrainedNetwork, averaging_shares
+from gradopt.surrogates.fitting.training_data import notes_on_data
+from gradopt.surrogates.gradinn.collocation import add_prior
 from gradopt.surrogates.gradinn.loss import SurrogateProblem
-from gradopt.surrogates.gradinn.priors import Belief
-from gradopt.surrogates.protocol import Configuration
+from gradopt.surrogates.gradinn.priors import Prior
 from gradopt.training.adam import Adam
 from gradopt.training.evidence import Evidence, EvidenceResult, Precisions
 from gradopt.training.levenberg_marquardt import LevenbergMarquardt
@@ -30,127 +31,98 @@ from gradopt.training.solvers import Solver, get_solver
 
 logger = logging.getLogger("gradopt")
 
-_LONG, _SHORT = 400, 150  # iterations by default with partials or a belief, and on values alone
-_TEMPERATURE = 10.0  # nats by which a network may be less evident for a share of 1/e: neither one mode nor all
-_LEAST_SHARE = 1e-2  # of the best network's share; the cost of a prediction grows with the number of networks
-_FIXED_ALPHA = 1e-8  # where nothing is learned and nothing given: suits data without noise
-_THREADED_PARAMETERS = 30_000  # below which the same holds for an iteration of the other solvers
-_THREADED_WORK = 3e9  # multiplications of a Gauss-Newton matrix below which a second thread costs more than it brings
-
-
-@dataclass(frozen=True, eq=False)
-class Member:
-    """One of the networks whose answers a surrogate averages.
-
-    Attributes:
-        network: Its shape.
-        theta: Its parameters (n_parameters,).
-        share: Its weight in the average.
-        learned: The weights it was fitted with, where they were learned.
-        auxiliary: Parameters of the network that carries a belief about its gradient, None without one.
-    """
-
-    network: Network
-    theta: np.ndarray
-    share: float = 1.0
-    learned: LearnedWeights | None = None
-    auxiliary: np.ndarray | None = None
-
-    def __post_init__(self) -> None:
-        """Freeze the parameters."""
-        for name in ("theta", "auxiliary"):
-            if getattr(self, name) is not None:
-                array = np.array(getattr(self, name))
-                array.flags.writeable = False
-                object.__setattr__(self, name, array)
-
-    @property
-    def parameters(self) -> np.ndarray:
-        """All that is trained: theta, then the auxiliary parameters."""
-        return self.theta if self.auxiliary is None else np.concatenate([self.theta, self.auxiliary])
+# Constants chosen by hand.
+_LONG, _SHORT = 400, 150  # default iterations of a fit with partials or a prior on the gradient, and of values alone
+_FIXED_ALPHA = 1e-8  # default alpha of fixed weights; suits data without noise
+# Work below which a second thread costs more time than it saves.
+_THREADED_WORK = 3e9  # multiplications for a Gauss-Newton matrix, with Levenberg-Marquardt
+_THREADED_PARAMETERS = 30_000  # number of parameters, with other solvers
 
 
 def fit_networks(
     configuration: Configuration,
-    networks: Sequence[Network],
+    shapes: Sequence[Network],
     data: Dataset,
     scaling: Scaling,
     weights: tuple[np.ndarray, np.ndarray],
     callback: Callback | None,
-    belief: Belief | None,
-) -> tuple[tuple[Member, ...], FitResult]:
-    """Train from fresh initializations.
+    prior: Prior | None,
+) -> tuple[tuple[TrainedNetwork, ...], FitResult]:
+    """Train from new initializations.
 
     Args:
         configuration: Settings of the fit.
-        networks: Shape of the network at each start.
+        shapes: Shape of the network of each start.
         data: The training data, checked.
         scaling: Standardization to train in.
-        weights: beta (n, m) and gamma (n, m, d), gamma 0 where the partial is not known.
+        weights: Weights beta (n, m) and gamma (n, m, d), gamma 0 where the partial is not known.
         callback: See `gradopt.training.result.Callback`.
-        belief: That of the configuration, or None to do without.
+        prior: Prior on the gradient; None to fit without one.
 
     Returns:
-        The networks to average, the best first, and how its fit went. Where the weights are learned, those are
-        averaged whose evidence comes near the best; otherwise there is one: that of the highest evidence
-        (Levenberg-Marquardt, alpha > 0) or the lowest loss.
+        The networks to average, the best first, and the outcome of the best. Where the weights are learned, these are
+        the networks of nearly the highest evidence; otherwise one network, that of the highest evidence
+        (Levenberg-Marquardt, alpha > 0) or of the lowest loss.
     """
-    generators = np.random.default_rng(configuration.seed).spawn(len(networks))
+    generators = np.random.default_rng(configuration.seed).spawn(len(shapes))
     begun = [
-        Member(network, network.initialize(generator), auxiliary=_auxiliary(belief, data, generator))
-        for network, generator in zip(networks, generators, strict=True)
+        TrainedNetwork(network, network.initialize(generator), auxiliary=_auxiliary(prior, data, generator))
+        for network, generator in zip(shapes, generators, strict=True)
     ]
     return _train(configuration, begun, data, scaling, weights, callback, keep=False)
 
 
-def _auxiliary(belief: Belief | None, data: Dataset, generator: np.random.Generator) -> np.ndarray | None:
-    return None if belief is None else belief.initialize(data.d, data.m, generator)
+def _auxiliary(prior: Prior | None, data: Dataset, generator: np.random.Generator) -> np.ndarray | None:
+    return None if prior is None else prior.initialize(data.d, data.m, generator)
 
 
-def with_fresh_belief(configuration: Configuration, members: Sequence[Member], data: Dataset) -> tuple[Member, ...]:
-    """Members that were fitted with another belief, or none, ready to go on with that of the configuration."""
+def with_fresh_prior(
+    configuration: Configuration, networks: Sequence[TrainedNetwork], data: Dataset
+) -> tuple[TrainedNetwork, ...]:
+    """Give networks new auxiliary parameters for the prior of the configuration, and forget their learned weights."""
     generator = np.random.default_rng(configuration.seed)
-    fresh = _auxiliary(configuration.belief, data, generator)
-    return tuple(replace(member, auxiliary=fresh, learned=None) for member in members)
+    fresh = _auxiliary(configuration.active_prior, data, generator)
+    return tuple(replace(trained, auxiliary=fresh, learned=None) for trained in networks)
 
 
 def continue_networks(
     configuration: Configuration,
-    members: Sequence[Member],
+    networks: Sequence[TrainedNetwork],
     data: Dataset,
     scaling: Scaling,
     weights: tuple[np.ndarray, np.ndarray],
     callback: Callback | None,
     keep: bool,
-) -> tuple[tuple[Member, ...], FitResult]:
-    """Train on from the parameters of each of some members in turn.
+) -> tuple[tuple[TrainedNetwork, ...], FitResult]:
+    """Continue the training of each of some networks in turn.
 
     Args:
-        configuration: Settings of the fit; its time limit is that of all members together.
-        members: The networks with their parameters and learned weights.
+        configuration: Settings of the fit; the time limit of the solver is that of all networks together.
+        networks: The networks with their parameters and learned weights.
         data: The training data, checked.
         scaling: Standardization to train in.
-        weights: beta (n, m) and gamma (n, m, d), gamma 0 where the partial is not known.
-        callback: See `gradopt.training.result.Callback`; told the number of the member as that of the start.
-        keep: Whether learned weights stay as they are; otherwise learning goes on from them.
+        weights: Weights beta (n, m) and gamma (n, m, d), gamma 0 where the partial is not known.
+        callback: See `gradopt.training.result.Callback`; `Progress.start` is the number of the network.
+        keep: Whether learned weights stay fixed; otherwise learning continues from them.
 
     Returns:
-        The members with their new parameters and old shares, unchanged after one whose run ended them all, and how
-        the fit of the first went, with the seconds of all and the status of a run that ended them all.
+        The networks with new parameters and their old shares, and the outcome of the first network, with the seconds of
+        all. After an interruption, a stop or the time limit the remaining networks are unchanged, and the status is
+        that of the last run.
     """
-    continued, results = list(members), list[FitResult]()
+    continued, results = list(networks), list[FitResult]()
     limit, started = getattr(configuration.solver, "time_limit", None), time.perf_counter()
-    for index, member in enumerate(members):
+    for index, trained in enumerate(networks):
         left = None if limit is None else max(limit - (time.perf_counter() - started), 0.0)
-        told = numbered(callback, index)
+        numbered_callback = numbered(callback, index)
         try:
-            (found,), result = _train(configuration, [member], data, scaling, weights, told, keep, left)
+            (found,), result = _train(configuration, [trained], data, scaling, weights, numbered_callback, keep, left)
         except KeyboardInterrupt:
             if not results:
                 raise
             results[-1] = replace(results[-1], status=Status.INTERRUPTED)
             break
-        continued[index] = replace(found, share=member.share)
+        continued[index] = replace(found, share=trained.share)
         results.append(result)
         if result.status in ENDS_ALL:
             break
@@ -161,47 +133,48 @@ def continue_networks(
 
 def _train(
     configuration: Configuration,
-    begun: Sequence[Member],
+    begun: Sequence[TrainedNetwork],
     data: Dataset,
     scaling: Scaling,
     weights: tuple[np.ndarray, np.ndarray],
     callback: Callback | None,
     keep: bool,
     time_limit: float | None = None,
-) -> tuple[tuple[Member, ...], FitResult]:
-    def problem_of(member: Member) -> SurrogateProblem:
-        return build_problem(configuration, member, data, scaling, weights)
+) -> tuple[tuple[TrainedNetwork, ...], FitResult]:
+    def problem_of(trained: TrainedNetwork) -> SurrogateProblem:
+        return build_problem(configuration, trained, data, scaling, weights)
 
     keep = keep and begun[0].learned is not None
     starts = [
-        Start(problem_of(member if keep else replace(member, learned=None)), member.parameters) for member in begun
+        Start(problem_of(trained if keep else replace(trained, learned=None)), trained.parameters) for trained in begun
     ]
     problem = starts[0].problem
     if not problem.n_residuals:
-        raise InputError(explain("beta", "leave at least one positive weight", "all zero", "Weights of 1 are usual."))
+        got = "0 for all values and known partials"
+        raise InputError(explain("beta", "have at least one positive entry", got, "Weights of 1 are usual."))
     solver = get_solver(configuration.solver, problem)
     if time_limit is not None:
         solver = replace(solver, time_limit=time_limit)  # type: ignore[type-var]
     runs: Sequence[SolverResult]
     with _threads_for(solver, problem):
-        if not keep and learns(configuration, solver, problem):
-            assert isinstance(solver, LevenbergMarquardt), "`learns` says so"
-            begin = None if begun[0].learned is None else precisions_of(begun[0].learned, problem)
-            evident = as_evidence(configuration.solver, solver, problem)
+        if not keep and learns_weights(configuration, solver, problem):
+            assert isinstance(solver, LevenbergMarquardt), "checked by `learns_weights`"
+            begin = None if begun[0].learned is None else to_precisions(begun[0].learned, problem)
+            evident = evidence_solver(configuration.solver, solver, problem)
             of_evidence = learned_weights(evident, starts, callback, begin)
             runs, evidence = of_evidence, [-run.loss for run in of_evidence]
         else:
-            judged = bool((problem.alpha > 0.0).all()) and len(starts) > 1
-            runs, evidence = fixed_weights(solver, starts, judged, callback)
+            with_evidence = bool((problem.alpha > 0.0).all()) and len(starts) > 1
+            runs, evidence = fixed_weights(solver, starts, with_evidence, callback)
     judge = len(evidence) == len(runs) and bool(np.isfinite(evidence).all())
     order = np.argsort([-value for value in evidence] if judge else [_order(run.loss) for run in runs], kind="stable")
     order = order[_to_the_end(runs)[order]]
     ended = [_member(runs[index], begun[index], keep, starts[index].problem) for index in order]
-    members = _averaged(ended, [runs[index] for index in order])
+    networks = _averaged(ended, [runs[index] for index in order])
     kept = int(order[0])
     best = runs[kept]
-    whole = problem_of(members[0])
-    belief = whole.judged(best.theta)
+    whole = problem_of(networks[0])
+    prior = whole.prior_result(best.theta)
     result = FitResult(
         status=next((run.status for run in runs if run.status in ENDS_ALL), best.status),
         loss=whole.terms(best.theta),
@@ -215,58 +188,58 @@ def _train(
         n_residuals=problem.n_residuals,
         n_parameters=starts[kept].problem.n_parameters,
         history=best.history,
-        notes=notes_on(data, scaling) + (belief.notes(members[0].learned is not None) if belief else ()),
-        learned=members[0].learned,
-        belief=belief,
+        notes=notes_on_data(data, scaling) + (prior.notes(networks[0].learned is not None) if prior else ()),
+        learned=networks[0].learned,
+        prior=prior,
     )
     logger.debug("fit: %s after %d iterations, loss %.3e", result.status.name, best.iterations, result.total_loss)
-    return members, result
+    return networks, result
 
 
 def _to_the_end(runs: Sequence[SolverResult]) -> np.ndarray:
-    """Which of some runs were not given up for others that went on (n_runs,), booleans."""
+    """Return which runs were trained to their end, not dropped in favor of better ones (n_runs,), booleans."""
     longest = max(run.iterations for run in runs)
     return np.array([run.status is not Status.ITERATION_LIMIT or run.iterations == longest for run in runs])
 
 
 def _order(loss: float) -> float:
+    """Return the key by which runs are sorted: a loss that is not finite comes last."""
     return loss if np.isfinite(loss) else np.inf
 
 
-def _member(run: SolverResult, begun: Member, keep: bool, problem: SurrogateProblem) -> Member:
+def _member(run: SolverResult, begun: TrainedNetwork, keep: bool, problem: SurrogateProblem) -> TrainedNetwork:
     learned = begun.learned if keep else None
     if isinstance(run, EvidenceResult):
-        learned = _in_words(run, problem)
+        learned = _to_learned_weights(run, problem)
     parameters = run.theta.detach().to("cpu", torch.float64).numpy()
     theta, auxiliary = np.split(parameters, [len(begun.theta)])
-    return Member(begun.network, theta, learned=learned, auxiliary=None if begun.auxiliary is None else auxiliary)
+    return TrainedNetwork(
+        begun.network, theta, learned=learned, auxiliary=None if begun.auxiliary is None else auxiliary
+    )
 
 
-def _averaged(members: list[Member], runs: list[SolverResult]) -> tuple[Member, ...]:
-    """The members to average with their shares, of runs in order: one alone unless the weights were learned."""
+def _averaged(networks: list[TrainedNetwork], runs: list[SolverResult]) -> tuple[TrainedNetwork, ...]:
+    """Return the networks to average with their shares, the best first; the best alone if the weights are fixed."""
     if not (isinstance(runs[0], EvidenceResult) and np.isfinite(runs[0].loss)):
-        return (members[0],)
-    behind = np.array([run.loss - runs[0].loss for run in runs])
-    shares = np.exp(-np.where(np.isfinite(behind), behind, np.inf) / _TEMPERATURE)
-    shares[shares < _LEAST_SHARE] = 0.0
-    shares /= shares.sum()
-    return tuple(replace(member, share=float(share)) for member, share in zip(members, shares, strict=True) if share)
+        return (networks[0],)
+    shares = averaging_shares([run.loss for run in runs])
+    return tuple(replace(trained, share=float(share)) for trained, share in zip(networks, shares, strict=True) if share)
 
 
 def build_problem(
     configuration: Configuration,
-    member: Member,
+    trained: TrainedNetwork,
     data: Dataset,
     scaling: Scaling,
     weights: tuple[np.ndarray, np.ndarray],
 ) -> SurrogateProblem:
-    """The loss of a network on some data, with its learned weights and, where it carries one, its belief."""
-    network, learned, belief = member.network, member.learned, configuration.belief
+    """Build the loss of a network on some data, with its learned weights and its prior on the gradient, if any."""
+    network, learned, prior = trained.network, trained.learned, configuration.active_prior
     beta, gamma = weights
-    gamma = np.where(scaling.constant, 0.0, gamma)  # a column held fixed has no partial to fit
+    gamma = np.where(scaling.constant, 0.0, gamma)  # no partial is fitted for a column held fixed
     alpha: float | np.ndarray = _FIXED_ALPHA if configuration.alpha is None else configuration.alpha
     if learned is not None:
-        alpha = np.array(learned.alpha)[network.parameter_groups[0]]  # those of an auxiliary network come later
+        alpha = np.array(learned.alpha)[network.parameter_groups[0]]  # the alpha of an auxiliary network follow
         beta = beta * np.array(learned.beta)
         gamma = gamma * np.array(learned.gamma or learned.beta).reshape(data.m, -1)
     problem = NetworkProblem.build(
@@ -280,13 +253,13 @@ def build_problem(
         getattr(torch, configuration.dtype),
         configuration.device,
     )
-    if belief is None or member.auxiliary is None:
+    if prior is None or trained.auxiliary is None:
         return problem
-    return believing(configuration, belief, problem, data, scaling, learned)
+    return add_prior(configuration, prior, problem, data, scaling, learned)
 
 
 def usual_starts(configuration: Configuration, network: Network, data: Dataset) -> tuple[bool, int]:
-    """Whether the solver is Levenberg-Marquardt, for few samples, and the number of initializations it gets.
+    """Return whether the solver is Levenberg-Marquardt, as for few samples, and the default number of starts.
 
     Args:
         configuration: Settings of the fit.
@@ -294,23 +267,23 @@ def usual_starts(configuration: Configuration, network: Network, data: Dataset) 
         data: The training data.
 
     Returns:
-        Whether the solver is Levenberg-Marquardt; where it learns the weights 16 starts with partials and 8 without,
-        1 with Adam, otherwise 4.
+        Whether the solver is Levenberg-Marquardt, and the number of starts: where weights are learned 16 with partials
+        and 8 without; 1 with Adam; otherwise 4.
     """
-    auxiliary = _auxiliary(configuration.belief, data, np.random.default_rng(configuration.seed))
-    member = Member(network, np.empty(0), auxiliary=auxiliary)
-    problem = build_problem(configuration, member, data, Scaling.of(data), configuration.data_weights(data))
+    auxiliary = _auxiliary(configuration.active_prior, data, np.random.default_rng(configuration.seed))
+    trained = TrainedNetwork(network, np.empty(0), auxiliary=auxiliary)
+    problem = build_problem(configuration, trained, data, Scaling.of(data), configuration.data_weights(data))
     solver = get_solver(configuration.solver, problem)
     if isinstance(solver, LevenbergMarquardt):
-        return True, (16 if problem.data.has_partials else 8) if learns(configuration, solver, problem) else 4
+        return True, (16 if problem.data.has_partials else 8) if learns_weights(configuration, solver, problem) else 4
     return False, 1 if isinstance(solver, Adam) else 4
 
 
-def learns(configuration: Configuration, solver: Solver, problem: SurrogateProblem) -> bool:
-    """Whether a fit learns its weights.
+def learns_weights(configuration: Configuration, solver: Solver, problem: SurrogateProblem) -> bool:
+    """Return whether a fit learns its weights.
 
-    It does where asked, and by "auto" with Levenberg-Marquardt, no alpha given, and matrices of all groups of residuals
-    that take no more than half of the solver's memory limit.
+    It does with weights="evidence". With "auto" it does if the solver is Levenberg-Marquardt, `alpha` is None, and the
+    matrices of all groups of residuals take at most half of the solver's memory limit.
     """
     if configuration.weights == "auto":
         matrices = 8 * len(problem.residual_pools) * problem.n_parameters**2
@@ -322,25 +295,25 @@ def learns(configuration: Configuration, solver: Solver, problem: SurrogateProbl
     return configuration.weights == "evidence"
 
 
-def as_evidence(asked: str | Solver, solver: LevenbergMarquardt, problem: SurrogateProblem) -> Evidence:
-    """The solver that learns the weights, with the limits of the one that was asked for.
+def evidence_solver(configured: str | Solver, solver: LevenbergMarquardt, problem: SurrogateProblem) -> Evidence:
+    """Return the solver that learns the weights, with the limits of the configured solver.
 
-    By default it is given more iterations where there are partials or a belief: there they go on to lower the test
-    errors, while fits to values alone become no better.
+    The default number of iterations is higher with partials or a prior on the gradient, where more iterations lower the
+    test errors. Fits of values alone do not improve by them.
     """
     partials, limit = problem.data.has_partials, solver.memory_limit
-    if isinstance(asked, str):
-        iterations = _LONG if problem.has_slopes else _SHORT
+    if isinstance(configured, str):
+        iterations = _LONG if problem.uses_gradients else _SHORT
         return Evidence(iterations, memory_limit=limit, keep_best=partials)
     return Evidence(solver.max_iterations, solver.time_limit, memory_limit=limit, keep_best=partials)
 
 
-def precisions_of(learned: LearnedWeights, problem: SurrogateProblem) -> Precisions:
-    """Learned weights as a solver takes them."""
+def to_precisions(learned: LearnedWeights, problem: SurrogateProblem) -> Precisions:
+    """Convert learned weights to the precisions of a solver."""
     noise = list(learned.beta)
     if problem.data.has_partials:
         gamma = np.array(learned.gamma or learned.beta).reshape(len(noise), -1)
-        each = int((~problem.believed).sum()) // len(noise) - 1
+        each = int((~problem.prior_groups).sum()) // len(noise) - 1
         noise += np.broadcast_to(gamma, (len(noise), each)).ravel().tolist()
     noise += learned.omega or ()
     _, device = problem.tensor_options
@@ -348,22 +321,22 @@ def precisions_of(learned: LearnedWeights, problem: SurrogateProblem) -> Precisi
     return Precisions(alpha, torch.tensor(noise, dtype=torch.float64, device=device))
 
 
-def _in_words(run: EvidenceResult, problem: SurrogateProblem) -> LearnedWeights:
-    noise, of_belief = run.precisions.noise, problem.believed
-    of_data, m = noise[~of_belief].tolist(), problem.data.network.layer_sizes[-1]
+def _to_learned_weights(run: EvidenceResult, problem: SurrogateProblem) -> LearnedWeights:
+    noise, of_prior = run.precisions.noise, problem.prior_groups
+    of_data, m = noise[~of_prior].tolist(), problem.data.network.layer_sizes[-1]
     return LearnedWeights(
         alpha=tuple(run.precisions.alpha.tolist()),
         groups=problem.group_names,
         determined=tuple(run.determined.tolist()),
         beta=tuple(of_data[:m]),
         gamma=tuple(of_data[m:]) or None,
-        omega=tuple(noise[of_belief].tolist()) or None,
+        omega=tuple(noise[of_prior].tolist()) or None,
     )
 
 
 @contextmanager
 def _threads_for(solver: Solver, problem: SurrogateProblem) -> Iterator[None]:
-    """Use one thread for small problems: waking a second costs more than the work, most of all on a busy machine."""
+    """Use one thread for small problems, where starting a second thread costs more than its work."""
     rows, columns = problem.n_residuals, problem.n_parameters
     large = columns >= _THREADED_PARAMETERS
     if isinstance(solver, LevenbergMarquardt):

@@ -16,21 +16,22 @@ from gradopt.training.levenberg_marquardt import LevenbergMarquardt
 from gradopt.training.result import Callback, SolverResult, Status
 from gradopt.training.solvers import Solver
 
-ENDS_ALL = (Status.INTERRUPTED, Status.STOPPED, Status.TIME_LIMIT)  # no further start is made after one of these
-# Iterations after which only so many of several starts go on, those of the highest evidence so far. On values alone all
-# go to the end: there the evidence tells them apart badly, and the average of many is better than that of few.
-_ROUNDS = ((25, 6), (75, 3))
-_VALUES_FIRST = 8  # starts that are tried on the values alone
+ENDS_ALL = (Status.INTERRUPTED, Status.STOPPED, Status.TIME_LIMIT)  # status of a run after which no other run is made
+# Pairs (iterations, number of starts) chosen by hand: after so many iterations only so many starts of the highest
+# evidence continue. In fits of values alone all starts are trained to the end: the evidence hardly distinguishes them,
+# and an average of many networks is better than one of few.
+_STAGES = ((25, 6), (75, 3))
+_VALUES_FIRST = 8  # number of starts that are also tried on the values alone; chosen by hand
 
 Result = TypeVar("Result", bound=SolverResult)
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where a run begins.
+    """The initial state of a run.
 
     Attributes:
-        problem: What is fitted, with the network of this start.
+        problem: Problem to minimize, with the network of this start.
         theta: Initial parameters (n_parameters,).
     """
 
@@ -39,24 +40,25 @@ class Start:
 
     @property
     def tensor(self) -> torch.Tensor:
-        """The parameters in the type and on the device of the problem."""
+        """Initial parameters in the type and on the device of the problem."""
         dtype, device = self.problem.tensor_options
         return torch.tensor(self.theta, dtype=dtype, device=device)
 
 
 def fixed_weights(
-    solver: Solver, starts: Sequence[Start], judged: bool, callback: Callback | None
+    solver: Solver, starts: Sequence[Start], with_evidence: bool, callback: Callback | None
 ) -> tuple[list[SolverResult], list[float]]:
     """Run a solver from each start.
 
     Args:
         solver: The solver; its time limit is that of all starts together.
-        starts: Where to begin.
-        judged: Whether the evidence of each is wanted.
-        callback: Told which start is running.
+        starts: The starts.
+        with_evidence: Whether to compute the log evidence of each run.
+        callback: See `gradopt.training.result.Callback`; `Progress.start` is the number of the start.
 
     Returns:
-        The runs, up to one that ended them all, and where asked and after Levenberg-Marquardt the log evidence of each.
+        The runs, the last one being the first with a status in `ENDS_ALL`; and the log evidence of each, if it was
+        requested and the solver is Levenberg-Marquardt.
     """
     evidence: list[float] = []
 
@@ -66,7 +68,7 @@ def fixed_weights(
 
     runs = _one_by_one(run, len(starts), solver.time_limit)
     try:
-        if judged and isinstance(solver, LevenbergMarquardt):
+        if with_evidence and isinstance(solver, LevenbergMarquardt):
             for start, found in zip(starts, runs, strict=False):
                 evidence.append(log_evidence(start.problem, found.theta, solver.memory_limit))
     except KeyboardInterrupt:
@@ -77,22 +79,24 @@ def fixed_weights(
 def learned_weights(
     solver: Evidence, starts: Sequence[Start], callback: Callback | None, begin: Precisions | None = None
 ) -> list[EvidenceResult]:
-    """Maximize the evidence from each start, with partials or a belief in rounds, after which only the best go on.
+    """Maximize the evidence from each start.
 
-    Noisy partials mislead a network that knows nothing yet, so that after the first round one start gets a second try:
-    the one whose network learned the values alone best, of the first few, begins from that.
+    With partials or a prior on the gradient the runs have stages, after each of which only the best runs continue.
+    Noisy partials mislead a network with random parameters. So after the first stage the first few starts are also
+    fitted to the values alone. The best of these fits is continued on all data, and replaces the run of its start if
+    its evidence is higher.
 
     Args:
         solver: The solver; its time limit is that of all starts together.
-        starts: Where to begin.
-        callback: Told which start is running.
-        begin: Precisions to begin with; None = another pair at each start.
+        starts: The starts.
+        callback: See `gradopt.training.result.Callback`; `Progress.start` is the number of the start.
+        begin: Initial precisions; None = those of `Evidence.at_start`.
 
     Returns:
-        The runs, up to one that ended them all.
+        The runs, the last one being the first with a status in `ENDS_ALL`.
     """
-    several = len(starts) > _ROUNDS[-1][1] and starts[0].problem.has_slopes
-    limits = [min(until, solver.max_iterations) for until, _ in _ROUNDS] if several else []
+    several = len(starts) > _STAGES[-1][1] and starts[0].problem.uses_gradients
+    limits = [min(until, solver.max_iterations) for until, _ in _STAGES] if several else []
     limits.append(solver.max_iterations)
     trial = replace(solver, max_iterations=limits[0])
     began = time.perf_counter()
@@ -113,18 +117,18 @@ def learned_weights(
             seconds = runs[index].seconds + second.seconds
             better = second if second.loss < runs[index].loss else runs[index]
             runs[index] = replace(better, seconds=seconds, status=second.status if _ended([second]) else better.status)
-        for (_, many), until in zip(_ROUNDS, limits[1:], strict=False):
+        for (_, many), until in zip(_STAGES, limits[1:], strict=False):
             if _ended(runs):
                 break
             best = np.argsort([found.loss for found in runs], kind="stable")[:many].tolist()
 
-            def next_round(
+            def next_stage(
                 position: int, limit: float | None, best: list[int] = best, until: int = until
             ) -> EvidenceResult:
                 index = best[position]
                 return _continued(_limited(solver, limit), until, starts[index], runs[index], numbered(callback, index))
 
-            for index, found in zip(best, _one_by_one(next_round, len(best), left()), strict=False):
+            for index, found in zip(best, _one_by_one(next_stage, len(best), left()), strict=False):
                 runs[index] = found
     except KeyboardInterrupt:
         runs[-1] = replace(runs[-1], status=Status.INTERRUPTED)
@@ -132,13 +136,14 @@ def learned_weights(
 
 
 def _ended(runs: Sequence[SolverResult]) -> bool:
+    """Return whether any run has a status in `ENDS_ALL`."""
     return any(run.status in ENDS_ALL for run in runs)
 
 
 def _continued(
     solver: Evidence, until: int, start: Start, first: EvidenceResult, callback: Callback | None
 ) -> EvidenceResult:
-    """Go on to some number of iterations, if the run ended for want of them."""
+    """Continue a run up to a number of iterations, if it ended at its iteration limit."""
     if first.status is not Status.ITERATION_LIMIT:
         return first
     rest = replace(solver, max_iterations=until - first.iterations)
@@ -150,19 +155,19 @@ def _continued(
 def _values_first(
     solver: Evidence, starts: Sequence[Start], callback: Callback | None, limit: float | None
 ) -> tuple[int, EvidenceResult]:
-    """Fit the values alone from each start, then all from the best of these; its number, and the run."""
+    """Fit the values alone from each start, continue the best on all data; return its number and its run."""
 
     def of_values(index: int, left: float | None) -> EvidenceResult:
         start = starts[index]
         begun = _limited(solver.at_start(index), left)
-        return begun.solve(start.problem.of_values(), start.tensor, numbered(callback, index))
+        return begun.solve(start.problem.without_partials(), start.tensor, numbered(callback, index))
 
     began = time.perf_counter()
     firsts = _one_by_one(of_values, len(starts), limit)
     spent = time.perf_counter() - began
     index = int(np.argmin([found.loss for found in firsts]))
     start, found = starts[index], firsts[index].precisions
-    both, values = start.problem.believed, start.problem.of_values().believed
+    both, values = start.problem.prior_groups, start.problem.without_partials().prior_groups
     noise = found.noise.new_ones(len(both))
     noise[both] = found.noise[values]
     noise[: int((~values).sum())] = found.noise[~values]
@@ -176,7 +181,7 @@ def _values_first(
 
 
 def _one_by_one(run: Callable[[int, float | None], Result], count: int, limit: float | None) -> list[Result]:
-    """Make runs one after another until one ends them all; Ctrl-C keeps what was made."""
+    """Make runs in turn until one has a status in `ENDS_ALL`; after Ctrl-C return the runs so far."""
     runs: list[Result] = []
     started = time.perf_counter()
     try:
@@ -196,16 +201,17 @@ AnySolver = TypeVar("AnySolver", bound=Solver | Evidence)
 
 
 def _limited(solver: AnySolver, left: float | None) -> AnySolver:
+    """Return the solver with the time that is left, s, as its limit."""
     return solver if left is None else replace(solver, time_limit=left)  # type: ignore[type-var]
 
 
 def numbered(callback: Callback | None, start: int) -> Callback | None:
-    """Return the callback, told which start is running."""
+    """Return a callback that gets the number of the start in `Progress.start`."""
     return None if callback is None else lambda progress: callback(replace(progress, start=start))
 
 
 def _further(callback: Callback | None, done: int) -> Callback | None:
-    """Return the callback, told how many iterations were made before."""
+    """Return a callback that gets the number of iterations with `done` added."""
     if callback is None:
         return None
     return lambda progress: callback(replace(progress, iteration=progress.iteration + done))

@@ -1,1 +1,1 @@
-"""GradINN: priors on the gradient, auxiliary network, collocation points and loss."""
+"""GradINN: priors on the gradient, auxiliary networks, collocation points, loss and configuration."""

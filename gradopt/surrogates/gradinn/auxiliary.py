@@ -1,4 +1,4 @@
-"""Auxiliary networks F that carry a belief about the gradient: partials as a function of the inputs, to be trained."""
+"""Auxiliary networks F, whose outputs are the partials that a prior on the gradient expects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gradopt.networks.mlp import Network
 
 
 class Field(Protocol):
-    """Partials (n, m, d) at standardized inputs (n, d), in standardized units."""
+    """A function from inputs (n, d) to expected partials (n, m, d), both standardized, with parameters phi."""
 
     @property
     def n_parameters(self) -> int:
@@ -31,29 +31,29 @@ class Field(Protocol):
         ...
 
     def partials(self, phi: Tensor, x: Tensor) -> Tensor:
-        """Believed partials (n, m, d); differentiable by phi."""
+        """Return expected partials (n, m, d) at x (n, d); differentiable with respect to phi."""
         ...
 
     def linearized(self, phi: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Believed partials (n, m, d) and their derivatives (n, m, d, n_parameters) with respect to phi."""
+        """Return expected partials (n, m, d) and their derivatives (n, m, d, n_parameters) with respect to phi."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class NetworkField:
-    """A multilayer perceptron, within bounds.
+    """A multilayer perceptron with bounds on its outputs.
 
     Attributes:
-        network: d inputs, m d outputs: the partials of each output in turn, before the bounds.
-        low: Least partials (m, d), -inf where there is no bound.
-        high: Largest partials (m, d); where it equals `low` the partial is known.
-        sees: Which inputs the partials depend on (d,), 1 or 0.
+        network: Shape of the perceptron: d inputs, and m d outputs, the partials of each output in turn before bounds.
+        low: Lower bounds of the partials (m, d), -inf for none.
+        high: Upper bounds of the partials (m, d), inf for none; where they equal `low` the partial is constant.
+        active_inputs: 1 for each input that the partials depend on, else 0, (d,).
     """
 
     network: Network
     low: Tensor
     high: Tensor
-    sees: Tensor
+    active_inputs: Tensor
 
     @property
     def n_parameters(self) -> int:
@@ -66,7 +66,14 @@ class NetworkField:
         return self.network.parameter_groups
 
     def bounded(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """Partials (n, m, d) within the bounds, and their derivatives by the raw outputs (n, m d) of the network."""
+        """Map the raw outputs (n, m d) of the network into the bounds.
+
+        Args:
+            raw: Outputs of the network (n, m d).
+
+        Returns:
+            Partials (n, m, d), and the derivative of each with respect to its raw output (n, m, d).
+        """
         raw = raw.reshape(len(raw), *self.low.shape)
         rate = torch.sigmoid(raw)
         low, high = torch.nan_to_num(self.low, neginf=0.0), torch.nan_to_num(self.high, posinf=0.0)
@@ -80,28 +87,28 @@ class NetworkField:
         return partials, slopes
 
     def partials(self, phi: Tensor, x: Tensor) -> Tensor:
-        """Believed partials (n, m, d) at standardized inputs x (n, d)."""
-        return self.bounded(trace(self.network, phi, x * self.sees).values)[0]
+        """Return expected partials (n, m, d) at standardized inputs x (n, d)."""
+        return self.bounded(trace(self.network, phi, x * self.active_inputs).values)[0]
 
     def linearized(self, phi: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Believed partials (n, m, d) and their derivatives (n, m, d, n_parameters) with respect to phi."""
-        raw, jacobian = parameter_jacobian(self.network, phi, x * self.sees, partials=False)
+        """Return expected partials (n, m, d) and their derivatives (n, m, d, n_parameters) with respect to phi."""
+        raw, jacobian = parameter_jacobian(self.network, phi, x * self.active_inputs, partials=False)
         partials, slopes = self.bounded(raw[:, :, 0])
         return partials, slopes[..., None] * jacobian[:, :, 0].reshape(*partials.shape, self.n_parameters)
 
 
 @dataclass(frozen=True, eq=False)
 class ModuleField:
-    """Anybody's torch module, from physical inputs (n, d) to physical partials (n, m, d).
+    """A torch module of the user, from physical inputs (n, d) to physical partials (n, m, d).
 
-    phi is how far its trainable parameters are from those that it came with, which so are the most likely ones.
-    Parameters that do not require a gradient stay as they are.
+    phi is the change of the module's trainable parameters from their initial values, which makes these values the most
+    likely ones. Parameters that do not require a gradient stay fixed.
 
     Attributes:
-        module: The module, in the type and on the device of the training; it is not changed.
-        mean: Means of the inputs (d,).
-        scale: Their scales (d,).
-        factor: What turns physical partials into standardized ones (m, d).
+        module: Module in the type and on the device of the training; never changed.
+        mean: Means of the inputs (d,), physical.
+        scale: Scales of the inputs (d,), physical.
+        factor: Factors from physical to standardized partials (m, d).
     """
 
     module: nn.Module
@@ -120,12 +127,12 @@ class ModuleField:
 
     @cached_property
     def parameter_groups(self) -> tuple[np.ndarray, tuple[str, ...]]:
-        """Each trainable parameter of the module is a group."""
+        """Group of each parameter (n_parameters,), one group for each trainable tensor, and the names of the groups."""
         counts = [math.prod(shape) for shape in self._sizes.values()]
         return np.repeat(np.arange(len(counts)), counts), tuple(self._sizes)
 
     def partials(self, phi: Tensor, x: Tensor) -> Tensor:
-        """Believed partials (n, m, d) at standardized inputs x (n, d)."""
+        """Return expected partials (n, m, d) at standardized inputs x (n, d)."""
         begin, moved = 0, dict[str, Tensor](self.module.named_parameters())
         for name, shape in self._sizes.items():
             size = math.prod(shape)
@@ -135,7 +142,7 @@ class ModuleField:
         return found.reshape(len(x), *self.factor.shape) * self.factor
 
     def linearized(self, phi: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Believed partials (n, m, d) and their derivatives (n, m, d, n_parameters) with respect to phi."""
+        """Return expected partials (n, m, d) and their derivatives (n, m, d, n_parameters) with respect to phi."""
         of_one = vmap(jacrev(lambda p, point: self.partials(p, point[None])[0]), in_dims=(None, 0))
         with torch.enable_grad():
             return self.partials(phi, x).detach(), of_one(phi, x).detach()

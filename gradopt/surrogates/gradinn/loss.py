@@ -1,11 +1,11 @@
-"""The loss with a prior belief about the gradient: an auxiliary network F says how the response ought to change.
+"""The loss with a prior on the gradient, whose expected partials come from an auxiliary network F.
 
     E(theta, phi) = E_data(theta) + 1/2 sum_k omega_k sum_cj (df_k/dx_j(c) - F_kj(c; phi))^2 + 1/2 sum alpha phi^2
 
-over collocation points c; theta and phi are trained together. The structure, an auxiliary network that is trained with
-the first and carries the belief by its shape and its initial parameters, is that of GradINN (Aglietti et al. 2024,
-arXiv 2409.01914; Neural Networks 199, 2026), rebuilt from the abstract and secondary descriptions. That the bracket is
-a Gaussian prior, whose weights the evidence learns (`gradopt.training.evidence`), is ours.
+over collocation points c; theta and phi are trained together. The structure is that of GradINN (Aglietti et al. 2024,
+arXiv 2409.01914; Neural Networks 199, 2026), rebuilt from the abstract and secondary descriptions: an auxiliary
+network, trained with the first one, represents the prior by its shape and its initial parameters. Reading the middle
+term as a Gaussian prior with weights learned by the evidence (`gradopt.training.evidence`) is ours.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from torch import Tensor
 from gradopt.networks.jacobian import parameter_jacobian, trace
 from gradopt.surrogates.gradinn.auxiliary import Field
 from gradopt.training.residuals import NetworkProblem
-from gradopt.training.result import BeliefResult
+from gradopt.training.result import PriorResult
 
-_JUDGED = 200  # samples, and points, that tell how the terms share the training
-_CHUNK = 2**24  # bytes of a chunk of the Jacobian with all that makes it
+_TRACED = 200  # samples, and points, at most, from which the shares of the terms are estimated; chosen by hand
+_CHUNK = 2**24  # bytes of a chunk of the Jacobian with its intermediate arrays; as `_CHUNK` of training/residuals.py
 
 
 @dataclass(frozen=True, eq=False)
-class BeliefProblem:
-    """The loss of a network with a belief about its gradient; a `GroupedProblem` in theta, then phi.
+class GradINNProblem:
+    """The loss of a network with a prior on its gradient; a `GroupedProblem` in theta, then phi.
 
     Attributes:
-        data: The loss of the data, of the network alone.
-        field: The auxiliary network.
+        data: Loss of the data, a function of theta alone.
+        field: Auxiliary network with parameters phi.
         points: Collocation points (k, d), standardized.
-        omega: Weight of the belief about each output (m,).
-        alpha: Precision of the prior on each parameter (n_parameters,), of theta and of phi.
+        omega: Weight of the prior on the partials of each output (m,).
+        alpha: Precision of the prior on each parameter (n_parameters,), of theta, then of phi.
     """
 
     data: NetworkProblem
@@ -57,7 +57,7 @@ class BeliefProblem:
 
     @property
     def n_residuals(self) -> int:
-        """Residuals of data and belief."""
+        """Number of residuals of data and prior."""
         return self.data.n_residuals + self.points.numel() * len(self.omega)
 
     @property
@@ -66,61 +66,65 @@ class BeliefProblem:
         return self.data.tensor_options
 
     @property
-    def has_slopes(self) -> bool:
-        """Whether anything is known of partials: a belief is."""
+    def uses_gradients(self) -> bool:
+        """Whether partials are fitted or have a prior: always True here."""
         return True
 
     @property
     def group_names(self) -> tuple[str, ...]:
         """Names of the groups of parameters."""
-        return self.data.group_names + tuple(f"belief, {name}" for name in self.field.parameter_groups[1])
+        return self.data.group_names + tuple(f"prior, {name}" for name in self.field.parameter_groups[1])
 
     @cached_property
     def parameter_groups(self) -> Tensor:
-        """Group of each parameter (n_parameters,): those of the network, then those of the auxiliary one."""
+        """Group of each parameter (n_parameters,): groups of theta, then groups of phi."""
         first = self.data.parameter_groups
         second = torch.as_tensor(self.field.parameter_groups[0], device=first.device)
         return torch.cat([first, second + len(self.data.group_names)])
 
     @cached_property
     def residual_groups(self) -> Tensor:
-        """Group of each residual (n_residuals,): those of the data, then the belief about each output."""
+        """Group of each residual (n_residuals,): groups of the data, then one prior group for each output."""
         k, d = self.points.shape
-        of_belief = torch.arange(len(self.omega), device=self.points.device).repeat_interleave(d).repeat(k)
-        return torch.cat([self.data.residual_groups, len(self.data.residual_pools) + of_belief])
+        of_prior = torch.arange(len(self.omega), device=self.points.device).repeat_interleave(d).repeat(k)
+        return torch.cat([self.data.residual_groups, len(self.data.residual_pools) + of_prior])
 
     @cached_property
     def residual_pools(self) -> Tensor:
-        """Pool of each group of residuals: a belief is one by itself."""
+        """Pool of each group of residuals (n_groups,); each prior group is a pool of its own."""
         pools = self.data.residual_pools
         return torch.cat([pools, int(pools.max()) + 1 + torch.arange(len(self.omega), device=pools.device)])
 
     @cached_property
     def residual_parents(self) -> Tensor:
-        """Group of the values of each group's output; a belief has none, so it is its own."""
+        """Group of the values of each group's output (n_groups,); a prior group is its own parent."""
         parents = self.data.residual_parents
         return torch.cat([parents, len(parents) + torch.arange(len(self.omega), device=parents.device)])
 
     @cached_property
-    def believed(self) -> Tensor:
-        """Which groups of residuals are a part of the prior."""
-        return torch.cat([self.data.believed, torch.ones_like(self.omega, dtype=torch.bool)])
+    def prior_groups(self) -> Tensor:
+        """Whether each group of residuals belongs to the prior (n_groups,), booleans."""
+        return torch.cat([self.data.prior_groups, torch.ones_like(self.omega, dtype=torch.bool)])
 
-    def of_values(self) -> BeliefProblem:
-        """The same without partials."""
-        return replace(self, data=self.data.of_values())
+    def without_partials(self) -> GradINNProblem:
+        """Return the problem without the partials of the data; the prior stays."""
+        return replace(self, data=self.data.without_partials())
 
     @torch.no_grad()
-    def prior_of_theta(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """The prior of theta alone, phi integrated out in the linear model about some parameters.
+    def marginal_prior(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the prior on theta alone: phi is integrated out in the linear model about some parameters.
+
+        Args:
+            parameters: theta, then phi (n_parameters,).
 
         Returns:
-            Its precision (k, k) and the gradient (k,) of its negative logarithm, float64 on the CPU.
+            Precision (k, k) of that prior and gradient (k,) of its negative logarithm, k = length of theta; float64 on
+            the CPU.
         """
         size = self.data.n_parameters
         precision = torch.diag(self.alpha).double()
         gradient = (self.alpha * parameters).double()
-        for residuals, jacobian in self._belief_linearized(parameters, 2**30):
+        for residuals, jacobian in self._prior_linearized(parameters, 2**30):
             precision += jacobian.double().T @ jacobian.double()
             gradient += jacobian.double().T @ residuals.double()
         of_phi = torch.linalg.solve(
@@ -130,57 +134,57 @@ class BeliefProblem:
         return (precision[:size, :size] - mixed @ of_phi[:, :-1]).cpu(), (gradient[:size] - mixed @ of_phi[:, -1]).cpu()
 
     def split(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """Theta and phi."""
+        """Split parameters (n_parameters,) into theta and phi."""
         return parameters[: self.data.n_parameters], parameters[self.data.n_parameters :]
 
-    def _disbelief(self, parameters: Tensor) -> Tensor:
-        """Root-weighted differences (k, m, d) of the network's partials and the believed ones; differentiable."""
+    def _prior_residuals(self, parameters: Tensor) -> Tensor:
+        """Return root-weighted differences (k, m, d) of the network's and the expected partials; differentiable."""
         theta, phi = self.split(parameters)
         apart = trace(self.data.network, theta, self.points).partials() - self.field.partials(phi, self.points)
         return apart * torch.sqrt(self.omega)[:, None]
 
     def residuals(self, theta: Tensor) -> Tensor:
-        """Weighted residuals (n_residuals,): those of the data, then point, output, input."""
-        return torch.cat([self.data.residuals(self.split(theta)[0]), self._disbelief(theta).reshape(-1)])
+        """Return weighted residuals (n_residuals,): those of the data, then of the prior by point, output, input."""
+        return torch.cat([self.data.residuals(self.split(theta)[0]), self._prior_residuals(theta).reshape(-1)])
 
     def linearized(self, theta: Tensor, memory_limit: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield chunks of residuals (k,) and exact Jacobian (k, n_parameters) within the memory limit in bytes."""
+        """Yield chunks of residuals (k,) and exact Jacobian (k, n_parameters), each within `memory_limit` bytes."""
         first, second = self.split(theta)
         for residuals, jacobian in self.data.linearized(first, memory_limit):
             yield residuals, torch.cat([jacobian, jacobian.new_zeros(len(jacobian), len(second))], dim=1)
-        yield from self._belief_linearized(theta, memory_limit)
+        yield from self._prior_linearized(theta, memory_limit)
 
-    def _belief_linearized(self, theta: Tensor, memory_limit: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _prior_linearized(self, theta: Tensor, memory_limit: int) -> Iterator[tuple[Tensor, Tensor]]:
         first, second = self.split(theta)
         per_point = len(self.omega) * self.points.shape[1] * self.n_parameters * self.points.element_size()
         size = max(1, int(min(memory_limit, _CHUNK) / (4 * per_point)))
         for points in torch.split(self.points, size):
             responses, jacobian = parameter_jacobian(self.data.network, first, points, partials=True)
-            believed, of_field = self.field.linearized(second, points)
+            expected, of_field = self.field.linearized(second, points)
             root = torch.sqrt(self.omega)[:, None]
             rows = torch.cat([jacobian[:, :, 1:], -of_field], dim=3).mul_(root[..., None])
-            yield ((responses[:, :, 1:] - believed) * root).reshape(-1), rows.reshape(-1, self.n_parameters)
+            yield ((responses[:, :, 1:] - expected) * root).reshape(-1), rows.reshape(-1, self.n_parameters)
 
     def loss_and_gradient(self, theta: Tensor, samples: Tensor | None = None) -> tuple[float, Tensor]:
-        """Loss and its gradient (n_parameters,); a mini-batch has all of the belief."""
+        """Return the loss and its gradient (n_parameters,); a mini-batch includes the whole term of the prior."""
         theta = theta.detach()
         first, second = self.split(theta)
         of_data, slope = self.data.loss_and_gradient(first, samples)
         of_prior = self.alpha[len(first) :] * second
         variable = theta.clone().requires_grad_()
-        part = 0.5 * (self._disbelief(variable) ** 2).sum()
+        part = 0.5 * (self._prior_residuals(variable) ** 2).sum()
         gradient = torch.cat([slope, of_prior]) + torch.autograd.grad(part, variable)[0]
         return of_data + 0.5 * float(of_prior @ second) + float(part.detach()), gradient
 
     @torch.no_grad()
-    def judged(self, parameters: Tensor) -> BeliefResult:
-        """How belief and network stand to each other at some parameters, from some hundred samples and points."""
+    def prior_result(self, parameters: Tensor) -> PriorResult:
+        """Compare the expected with the network's gradient at some parameters, on 200 samples and points at most."""
         theta, phi = self.split(parameters)
         data, network = self.data, self.data.network
-        learned, believed = trace(network, theta, self.points).partials(), self.field.partials(phi, self.points)
-        traces = dict.fromkeys(("values", "partials", "belief"), 0.0)
-        samples = slice(None, None, -(-len(data.x) // _JUDGED))
-        points = self.points[:: -(-len(self.points) // _JUDGED)]
+        learned, expected = trace(network, theta, self.points).partials(), self.field.partials(phi, self.points)
+        traces = dict.fromkeys(("values", "partials", "prior"), 0.0)
+        samples = slice(None, None, -(-len(data.x) // _TRACED))
+        points = self.points[:: -(-len(self.points) // _TRACED)]
         weights = data.weights[samples]
         for x, weight in zip(data.x[samples], weights, strict=True):
             jacobian = parameter_jacobian(network, theta, x[None], data.has_partials)[1][0]
@@ -190,23 +194,23 @@ class BeliefProblem:
         for point in points:
             jacobian = parameter_jacobian(network, theta, point[None], partials=True)[1][0, :, 1:]
             squares = (jacobian**2).sum(dim=(1, 2)) * self.omega
-            traces["belief"] += float(squares.sum()) * len(self.points) / len(points)
-        sizes = [float((each**2).sum(dim=2).mean().sqrt()) for each in (believed, learned, learned - believed)]
-        return BeliefResult(
-            believed=sizes[0],
+            traces["prior"] += float(squares.sum()) * len(self.points) / len(points)
+        sizes = [float((each**2).sum(dim=2).mean().sqrt()) for each in (expected, learned, learned - expected)]
+        return PriorResult(
+            expected=sizes[0],
             learned=sizes[1],
-            apart=sizes[2],
+            difference=sizes[2],
             shares={name: part / max(sum(traces.values()), sys.float_info.min) for name, part in traces.items()},
         )
 
     @torch.no_grad()
     def terms(self, theta: Tensor) -> dict[str, float]:
-        """The parts of the loss: "values", "partials", "prior" and "belief"; their sum is E."""
+        """Return the terms of the loss: "values", "partials", "regularization" and "prior"; their sum is E."""
         first, second = self.split(theta)
         found = self.data.terms(first)
-        found["prior"] += 0.5 * float((self.alpha[len(first) :] * second) @ second)
-        return {**found, "belief": 0.5 * float((self._disbelief(theta) ** 2).sum())}
+        found["regularization"] += 0.5 * float((self.alpha[len(first) :] * second) @ second)
+        return {**found, "prior": 0.5 * float((self._prior_residuals(theta) ** 2).sum())}
 
 
-SurrogateProblem = NetworkProblem | BeliefProblem
-"""What the fit of a surrogate minimizes: the loss of its data, with a belief or without."""
+SurrogateProblem = NetworkProblem | GradINNProblem
+"""Loss of the fit of a surrogate: that of its data, with or without a prior on the gradient."""

@@ -1,1 +1,1 @@
-"""Posteriors of fitted networks and the predictive standard deviations they give."""
+"""Posteriors of trained networks, and predictive standard deviations."""

@@ -1,17 +1,17 @@
-"""What fitted networks do not know: Gaussian posteriors of their parameters, and the standard deviations these give.
+"""Gaussian posteriors of the parameters of trained networks, and predictive standard deviations.
 
-`gradopt.surrogates.uncertainty.laplace` makes the posteriors. A value (a partial likewise) of a network, with
-derivatives g with respect to its parameters, has the variance
+`gradopt.surrogates.uncertainty.laplace` computes the posteriors. A value or partial of a network, with derivatives g
+with respect to the parameters, has the predictive variance
 
     v = s^2 (g' H^-1 g + 1 / w),
 
-where 1/w is what the network leaves unexplained: for a truth without noise that is misfit, which is there between
-samples too. For the average f of networks f_i with shares p_i it is
+where 1/w is the variance of the residuals: noise of the data, or for data without noise misfit of the network, which
+exists between samples too. The average f of networks f_i with shares p_i has the predictive variance
 
     sum_i p_i v_i + max(sum_i p_i v_i gamma_i / N, sum_i p_i (f_i - f)^2).
 
-The second term says that a network and its precisions were chosen with the same N residuals, of which gamma were used
-up: as much is added as in Akaike's final prediction error, or where several networks disagree by more, by how much.
+The second term accounts for the choice of parameters and precisions by the same N residuals, of which the fit uses
+gamma: it is that of Akaike's final prediction error, or the variance between the networks where that is larger.
 
 References:
     MacKay (1992), A practical Bayesian framework for backpropagation networks, Neural Computation 4(3). Akaike (1970),
@@ -28,12 +28,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradopt.data.arrays import freeze_fields
 from gradopt.errors import InputError, explain
 from gradopt.networks.jacobian import parameter_jacobian, trace
 from gradopt.networks.mlp import Network
-from gradopt.surrogates.fitting.networks import Member
+from gradopt.surrogates.fitting.trained_network import TrainedNetwork
 
-_CHUNK = 2**24  # entries of a Jacobian that are held at once, 128 MB
+_CHUNK = 2**24  # entries of a Jacobian in memory at once, 128 MB; chosen by hand
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +42,11 @@ class Posterior:
     """Posterior of the parameters of a network, in standardized units.
 
     Attributes:
-        factor: Lower Cholesky factor of H, (1, P, P) of all parameters, or (m, Q, Q) of those of each output in which
-            the network is linear.
-        noise: 1/w, the variance of what is left unexplained in each output's values and partials (m, 2).
-        inflation: s of each output's values and partials (m, 2).
-        optimism: gamma/N, the part of the residuals that was used up (1,).
+        factor: Lower Cholesky factor of H, (1, P, P) of all parameters, or (m, Q, Q) of the parameters of each output
+            in which the network is linear.
+        noise: Variances 1/w of each output's values and partials (m, 2).
+        inflation: Factors s of each output's values and partials (m, 2).
+        optimism: Fraction gamma/N of the residuals that the fit uses (1,).
     """
 
     factor: np.ndarray
@@ -55,13 +56,10 @@ class Posterior:
 
     def __post_init__(self) -> None:
         """Freeze the arrays."""
-        for name in ("factor", "noise", "inflation", "optimism"):
-            array = np.array(getattr(self, name))
-            array.flags.writeable = False
-            object.__setattr__(self, name, array)
+        freeze_fields(self, "factor", "noise", "inflation", "optimism")
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Return the arrays for a file by name, of the factor its lower triangle only."""
+        """Return the arrays for a file by name; of `factor` only the lower triangle."""
         rows, columns = np.tril_indices(self.factor.shape[-1])
         triangle = self.factor[:, rows, columns]
         return {"factor": triangle, "noise": self.noise, "inflation": self.inflation, "optimism": self.optimism}
@@ -77,7 +75,7 @@ class Posterior:
         return cls(factor, arrays["noise"], arrays["inflation"], arrays["optimism"])
 
     def variances(self, network: Network, theta: np.ndarray, z: np.ndarray) -> np.ndarray:
-        """Variances of values.
+        """Compute predictive variances of values.
 
         Args:
             network: Shape of the network.
@@ -85,22 +83,22 @@ class Posterior:
             z: Inputs (n, d), standardized.
 
         Returns:
-            v (n, m), standardized.
+            Variances v (n, m), standardized.
         """
         spread = self._spread(network, theta, z, partials=False, combine=lambda rows: rows)[:, :, 0]
         return np.asarray(self.inflation[:, 0] ** 2 * (spread + self.noise[:, 0]))
 
     def variances_of_partials(self, network: Network, theta: np.ndarray, z: np.ndarray, bend: np.ndarray) -> np.ndarray:
-        """Variances of partials.
+        """Compute predictive variances of partials.
 
         Args:
             network: Shape of the network.
             theta: Its parameters (n_parameters,).
             z: Inputs (n, d), standardized.
-            bend: By how much a partial changes with its value (n, m, d), see `Scaling.bend`.
+            bend: Derivatives of partials with respect to their values (n, m, d), see `Scaling.bend`.
 
         Returns:
-            v (n, m, d), standardized.
+            Variances v (n, m, d), standardized.
         """
         done = 0
 
@@ -117,7 +115,7 @@ class Posterior:
     def _spread(
         self, network: Network, theta: np.ndarray, z: np.ndarray, partials: bool, combine: Callable[[Tensor], Tensor]
     ) -> np.ndarray:
-        """Variances g' H^-1 g (n, m, k) of the rows g that `combine` makes of those of values and partials."""
+        """Compute variances g' H^-1 g (n, m, k) of the rows g that `combine` makes from rows of values and partials."""
         factor, parameters, found = torch.tensor(self.factor), torch.tensor(theta), []
         whole = self.factor.shape[-1] == network.n_parameters
         with torch.no_grad():
@@ -127,51 +125,53 @@ class Posterior:
         return np.concatenate(found) if found else np.zeros((0, network.layer_sizes[-1], z.shape[1] if partials else 1))
 
 
-def std_of(members: Sequence[Member], posteriors: Sequence[Posterior], z: np.ndarray) -> np.ndarray:
-    """Standard deviations of the average of some networks.
+def std_of(networks: Sequence[TrainedNetwork], posteriors: Sequence[Posterior], z: np.ndarray) -> np.ndarray:
+    """Compute predictive standard deviations of the outputs of an average of networks.
 
     Args:
-        members: The networks.
+        networks: The networks.
         posteriors: The posterior of each.
         z: Inputs (n, d), standardized.
 
     Returns:
-        Standard deviations (n, m), standardized.
+        Predictive standard deviations (n, m), standardized.
 
     Raises:
         InputError: If there are no posteriors.
     """
     _check(posteriors)
-    own = [of.variances(member.network, member.theta, z) for member, of in zip(members, posteriors, strict=True)]
-    return _mixed(members, posteriors, own, [_answers(member, z)[0] for member in members])
+    own = [of.variances(trained.network, trained.theta, z) for trained, of in zip(networks, posteriors, strict=True)]
+    return _std_of_average(networks, posteriors, own, [_outputs(trained, z)[0] for trained in networks])
 
 
 def std_partials_of(
-    members: Sequence[Member], posteriors: Sequence[Posterior], z: np.ndarray, bend: np.ndarray
+    networks: Sequence[TrainedNetwork], posteriors: Sequence[Posterior], z: np.ndarray, bend: np.ndarray
 ) -> np.ndarray:
-    """Standard deviations of partials of the average of some networks; see `std_of`.
+    """Compute predictive standard deviations of the partials of an average of networks.
 
     Args:
-        members: The networks.
+        networks: The networks.
         posteriors: The posterior of each.
         z: Inputs (n, d), standardized.
-        bend: By how much a partial changes with its value (n, m, d), see `Scaling.bend`.
+        bend: Derivatives of partials with respect to their values (n, m, d), see `Scaling.bend`.
 
     Returns:
-        Standard deviations (n, m, d), standardized.
+        Predictive standard deviations (n, m, d), standardized.
 
     Raises:
         InputError: If there are no posteriors.
     """
     _check(posteriors)
-    pairs = zip(members, posteriors, strict=True)
-    own = [of.variances_of_partials(member.network, member.theta, z, bend) for member, of in pairs]
-    answers = [_answers(member, z) for member in members]
-    return _mixed(members, posteriors, own, [partials + bend * values[:, :, None] for values, partials in answers])
+    pairs = zip(networks, posteriors, strict=True)
+    own = [of.variances_of_partials(trained.network, trained.theta, z, bend) for trained, of in pairs]
+    outputs = [_outputs(trained, z) for trained in networks]
+    return _std_of_average(
+        networks, posteriors, own, [partials + bend * values[:, :, None] for values, partials in outputs]
+    )
 
 
 def linear_parameters(network: Network) -> Tensor:
-    """Which parameters each output is linear in: its weights and bias of the last layer, and its trend.
+    """Return the parameters in which each output is linear: weights and bias of the last layer, and the trend.
 
     Args:
         network: Shape of the network.
@@ -185,21 +185,21 @@ def linear_parameters(network: Network) -> Tensor:
 
 
 def derivatives(network: Network, theta: Tensor, x: Tensor, partials: bool, whole: bool) -> tuple[Tensor, Tensor]:
-    """Values and partials with their derivatives with respect to all parameters, or to those they are linear in.
+    """Compute values and partials with their derivatives with respect to all parameters, or to the linear ones.
 
     Args:
         network: Shape of the network.
         theta: Parameters (n_parameters,).
         x: Inputs (n, d), standardized.
-        partials: Whether partials are wanted after the values.
-        whole: Whether all parameters count.
+        partials: Whether to compute partials too.
+        whole: Whether to differentiate with respect to all parameters, or to `linear_parameters` only.
 
     Returns:
         Responses (n, m, k), k = 1 + d or 1, and their derivatives (n, m, k, P), or (n, m, k, Q) by `linear_parameters`.
     """
     if whole:
         return parameter_jacobian(network, theta, x, partials)
-    # A network that puts out the last hidden layer: what the last layer's weights multiply, with its partials.
+    # A network whose outputs are the last hidden layer, which the weights of the last layer multiply.
     *hidden, width, m = network.layer_sizes
     last = network.layers[-1][0].start
     ending = [torch.eye(width, dtype=x.dtype).reshape(-1), x.new_zeros(width)]
@@ -207,7 +207,7 @@ def derivatives(network: Network, theta: Tensor, x: Tensor, partials: bool, whol
     features = run.values[:, None, :]
     if partials:
         features = torch.cat([features, run.partials().transpose(1, 2)], dim=1)
-    # The same of the bias and the trend: all parameters but the weights of a network without hidden layers.
+    # Bias and trend: all parameters but the weights of a network without hidden layers.
     d = x.shape[1]
     bare = Network((d, 1), network.activation, network.trend)
     others = parameter_jacobian(bare, x.new_zeros(bare.n_parameters), x, partials)[1][:, 0, :, d:]
@@ -217,14 +217,14 @@ def derivatives(network: Network, theta: Tensor, x: Tensor, partials: bool, whol
 
 
 def chunks(x: Tensor, network: Network, partials: bool, whole: bool) -> Iterator[Tensor]:
-    """Yield inputs (n, d) in parts whose `derivatives`, with a copy and whitened, are within memory."""
+    """Yield inputs (n, d) in parts whose `derivatives`, with copies, have at most `_CHUNK` entries."""
     size = network.n_parameters if whole else linear_parameters(network).shape[1]
     per_sample = network.layer_sizes[-1] * (1 + x.shape[1] if partials else 1) * size
     yield from torch.split(x, max(1, _CHUNK // (4 * per_sample)))
 
 
 def whiten(factor: Tensor, rows: Tensor) -> Tensor:
-    """Rows (n, b, k, Q) times the inverse of the transposed factor (blocks, Q, Q); one factor serves all b."""
+    """Multiply rows (n, b, k, Q) by the inverse of the transposed factor (blocks, Q, Q); blocks is b or 1."""
     n, b, k, size = rows.shape
     blocks = len(factor)
     flat = rows.reshape(n, blocks, -1, size).transpose(0, 1).reshape(blocks, -1, size)
@@ -235,23 +235,26 @@ def whiten(factor: Tensor, rows: Tensor) -> Tensor:
 def _check(posteriors: Sequence[Posterior]) -> None:
     if not posteriors:
         remedy = "Fit again: `surrogate.configuration.fit(data)`."
-        got = "none: it comes from an older file, its fit is not finite, or its last layer is too wide"
+        got = "none: its file is older, its fit is not finite, or its last layer is too wide"
         raise InputError(explain("surrogate", "have a posterior", got, remedy))
 
 
-def _answers(member: Member, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values (n, m) and partials (n, m, d), standardized."""
+def _outputs(trained: TrainedNetwork, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Compute values (n, m) and partials (n, m, d) of one network, standardized."""
     with torch.no_grad():
-        run = trace(member.network, torch.tensor(member.theta), torch.from_numpy(z))
+        run = trace(trained.network, torch.tensor(trained.theta), torch.from_numpy(z))
         return run.values.numpy(), run.partials().numpy()
 
 
-def _mixed(
-    members: Sequence[Member], posteriors: Sequence[Posterior], own: Sequence[np.ndarray], answers: Sequence[np.ndarray]
+def _std_of_average(
+    networks: Sequence[TrainedNetwork],
+    posteriors: Sequence[Posterior],
+    own: Sequence[np.ndarray],
+    outputs: Sequence[np.ndarray],
 ) -> np.ndarray:
-    """Standard deviation of an average, from the variances and answers of its parts."""
-    shares = np.array([member.share for member in members])
+    """Compute the standard deviation of an average from the variances and outputs of its networks."""
+    shares = np.array([trained.share for trained in networks])
     optimism = np.concatenate([posterior.optimism for posterior in posteriors])
     variance = np.tensordot(shares, own, 1)
-    apart = np.tensordot(shares, (answers - np.tensordot(shares, answers, 1)) ** 2, 1)
+    apart = np.tensordot(shares, (outputs - np.tensordot(shares, outputs, 1)) ** 2, 1)
     return np.asarray(np.sqrt(variance + np.maximum(np.tensordot(shares * optimism, own, 1), apart)))

@@ -12,8 +12,11 @@ import openmdao.api as om
 import pytest
 
 from cases.case import Case, Response, Stage
-from gradopt import JENN, LevenbergMarquardt, Polish, Variable, latin_hypercube
+from gradopt import JENN, Variable
 from gradopt.errors import EvaluationError
+from gradopt.sampling import latin_hypercube
+from gradopt.solvers import LevenbergMarquardt
+from gradopt.surrogates import Polish
 
 CENTER = np.array([0.5, -0.3, 0.0])
 EDGE = np.full(3, 2.0)
@@ -29,13 +32,13 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def calls() -> list[np.ndarray]:
-    """List the points at which the truth of `make_case` was asked."""
+    """List the points at which the truth of `make_case` was evaluated."""
     return []
 
 
 @pytest.fixture
 def make_case(case_maker: Callable[..., Case], calls: list[np.ndarray]) -> Callable[..., Case]:
-    """Return a maker of bowls whose truth tells `calls` where it was asked."""
+    """Return a maker of bowls whose truth appends each evaluated point to `calls`."""
     return partial(case_maker, calls)
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import openmdao.api as om
 import pytest
 
-from cases.adaptive import Visit, evaluations_to, objective, run_adaptive, shown, violation
+from cases.adaptive import run_adaptive
+from cases.adaptive_case import AdaptiveCase, Visit, evaluations_to, objective, shown, violation
 from cases.adaptive_outcome import adaptive_table, closing_lines
-from cases.case import AdaptiveCase, Case, Response
-from cases.direct import run_direct
+from cases.baseline import run_baseline
+from cases.case import Case, Response
 from cases.model import adaptive_case
 from gradopt import JENN, EvaluationStore, Exit
 from gradopt.errors import GradoptError
@@ -45,22 +46,22 @@ def test_case_of_the_loop_has_the_bounds_of_the_true_problem(bowl: AdaptiveCase)
 
 
 def test_loop_ends_at_the_optimum_with_values_in_the_units_of_the_model(bowl: AdaptiveCase) -> None:
-    told: list[str] = []
-    result = run_adaptive(bowl, 0, EvaluationStore(), told.append)
+    lines: list[str] = []
+    result = run_adaptive(bowl, 0, EvaluationStore(), lines.append)
     assert result.exit is Exit.CERTIFIED
-    np.testing.assert_allclose(result.answer.x, OPTIMUM, atol=1e-4)
-    np.testing.assert_allclose(result.answer.true["f"], [0.03], atol=1e-4)
+    np.testing.assert_allclose(result.final.x, OPTIMUM, atol=1e-4)
+    np.testing.assert_allclose(result.final.true["f"], [0.03], atol=1e-4)
     gap = bowl.start - [0.5, -0.3, 0.0]
     np.testing.assert_allclose(result.start["f"], [gap @ gap])
     np.testing.assert_allclose(result.start["g"], [3.0])
     np.testing.assert_allclose(result.start["h"], [1.0, 2.0])
     last = result.visits[-1]
     np.testing.assert_allclose(last.predicted["h"], last.true["h"])
-    assert told[1] == f"round 0: f {100.0 * gap @ gap:.4g} drops, 1 evaluations"
+    assert lines[1] == f"iteration 0: f {100.0 * gap @ gap:.4g} drops, 1 evaluations"
     assert result.stored == 0
 
 
-def test_what_is_maximized_is_told_as_it_is(make_case: MakeCase) -> None:
+def test_maximized_objective_is_reported_unscaled(make_case: MakeCase) -> None:
     def hill(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         gap = x - [0.5, -0.3, 0.0]
         return np.array([10.0 - gap @ gap, x.sum()]), np.array([-2.0 * gap, np.ones(3)])
@@ -69,18 +70,18 @@ def test_what_is_maximized_is_told_as_it_is(make_case: MakeCase) -> None:
     case = adaptive_case(
         make_case(truth=hill, identity="hill", responses=(best, Response("g", "lower", 0.5))), configuration=None
     )
-    told: list[str] = []
-    result, direct = run_adaptive(case, 0, EvaluationStore(), told.append), run_direct(case, quiet)
+    lines: list[str] = []
+    result, baseline = run_adaptive(case, 0, EvaluationStore(), lines.append), run_baseline(case, quiet)
     start = hill(case.start)[0][0]
-    assert told[1] == f"round 0: f {start:.4g}, 1 evaluations"
-    for values in (result.answer.true, direct.answer.true):
+    assert lines[1] == f"iteration 0: f {start:.4g}, 1 evaluations"
+    for values in (result.final.true, baseline.final.true):
         np.testing.assert_allclose(values["f"], [9.97], atol=1e-4)
-    np.testing.assert_allclose(direct.best, 9.97, atol=1e-4)
-    np.testing.assert_allclose([result.start["f"], direct.visits[0].true["f"]], start)
-    assert 1 < (evaluations_to(case, result.visits, direct.best) or 0) <= result.evaluations
+    np.testing.assert_allclose(baseline.best, 9.97, atol=1e-4)
+    np.testing.assert_allclose([result.start["f"], baseline.visits[0].true["f"]], start)
+    assert 1 < (evaluations_to(case, result.visits, baseline.best) or 0) <= result.evaluations
     assert evaluations_to(case, result.visits, 10.2) is None
-    rows = list(adaptive_table(result, direct).columns[1].cells)
-    assert rows[:2] == ["most", ">= 0.5"]
+    rows = list(adaptive_table(result, baseline).columns[1].cells)
+    assert rows[:2] == ["maximize", ">= 0.5"]
 
 
 def test_evaluations_of_a_shared_truth_are_counted_once(bowl: AdaptiveCase) -> None:
@@ -111,7 +112,7 @@ def test_loop_goes_on_from_a_store(bowl: AdaptiveCase, calls: list[np.ndarray]) 
     again = run_adaptive(bowl, 0, store, quiet)
     assert len(calls) == asked == first.evaluations
     assert (again.stored, again.evaluations) == (first.evaluations, first.evaluations)
-    np.testing.assert_array_equal(again.answer.x, first.answer.x)
+    np.testing.assert_array_equal(again.final.x, first.final.x)
 
 
 def test_surrogate_of_the_loop_is_kept(bowl: AdaptiveCase) -> None:
@@ -129,29 +130,29 @@ def test_surrogate_can_be_fitted_at_the_end_to_all_that_was_learned(bowl: Adapti
     np.testing.assert_allclose(result.surrogates["bowl"].predict(data.x), data.y, atol=0.2)
 
 
-@pytest.mark.parametrize("run", [lambda case: run_adaptive(case, 0, EvaluationStore(), quiet), run_direct])
+@pytest.mark.parametrize("run", [lambda case: run_adaptive(case, 0, EvaluationStore(), quiet), run_baseline])
 def test_truth_that_fails_at_the_start_is_explained(run: Callable[..., object], make_case: MakeCase) -> None:
     case = adaptive_case(make_case(fails=lambda x: True), configuration=None)
     with pytest.raises(GradoptError, match="The truth of the case bowl failed at its start. The truth failed at the"):
-        run(case, quiet) if run is run_direct else run(case)
+        run(case, quiet) if run is run_baseline else run(case)
 
 
-def test_direct_run_counts_its_evaluations(bowl: AdaptiveCase, calls: list[np.ndarray]) -> None:
-    direct = run_direct(bowl, quiet)
-    assert direct.success
-    assert direct.evaluations == len(calls) == direct.visits[-1].evaluations
-    np.testing.assert_allclose(direct.answer.x, OPTIMUM, atol=1e-4)
-    np.testing.assert_array_equal(direct.visits[0].x, bowl.start)
-    assert abs(direct.best - 0.03) < 1e-4
-    kept = [objective(bowl, visit.true) for visit in direct.visits if visit.accepted]
+def test_baseline_counts_its_evaluations(bowl: AdaptiveCase, calls: list[np.ndarray]) -> None:
+    baseline = run_baseline(bowl, quiet)
+    assert baseline.success
+    assert baseline.evaluations == len(calls) == baseline.visits[-1].evaluations
+    np.testing.assert_allclose(baseline.final.x, OPTIMUM, atol=1e-4)
+    np.testing.assert_array_equal(baseline.visits[0].x, bowl.start)
+    assert abs(baseline.best - 0.03) < 1e-4
+    kept = [objective(bowl, visit.true) for visit in baseline.visits if visit.accepted]
     assert kept == sorted(kept, reverse=True)
 
 
-def test_direct_run_has_its_own_scale_and_answers_in_units(bowl: AdaptiveCase) -> None:
-    plain = run_direct(bowl, quiet)
-    scaled = run_direct(replace(bowl, direct_ref=np.array([1.0, 20.0, 0.1])), quiet)
+def test_baseline_has_its_own_scaling_and_returns_units(bowl: AdaptiveCase) -> None:
+    plain = run_baseline(bowl, quiet)
+    scaled = run_baseline(replace(bowl, baseline_ref=np.array([1.0, 20.0, 0.1])), quiet)
     np.testing.assert_array_equal(scaled.visits[0].x, bowl.start)
-    np.testing.assert_allclose(scaled.answer.x, OPTIMUM, atol=1e-3)
+    np.testing.assert_allclose(scaled.final.x, OPTIMUM, atol=1e-3)
     assert not np.allclose(scaled.visits[1].x, plain.visits[1].x)
 
 
@@ -175,14 +176,19 @@ def test_objective_is_shown_as_people_call_it() -> None:
 
 
 def test_table_and_lines_compare_with_slsqp(bowl: AdaptiveCase) -> None:
-    result, direct = run_adaptive(bowl, 0, EvaluationStore(), quiet), run_direct(bowl, quiet)
-    columns = {str(column.header): list(column.cells) for column in adaptive_table(result, direct).columns}
+    result, baseline = run_adaptive(bowl, 0, EvaluationStore(), quiet), run_baseline(bowl, quiet)
+    columns = {str(column.header): list(column.cells) for column in adaptive_table(result, baseline).columns}
     assert columns["true response"][:2] == ["f (drops)", "g"]
-    assert columns["wanted"] == ["least", ">= 0.5", "<= 3", "<= 3.5", "scaled", "few"]
-    assert float(str(columns["answer"][0])) == pytest.approx(3.0, abs=0.01)
-    assert columns["SLSQP on truth"][-1] == str(direct.evaluations)
-    lines = closing_lines(result, direct)
-    for text in ("Exit: certified.", "SLSQP on the truth converged", "of its best: the loop", "Certified: feasible"):
+    assert columns["target"] == ["minimize", ">= 0.5", "<= 3", "<= 3.5", "scaled", ""]
+    assert float(str(columns["final design"][0])) == pytest.approx(3.0, abs=0.01)
+    assert columns["SLSQP on truth"][-1] == str(baseline.evaluations)
+    lines = closing_lines(result, baseline)
+    for text in (
+        "Termination: certified.",
+        "SLSQP on the truth converged",
+        "of its best objective: the loop",
+        "Certified: feasible",
+    ):
         assert text in lines
     assert "SLSQP" not in closing_lines(result, None)
 

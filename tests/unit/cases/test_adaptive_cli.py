@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-import cases.__main__ as command_line
-from cases.__main__ import STORE, main
+import cases.cli as command_line
 from cases.adaptive import run_adaptive
+from cases.cli import STORE, main
 from gradopt import load
 
 NEEDS = {"airfoil": "neuralfoil", "wing": "openaerostruct"}
@@ -50,21 +50,21 @@ def test_quick_run_writes_its_files(
         assert load(file).outputs
     assert (folder / STORE).exists()
     captured = capsys.readouterr()
-    for text in ("answer", "truth evaluations", "Exit: ", "ertified", "convergence.png"):
+    for text in ("final design", "truth evaluations", "Termination: ", "ertified", "convergence.png"):
         assert text in captured.out
     assert captured.err == ""
 
 
-def test_record_tells_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_record_holds_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*DISK, "--reference"]) == 0
     found = record(tmp_path)
     assert (found["exit"], found["certificate"]["certified"]) == ("certified", True)
-    np.testing.assert_allclose(found["answer"]["x"], found["known_optimum"], atol=1e-5)
+    np.testing.assert_allclose(found["final"]["x"], found["known_optimum"], atol=1e-5)
     assert found["start"]["x"] == [1.25, -1.75]
-    assert found["answer"]["violation"] <= 1e-6
-    assert [one["number"] for one in found["rounds"]] == list(range(len(found["rounds"])))
-    assert found["rounds"][0]["predicted"]["f"] == [None]
-    assert found["rounds"][-1]["evaluations"] <= found["evaluations"]
+    assert found["final"]["violation"] <= 1e-6
+    assert [one["number"] for one in found["iterations"]] == list(range(len(found["iterations"])))
+    assert found["iterations"][0]["predicted"]["f"] == [None]
+    assert found["iterations"][-1]["evaluations"] <= found["evaluations"]
     assert found["seconds"] > 0.0
     assert found["versions"]["openmdao"]
     assert "commit" in found
@@ -73,7 +73,12 @@ def test_record_tells_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert direct["evaluations_to_within_1_percent"] <= direct["evaluations"]
     assert direct["evaluations_of_the_loop_to_the_same"] <= found["evaluations"]
     output = capsys.readouterr().out
-    for text in ("SLSQP on truth", "To within 1 % of its best: the loop", "!!", "Certified: feasible and stationary"):
+    for text in (
+        "SLSQP on truth",
+        "Evaluations to within 1 % of its best objective: the loop",
+        "!!",
+        "Certified: feasible and stationary",
+    ):
         assert text in output
 
 
@@ -83,42 +88,42 @@ def test_run_that_was_stopped_goes_on(
     assert main([*DISK, "--fresh"]) == 0
     whole = record(tmp_path)
 
-    def stopped_in_round_4(case: Any, seed: int, store: Any, report: Callable[[str], None]) -> Any:
+    def stopped_in_iteration_4(case: Any, seed: int, store: Any, report: Callable[[str], None]) -> Any:
         def stop(line: str) -> None:
-            if line.startswith("round 4:"):
+            if line.startswith("iteration 4:"):
                 raise KeyboardInterrupt
 
         return run_adaptive(case, seed, store, stop)
 
     with monkeypatch.context() as patched:
-        patched.setattr(command_line, "run_adaptive", stopped_in_round_4)
+        patched.setattr(command_line, "run_adaptive", stopped_in_iteration_4)
         assert main([*DISK, "--fresh"]) == 130
-    assert "run again without --fresh to go on with the evaluations made so far" in capsys.readouterr().err
+    assert "run again without --fresh to continue from the stored evaluations" in capsys.readouterr().err
     assert record(tmp_path) == whole, "a run that is stopped leaves the results of an earlier one"
     assert main(DISK) == 0
     resumed = record(tmp_path)
     assert (whole["evaluations_from_store"], resumed["evaluations_from_store"]) == (0, 5)
     assert resumed["evaluations"] == whole["evaluations"]
-    assert resumed["answer"] == whole["answer"]
+    assert resumed["final"] == whole["final"]
     assert "(5 of them from an earlier run)" in capsys.readouterr().out
     assert main([*DISK, "--fresh"]) == 0
     assert record(tmp_path)["evaluations_from_store"] == 0
 
 
-def test_rounds_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
+def test_iterations_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
     monkeypatch.setattr(
-        command_line, "run_adaptive", lambda case, seed, store, _: run_adaptive(case, seed, store, told.append)
+        command_line, "run_adaptive", lambda case, seed, store, _: run_adaptive(case, seed, store, lines.append)
     )
     assert main([*DISK, "--quick"]) == 0
-    assert told[:2] == ["round 0: the truth at the start", "round 0: f 1097, 1 evaluations"]
-    assert told[-1].endswith("10 evaluations")
+    assert lines[:2] == ["iteration 0: the truth at the start", "iteration 0: f 1097, 1 evaluations"]
+    assert lines[-1].endswith("10 evaluations")
 
 
 def test_limit_of_evaluations_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*DISK, "--max-evaluations", "4"]) == 0
     assert (record(tmp_path)["evaluations"], record(tmp_path)["exit"]) == (4, "budget")
-    assert "Exit: budget. The evaluations are spent." in capsys.readouterr().out
+    assert "Termination: budget. The evaluations are spent." in capsys.readouterr().out
     assert main([*DISK, "--max-evaluations", "6"]) == 0
     assert (record(tmp_path)["evaluations"], record(tmp_path)["evaluations_from_store"]) == (6, 4)
 

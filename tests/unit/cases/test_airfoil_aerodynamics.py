@@ -93,7 +93,7 @@ def test_wrong_options_are_refused(truth: NeuralFoilTruth, option: dict[str, obj
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda truth: pickle.loads(pickle.dumps(truth))])
-def test_copies_answer_the_same(truth: NeuralFoilTruth, duplicate: object) -> None:
+def test_copies_return_the_same(truth: NeuralFoilTruth, duplicate: object) -> None:
     x = design(truth, 1)
     twin = duplicate(truth)  # type: ignore[operator]
     assert (twin.reynolds, twin.model_size, twin.n_crit) == (truth.reynolds, truth.model_size, truth.n_crit)
@@ -115,7 +115,7 @@ def test_building_leaves_casadi_in_the_numpy_mode_it_found(truth: NeuralFoilTrut
         modes.setNumpyMode(before)
 
 
-def test_identity_tells_all_that_the_answers_depend_on(truth: NeuralFoilTruth) -> None:
+def test_identity_holds_all_that_the_values_depend_on(truth: NeuralFoilTruth) -> None:
     shape = truth.shape
     same = NeuralFoilTruth(replace(shape, upper_weights=2.0 * shape.upper_weights, name="other"), 3e6, n_crit=8.0)
     assert same.identity == truth.identity  # the weights are inputs

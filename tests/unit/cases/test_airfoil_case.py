@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from cases.adaptive import run_adaptive, violation
+from cases.adaptive import run_adaptive
+from cases.adaptive_case import violation
 from cases.airfoil import case as airfoil_module
 from cases.airfoil.case import STATIONS, THICKNESS, airfoil_case
 from cases.airfoil.geometry import load_shape, thickness_matrix, thickness_offset
 from cases.case import Case, Stage
 from cases.model import adaptive_case
 from cases.one_shot import run_one_shot
-from gradopt import MLP, EvaluationStore, LevenbergMarquardt
+from gradopt import MLP, EvaluationStore
 from gradopt.data.variables import column_bounds, column_names
 from gradopt.errors import InputError, MissingExtraError
+from gradopt.solvers import LevenbergMarquardt
 
 pytest.importorskip("neuralfoil")
 pytest.importorskip("aerosandbox")
@@ -72,7 +74,7 @@ def test_start_too_thin_for_the_limit_is_sampled_where_it_is_least_thin() -> Non
 
 
 @pytest.mark.parametrize(("airfoil", "lift"), [("rae2822", 0.6), ("naca4412", 0.3), ("naca0012", 0.8)])
-def test_start_is_the_airfoil_asked_for_at_about_the_lift_wanted(airfoil: str, lift: float) -> None:
+def test_start_is_the_given_airfoil_at_about_the_target_lift(airfoil: str, lift: float) -> None:
     case = airfoil_case(airfoil, lift=lift, moment=-0.2, quick=True)
     shape = load_shape(airfoil)
     np.testing.assert_array_equal(case.start[:-1], np.concatenate([shape.upper_weights, shape.lower_weights]))
@@ -84,7 +86,7 @@ def test_start_is_the_airfoil_asked_for_at_about_the_lift_wanted(airfoil: str, l
     assert case.settings["airfoil"] == airfoil
 
 
-def test_samples_have_about_the_lift_wanted(case: Case) -> None:
+def test_samples_have_about_the_target_lift(case: Case) -> None:
     lifts = np.array([case.truth(x)[0][0] for x in case.design(40, 0)])
     assert np.median(np.abs(lifts - 0.6)) < 0.15
 
@@ -101,7 +103,7 @@ def test_unknown_airfoil_is_explained() -> None:
 
 
 @pytest.mark.parametrize("missing", ["neuralfoil", "casadi", "aerosandbox"])
-def test_missing_extra_says_how_to_install_it(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_is_named_with_its_installation(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
     message = rf"needs the package `{missing}`, which is not installed\. .* pip install 'gradopt\[airfoil\]'"
     with pytest.raises(MissingExtraError, match=message):
@@ -118,7 +120,7 @@ def test_picture_shows_both_shapes(case: Case, tmp_path: Path) -> None:
     blue = (pixels[..., 2] > 0.6) & (pixels[..., 0] < 0.2)
     assert blue.sum() > 100, "the optimum is not drawn"
     assert (pixels.max(axis=2) < 0.2).sum() > 100, "the start is not drawn"
-    answer = replace(result.answer, x=np.append(1.2 * result.answer.x[:8], result.answer.x[8:]))
+    answer = replace(result.final, x=np.append(1.2 * result.final.x[:8], result.final.x[8:]))
     case.draw(replace(result, stages=(answer,)), tmp_path)
     assert (imread(tmp_path / "shape.png")[..., :3] != pixels).any(), "the upper side is not that of the optimum"
 
@@ -144,7 +146,7 @@ def test_loop_has_the_limits_of_the_true_problem_and_the_transforms(case: Case) 
 def test_loop_halves_the_drag_in_few_evaluations(case: Case, tmp_path: Path) -> None:
     loop = adaptive_case(case, configuration=None, max_evaluations=25, tolerance=1e-3)
     result = run_adaptive(loop, 0, EvaluationStore(), lambda line: None)
-    assert result.answer.true["CD"][0] < 0.55 * result.start["CD"][0]
-    assert violation(loop, result.answer.true) < 1e-2
+    assert result.final.true["CD"][0] < 0.55 * result.start["CD"][0]
+    assert violation(loop, result.final.true) < 1e-2
     pictures = case.draw(result, tmp_path)
     assert imread(pictures[0])[..., :3].std() > 0.02

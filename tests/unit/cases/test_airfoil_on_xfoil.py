@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cases.__main__ import build_parser, main
 from cases.airfoil import case as airfoil
 from cases.airfoil.aerodynamics import NeuralFoilTruth
 from cases.airfoil.case import airfoil_case
@@ -18,9 +17,10 @@ from cases.airfoil.flow import draw_flow
 from cases.airfoil.geometry import load_shape
 from cases.airfoil.on_xfoil import NeuralFoilSurrogate, xfoil_case
 from cases.airfoil.xfoil import Point, Side
+from cases.cli import build_parser, main
 from cases.model import pose, run
-from gradopt import InputError
 from gradopt.data.variables import column_bounds
+from gradopt.errors import InputError
 from gradopt.loop.state import Exit
 from gradopt.om.driver import AdaptiveDriver
 
@@ -33,7 +33,7 @@ def parsed(*words: str) -> argparse.Namespace:
     return build_parser().parse_args(["run", "airfoil", *words])
 
 
-def test_neuralfoil_believes_what_it_says_with_its_partials() -> None:
+def test_neuralfoil_as_a_surrogate_has_its_values_and_partials() -> None:
     case, shape = airfoil_case("naca0012"), load_shape("naca0012")
     aerodynamics = NeuralFoilTruth(shape)
     believed = NeuralFoilSurrogate(aerodynamics, case.inputs, case.outputs[:3])
@@ -73,11 +73,11 @@ def test_the_problem_is_the_same_but_for_what_xfoil_cannot_say() -> None:
 
 
 @needs_xfoil
-@pytest.mark.parametrize("believe", [True, False])
-def test_the_loop_lowers_the_drag_that_xfoil_sees(believe: bool) -> None:
+@pytest.mark.parametrize("initial_surrogate", [True, False])
+def test_the_loop_lowers_the_drag_of_xfoil(initial_surrogate: bool) -> None:
     """45 calls, of which 18 or more are for the partials at the start."""
     shape = load_shape("rae2822")
-    case = xfoil_case(airfoil_case("rae2822"), shape, 5e6, believe=believe)
+    case = xfoil_case(airfoil_case("rae2822"), shape, 5e6, initial_surrogate=initial_surrogate)
     driver = AdaptiveDriver(
         configuration=None, max_evaluations=45, tolerance=case.tolerance, finite_differences=case.finite_differences
     )
@@ -86,7 +86,7 @@ def test_the_loop_lowers_the_drag_that_xfoil_sees(believe: bool) -> None:
     assert driver.exit is Exit.BUDGET
     first = driver.history[0].objective
     feasible = [one.objective for one in driver.history if one.accepted and abs(one.constraints[0] - 0.6) < 0.02]
-    assert min(feasible) < (0.45 if believe else 0.8) * first
+    assert min(feasible) < (0.45 if initial_surrogate else 0.8) * first
 
 
 @needs_xfoil
@@ -96,7 +96,7 @@ def test_command_line_writes_pictures_of_the_flow(tmp_path: Path, capsys: pytest
     for name in ("flow.png", "shape.png", "polars.png", "optimum.dat", "evaluations.sqlite"):
         assert (tmp_path / name).stat().st_size > 0
     result = json.loads((tmp_path / "result.json").read_text())
-    assert result["settings"]["truth"] == "xfoil" and result["settings"]["believe"] is True
+    assert result["settings"]["truth"] == "xfoil" and result["settings"]["initial_surrogate"] is True
 
 
 def test_a_missing_xfoil_is_explained(

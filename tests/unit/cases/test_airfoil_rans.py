@@ -1,31 +1,30 @@
-"""The RANS case: what its data are, that its measure of trust is what it says, and where its optimum may go."""
+"""The RANS case: what its data are, its networks and intervals, and where its optimum may go."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openmdao.api as om
 import pytest
 from matplotlib.image import imread
-from openmdao.utils.assert_utils import assert_check_partials, assert_check_totals
+from openmdao.utils.assert_utils import assert_check_totals
 from scipy.spatial import KDTree
 
-from cases.__main__ import main
 from cases.airfoil_rans import data as data_module
 from cases.airfoil_rans.accuracy import accuracy, fit_average, members_of
 from cases.airfoil_rans.calibration import Calibration
 from cases.airfoil_rans.data import ANGLE, CAMBER, FLOW, INPUTS, MODES, in_logarithms, load_samples, load_sweep, split
 from cases.airfoil_rans.neighbors import neighbors_of
-from cases.airfoil_rans.optimization import build_problem, design_at, minimize, set_modes
-from cases.airfoil_rans.trust import Trust, TrustComp
-from gradopt import JENN, Adam, Dataset, Variable, load
-from gradopt.errors import FileFormatError, InputError, MissingExtraError
+from cases.airfoil_rans.optimization import build_problem, design_at, minimize
+from cases.cli import main
+from gradopt import JENN, Dataset, Variable, load
+from gradopt.errors import FileFormatError, MissingExtraError
+from gradopt.om.data_distance import DataDistance
+from gradopt.solvers import Adam
 from gradopt.surrogates.fitted.surrogate import Surrogate
 
 ROOT = Path(__file__).parents[3]
@@ -57,8 +56,8 @@ def surrogate(samples: Dataset) -> Surrogate:
 
 
 @pytest.fixture(scope="module")
-def trust(samples: Dataset) -> Trust:
-    return Trust.of(samples)
+def data_distance(samples: Dataset) -> DataDistance:
+    return DataDistance.of(samples, ("camber", "thickness"))
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +148,7 @@ def test_wrong_files_are_explained(
 
 
 def test_command_line_does_not_import_smt() -> None:
-    code = "import sys, cases.__main__; assert 'smt' not in sys.modules"
+    code = "import sys, cases.cli; assert 'smt' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
 
 
@@ -196,67 +195,14 @@ def test_average_is_saved_and_loaded_whole(surrogate: Surrogate, samples: Datase
     np.testing.assert_array_equal(again.std(samples.x), surrogate.std(samples.x))
 
 
-# The measure of trust
-
-
-def test_distance_is_that_of_its_formula(trust: Trust, samples: Dataset) -> None:
-    modes = samples.x[3, MODES] + 0.01
-    covariance = np.cov(samples.x[:, MODES].T)
-    apart = samples.x[:, MODES] - modes
-    squares = np.einsum("ij,jk,ik->i", apart, np.linalg.inv(covariance), apart)
-    density = np.exp(-squares / (2.0 * trust.bandwidth**2)).mean()
-    assert trust.distance(modes)[0] == pytest.approx(np.sqrt(-2.0 * trust.bandwidth**2 * np.log(density)), rel=1e-9)
-    assert trust.distances(np.array([[*modes, 0.3, 0.0]])) == pytest.approx([trust.distance(modes)[0]])
-
-
-def test_distance_far_away_is_that_to_the_nearest_shape(trust: Trust) -> None:
-    direction = np.linalg.solve(trust.whitening, np.eye(14)[0])
-    modes = trust.mean + 500.0 * direction
-    nearest = np.linalg.norm(500.0 * np.eye(14)[0] - trust.shapes, axis=1).min()
-    assert trust.distance(modes)[0] == pytest.approx(nearest, rel=1e-3)
-    assert np.isfinite(trust.distance(modes)[1]).all()
-
-
-def test_distance_does_not_depend_on_the_units_of_the_modes(trust: Trust, samples: Dataset) -> None:
-    matrix = np.random.default_rng(1).normal(size=(14, 14)) + 3.0 * np.eye(14)
-    x = samples.x.copy()
-    x[:, MODES] = x[:, MODES] @ matrix.T
-    other = Trust.of(replace(samples, x=x))
-    modes = samples.x[5, MODES] * 1.3
-    assert other.bandwidth == pytest.approx(trust.bandwidth, rel=1e-6)
-    assert other.distance(matrix @ modes)[0] == pytest.approx(trust.distance(modes)[0], rel=1e-6)
-
-
-@pytest.mark.parametrize("factor", [0.5, 1.0, 3.0])
-def test_partials_of_the_distance_are_those_of_complex_step(trust: Trust, samples: Dataset, factor: float) -> None:
-    modes = factor * samples.x[11, MODES] + 1e-3
-    _, slopes = trust.distance(modes)
-    steps = 1e-30j * np.eye(14)
-    np.testing.assert_allclose(slopes, [trust.distance(modes + e)[0].imag / 1e-30 for e in steps], rtol=1e-9, atol=1e-9)
-
-
-def test_component_has_exact_partials(trust: Trust, samples: Dataset) -> None:
-    problem = om.Problem(reports=None)
-    problem.model.add_subsystem("trust", TrustComp(trust), promotes=["*"])
-    problem.setup(force_alloc_complex=True)
-    set_modes(problem, 1.2 * samples.x[2, MODES])
-    problem.run_model()
-    assert problem.get_val("distance")[0] == pytest.approx(trust.distance(1.2 * samples.x[2, MODES])[0])
-    assert_check_partials(problem.check_partials(method="cs", out_stream=None), atol=1e-9, rtol=1e-9)
-
-
-def test_shapes_that_do_not_span_their_space_are_refused(samples: Dataset) -> None:
-    x = samples.x.copy()
-    x[:, 3] = 0.0
-    with pytest.raises(InputError, match=r"`data` must have shapes that differ in all 14 modes, got 400 .* rank 13"):
-        Trust.of(replace(samples, x=x))
+# Neighbors
 
 
 def test_nearest_samples_are_those_of_least_distance_in_shape_and_flow(
-    trust: Trust, samples: Dataset, surrogate: Surrogate
+    data_distance: DataDistance, samples: Dataset, surrogate: Surrogate
 ) -> None:
-    design = design_at(surrogate, trust, samples.x[9, MODES], (samples.x[9, 14], samples.x[9, ANGLE]))
-    near = neighbors_of(design, samples, surrogate, trust, 3)
+    design = design_at(surrogate, data_distance, samples.x[9, MODES], (samples.x[9, 14], samples.x[9, ANGLE]))
+    near = neighbors_of(design, samples, surrogate, data_distance, 3)
     assert near.shape[0] == pytest.approx(0.0, abs=1e-12)
     np.testing.assert_array_equal(near.flow[0], samples.x[9, FLOW])
     assert near.drag[0] == samples.y[9, 0]
@@ -267,7 +213,7 @@ def test_nearest_samples_are_those_of_least_distance_in_shape_and_flow(
 # Intervals
 
 
-def test_interval_covers_as_often_as_it_says_and_grows_where_errors_do() -> None:
+def test_interval_has_its_coverage_and_grows_where_errors_do() -> None:
     generator = np.random.default_rng(0)
     distances = generator.uniform(2.0, 6.0, 4000)
     scores = generator.exponential(np.where(distances > 4.0, 3.0, 1.0))
@@ -286,13 +232,15 @@ def test_interval_covers_as_often_as_it_says_and_grows_where_errors_do() -> None
     assert rows[-1]["relative_p90"] == pytest.approx(0.03 * np.log(10.0), rel=0.5)
 
 
-def test_calibration_asks_the_surrogate(surrogate: Surrogate, trust: Trust, samples: Dataset) -> None:
+def test_calibration_holds_errors_of_the_surrogate(
+    surrogate: Surrogate, data_distance: DataDistance, samples: Dataset
+) -> None:
     few = samples.select(range(30))
-    calibration = Calibration.of(surrogate, trust, few)
+    calibration = Calibration.of(surrogate, data_distance, few)
     drag = surrogate.predict(few.x)
     np.testing.assert_allclose(calibration.errors, (drag / few.y - 1.0)[:, 0])
     np.testing.assert_allclose(calibration.scores * calibration.stds, abs(calibration.errors) * (few.y / drag)[:, 0])
-    np.testing.assert_array_equal(calibration.distances, trust.distances(few.x))
+    np.testing.assert_array_equal(calibration.distances, data_distance.distances(few.x[:, MODES]))
 
 
 # The optimization
@@ -300,12 +248,12 @@ def test_calibration_asks_the_surrogate(surrogate: Surrogate, trust: Trust, samp
 
 @pytest.mark.parametrize("held", [1, 4, 7])
 def test_optimum_keeps_lift_and_thickness_and_stays_among_the_data(
-    surrogate: Surrogate, trust: Trust, held: int
+    surrogate: Surrogate, data_distance: DataDistance, held: int
 ) -> None:
-    start = trust.mean + 0.1 * np.linalg.norm(trust.whitening, axis=0) ** -1.0
-    before = design_at(surrogate, trust, start, FLOW_OF_DESIGN)
-    inside = minimize(surrogate, trust, start, FLOW_OF_DESIGN, held, LIMIT, quiet, starts=2)
-    anywhere = minimize(surrogate, trust, start, FLOW_OF_DESIGN, held, None, quiet, starts=2)
+    start = data_distance.mean + 0.1 * np.linalg.norm(data_distance.whitening, axis=0) ** -1.0
+    before = design_at(surrogate, data_distance, start, FLOW_OF_DESIGN)
+    inside = minimize(surrogate, data_distance, start, FLOW_OF_DESIGN, held, LIMIT, quiet, starts=2)
+    anywhere = minimize(surrogate, data_distance, start, FLOW_OF_DESIGN, held, None, quiet, starts=2)
     assert before.distance < LIMIT
     for design in (inside, anywhere):
         assert design.success and len(design.starts) == 2
@@ -319,8 +267,8 @@ def test_optimum_keeps_lift_and_thickness_and_stays_among_the_data(
     assert anywhere.drag < inside.drag < before.drag
 
 
-def test_totals_of_the_problem_are_exact(surrogate: Surrogate, trust: Trust, samples: Dataset) -> None:
-    problem = build_problem(surrogate, trust, samples.x[1, MODES], FLOW_OF_DESIGN, 4, LIMIT)
+def test_totals_of_the_problem_are_exact(surrogate: Surrogate, data_distance: DataDistance, samples: Dataset) -> None:
+    problem = build_problem(surrogate, data_distance, samples.x[1, MODES], FLOW_OF_DESIGN, 4, LIMIT)
     problem.run_model()
     totals = problem.check_totals(method="fd", form="central", step=1e-6, out_stream=None)
     assert_check_totals(totals, atol=1e-6, rtol=1e-5)
@@ -328,9 +276,9 @@ def test_totals_of_the_problem_are_exact(surrogate: Surrogate, trust: Trust, sam
 
 
 def test_limit_that_no_shape_keeps_is_no_success(
-    surrogate: Surrogate, trust: Trust, capsys: pytest.CaptureFixture[str]
+    surrogate: Surrogate, data_distance: DataDistance, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = minimize(surrogate, trust, trust.mean, FLOW_OF_DESIGN, 4, 0.5, quiet, starts=1)
+    found = minimize(surrogate, data_distance, data_distance.mean, FLOW_OF_DESIGN, 4, 0.5, quiet, starts=1)
     assert not found.success and found.starts == ()
     assert capsys.readouterr().out == ""
 
@@ -338,7 +286,7 @@ def test_limit_that_no_shape_keeps_is_no_success(
 # The command line
 
 
-def test_quick_run_writes_what_it_promises(tmp_path: Path, capsys: pytest.CaptureFixture[str], real: Dataset) -> None:
+def test_quick_run_writes_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str], real: Dataset) -> None:
     assert main(["run", "airfoil_rans", "--quick", "--seed", "3", "--held", "5", "--out", str(tmp_path)]) == 0
     record: dict[str, Any] = json.loads((tmp_path / "result.json").read_text())
     assert sorted(path.name for path in tmp_path.iterdir()) == [

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cases.__main__ import main
 from cases.airfoil_study.conditions import RANGES, Condition, coordinates_of, neighbor_order, sample_conditions
 from cases.airfoil_study.engine import Engine, Rules
 from cases.airfoil_study.kriging import fit
+from cases.cli import main
 from gradopt import Dataset, EvaluationStore, FunctionTruth, Variable
 from gradopt.errors import EvaluationError, InputError
 from gradopt.optimality.kkt import KKT, kkt

@@ -18,7 +18,8 @@ import pytest
 from cases.airfoil import display, xfoil
 from cases.airfoil.geometry import KulfanShape, load_shape
 from cases.airfoil.xfoil import Xfoil
-from gradopt import EvaluationError, InputError, Variable
+from gradopt import Variable
+from gradopt.errors import EvaluationError, InputError
 from gradopt.truth.command import CommandTruth
 
 needs_xfoil = pytest.mark.skipif(

@@ -13,8 +13,8 @@ from typing import Any
 import openmdao.api as om
 import pytest
 
-import cases.__main__ as command_line
-from cases.__main__ import main
+import cases.cli as command_line
+from cases.cli import main
 from gradopt.errors import GradoptError
 
 ROOT = Path(__file__).parents[3]
@@ -44,6 +44,12 @@ def test_module_runs_as_a_command() -> None:
     assert "rosenbrock" in done.stdout
 
 
+def test_missing_rich_names_the_extra() -> None:
+    code = "import sys; sys.modules['rich'] = None; from cases.__main__ import start; sys.exit(start())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "pip install 'gradopt[cases]'" in done.stderr and "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "pictures", "surrogates"),
     [
@@ -67,7 +73,7 @@ def test_quick_one_shot_writes_its_files(
     assert sorted(file.stem for file in folder.glob("*.png")) == pictures
     assert sorted(file.stem for file in folder.glob("*.gradopt")) == [f"surrogate_{s}" for s in surrogates]
     captured = capsys.readouterr()
-    for text in ("truth there", "truth evaluations for the answer", *(f"{picture}.png" for picture in pictures)):
+    for text in ("truth there", "truth evaluations for the final design", *(f"{picture}.png" for picture in pictures)):
         assert text in captured.out
     assert captured.err == ""
 
@@ -94,7 +100,7 @@ def test_picture_of_an_earlier_run_is_not_announced(tmp_path: Path, capsys: pyte
     assert "contours" not in capsys.readouterr().out
 
 
-def test_folder_with_brackets_is_told_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folder_with_brackets_is_printed_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*QUICK, "--dimension", "3", "--out", "[red]er"]) == 0
     assert "Written to [red]er:" in capsys.readouterr().out
     assert (tmp_path / "[red]er" / "result.json").exists()
@@ -115,8 +121,11 @@ def test_folder_with_brackets_is_told_as_it_is(tmp_path: Path, capsys: pytest.Ca
             r"argument --replace: invalid choice: '3' \(choose from '?1'?, '?2'?, '?both'?",
         ),
         (["run", "sellar", "--max-evaluations", "0"], "argument --max-evaluations: must be at least 1, got 0"),
-        ([*QUICK, "--fresh"], "--fresh and --max-evaluations are of the loop, they do not go with --one-shot"),
-        ([*QUICK, "--max-evaluations", "9"], "are of the loop, they do not go with --one-shot"),
+        (
+            [*QUICK, "--fresh"],
+            "--fresh and --max-evaluations are options of the loop: leave them out, or leave out --one-shot",
+        ),
+        ([*QUICK, "--max-evaluations", "9"], "are options of the loop: leave them out, or leave out --one-shot"),
     ],
 )
 def test_wrong_usage_exits_with_2(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,7 +146,7 @@ def test_wrong_usage_exits_with_2(argv: list[str], message: str, capsys: pytest.
         (["run", "sellar", "--help"], ["--replace", "--max-evaluations", "--fresh", "--reference"]),
     ],
 )
-def test_help_tells_the_options(argv: list[str], texts: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_the_options(argv: list[str], texts: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
         main(argv)
     assert exit_.value.code == 0
@@ -163,7 +172,7 @@ def test_file_that_is_no_airfoil_is_explained(tmp_path: Path, capsys: pytest.Cap
     assert "`poem.dat`: 0 coordinate pairs, too few for an airfoil" in message
 
 
-def test_missing_extra_says_how_to_install_it(
+def test_missing_extra_is_named_with_its_installation(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "aerosandbox", None)

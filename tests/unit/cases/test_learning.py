@@ -12,7 +12,7 @@ from cases.learning.lotka_volterra import BIRTH, CAPTURE, DEATH, END, GAIN, STAR
 from cases.learning.problem import LearningProblem
 from gradopt.data.variables import column_bounds
 from gradopt.errors import InputError
-from scripts.benchmark_problems import PROBLEMS as BENCHMARKS
+from scripts.shared.benchmark_problems import PROBLEMS as BENCHMARKS
 
 ALL = pytest.mark.parametrize("problem", PROBLEMS.values(), ids=list(PROBLEMS))
 STEP = 1e-5  # of central differences, in widths of the box
@@ -142,7 +142,7 @@ def test_draw_is_a_hypercube_in_the_box_set_by_its_seed(problem: LearningProblem
 
 
 @ALL
-def test_noise_is_as_told_and_on_the_values_only(problem: LearningProblem) -> None:
+def test_noise_is_as_given_and_on_the_values_only(problem: LearningProblem) -> None:
     clean, noisy = problem.draw(4000, 3), problem.draw(4000, 3, noise=0.2, partials=True)
     np.testing.assert_array_equal(noisy.x, clean.x)
     np.testing.assert_array_equal(noisy.partials, problem.evaluate(clean.x)[1])

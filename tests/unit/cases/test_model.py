@@ -10,8 +10,9 @@ import pytest
 from openmdao.utils.assert_utils import assert_check_partials
 
 from cases.case import Case, Response
-from cases.model import SLSQP, TruthComp, adaptive_case, build_problem, get_design, get_responses, pose, set_design
+from cases.model import TruthComp, adaptive_case, build_problem, get_design, get_responses, pose, set_design
 from cases.rosenbrock.case import rosenbrock_case
+from gradopt.om.baseline import FailureTolerantSLSQP
 
 MakeCase = Callable[..., Case]
 
@@ -24,7 +25,7 @@ def airfoil() -> Case:
 
 
 @pytest.mark.parametrize("build", [lambda: rosenbrock_case(4), airfoil], ids=["rosenbrock", "airfoil"])
-def test_partials_of_the_truth_are_those_of_differences(build: Callable[[], Case]) -> None:
+def test_partials_of_the_truth_are_those_of_finite_differences(build: Callable[[], Case]) -> None:
     case = build()
     problem = build_problem(case, [TruthComp(case)], case.limits)
     mix = np.random.default_rng(5).uniform(size=len(case.start))
@@ -93,7 +94,7 @@ def test_problem_is_set_up_at_the_start(make_case: MakeCase) -> None:
     }
 
 
-def test_driver_is_told_bounds_references_and_constraints(make_case: MakeCase) -> None:
+def test_driver_has_bounds_references_and_constraints(make_case: MakeCase) -> None:
     responses = (
         Response("f", "minimize", ref=10.0),
         Response("g", "equals", 0.25, ref=2.0),
@@ -115,7 +116,7 @@ def test_driver_is_told_bounds_references_and_constraints(make_case: MakeCase) -
     assert constraints["h"]["total_scaler"] == 0.2
 
 
-def test_driver_is_told_to_maximize(make_case: MakeCase) -> None:
+def test_driver_maximizes(make_case: MakeCase) -> None:
     case = make_case(responses=(Response("g", "maximize", ref=4.0),))
     problem = build_problem(case, [TruthComp(case)], case.limits)
     problem.final_setup()
@@ -133,24 +134,24 @@ def test_driver_is_told_to_maximize(make_case: MakeCase) -> None:
         (Response("h", "upper", (-0.1, -0.8)), [0.5, -0.3, -0.4]),
     ],
 )
-def test_driver_honours_constraints(make_case: MakeCase, response: Response, x: list[float]) -> None:
+def test_driver_keeps_constraints(make_case: MakeCase, response: Response, x: list[float]) -> None:
     case = make_case(responses=(Response("f", "minimize", ref=3.0), response))
     problem = build_problem(case, [TruthComp(case)], case.limits)
     assert problem.run_driver().success
     np.testing.assert_allclose(get_design(problem, case), x, atol=1e-5)
 
 
-def test_driver_honours_bounds(make_case: MakeCase) -> None:
+def test_driver_keeps_bounds(make_case: MakeCase) -> None:
     case = make_case(responses=(Response("f", "minimize"),), start=np.array([1.0, -1.0, 1.0]))
     problem = build_problem(case, [TruthComp(case)], (np.array([0.7, -2.0, -1.0]), np.array([2.0, -0.4, 1.0])))
     problem.run_driver()
     np.testing.assert_allclose(get_design(problem, case), [0.7, -0.4, 0.0], atol=1e-5)
 
 
-def test_slsqp_tells_of_each_run_of_the_model(make_case: MakeCase, calls: list[np.ndarray]) -> None:
+def test_slsqp_calls_back_after_each_run_of_the_model(make_case: MakeCase, calls: list[np.ndarray]) -> None:
     case = make_case()
     noted: list[float] = []
-    driver = SLSQP(note=lambda problem: noted.append(float(problem.get_val("f")[0])))
+    driver = FailureTolerantSLSQP(callback=lambda problem: noted.append(float(problem.get_val("f")[0])))
     model = om.Group()
     model.add_subsystem("truth", TruthComp(case), promotes=["*"])
     problem = pose(model, case.inputs, case.limits, case.responses[:2], case.start, driver)
@@ -159,14 +160,14 @@ def test_slsqp_tells_of_each_run_of_the_model(make_case: MakeCase, calls: list[n
     assert noted[-1] == problem.get_val("f")
 
 
-def test_slsqp_backs_away_from_a_failed_run_and_does_not_tell_of_it(
-    make_case: MakeCase, calls: list[np.ndarray]
-) -> None:
+def test_slsqp_steps_back_from_a_failed_run_without_a_call(make_case: MakeCase, calls: list[np.ndarray]) -> None:
     case = make_case(fails=lambda x: bool(x[0] < 0.9))
     noted: list[om.Problem] = []
     model = om.Group()
     model.add_subsystem("truth", TruthComp(case), promotes=["*"])
-    problem = pose(model, case.inputs, case.limits, case.responses[:2], case.start, SLSQP(note=noted.append))
+    problem = pose(
+        model, case.inputs, case.limits, case.responses[:2], case.start, FailureTolerantSLSQP(callback=noted.append)
+    )
     problem.run_driver()
     failed = sum(x[0] < 0.9 for x in calls)
     assert failed > 0 and len(noted) == len(calls) - failed
@@ -177,14 +178,21 @@ def test_slsqp_raises_where_the_start_fails(make_case: MakeCase) -> None:
     case = make_case(fails=lambda x: True)
     model = om.Group()
     model.add_subsystem("truth", TruthComp(case), promotes=["*"])
-    problem = pose(model, case.inputs, case.limits, case.responses[:2], case.start, SLSQP())
+    problem = pose(model, case.inputs, case.limits, case.responses[:2], case.start, FailureTolerantSLSQP())
     with pytest.raises(om.AnalysisError, match="no convergence at"):
         problem.run_driver()
 
 
 def test_model_of_the_loop_keeps_the_exact_parts(make_case: MakeCase) -> None:
     case = adaptive_case(make_case(start=np.array([0.1, -0.2, 0.3])), configuration=None)
-    problem = pose(case.model(case.truths), case.inputs, (-np.ones(3), np.ones(3)), case.responses, case.start, SLSQP())
+    problem = pose(
+        case.model(case.truths),
+        case.inputs,
+        (-np.ones(3), np.ones(3)),
+        case.responses,
+        case.start,
+        FailureTolerantSLSQP(),
+    )
     problem.run_model()
     np.testing.assert_allclose(get_responses(problem, case)["h"], [0.3, 0.6])
     np.testing.assert_allclose(get_responses(problem, case)["g"], [0.2])

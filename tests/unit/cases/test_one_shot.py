@@ -10,8 +10,10 @@ import pytest
 
 from cases.case import Case, Response, Stage
 from cases.one_shot import OneShot, run_one_shot, run_reference
-from gradopt import JENN, LevenbergMarquardt, Polish
+from gradopt import JENN
 from gradopt.errors import GradoptError
+from gradopt.solvers import LevenbergMarquardt
+from gradopt.surrogates import Polish
 
 MakeCase = Callable[..., Case]
 OPTIMUM = [0.6, -0.2, 0.1]
@@ -22,14 +24,14 @@ def run(case: Case, folder: Path, seed: int = 0) -> OneShot:
     return run_one_shot(case, seed, folder, lambda line: None)
 
 
-def test_answer_is_near_the_optimum_of_the_truth(make_case: MakeCase, tmp_path: Path) -> None:
+def test_final_design_is_near_the_optimum_of_the_truth(make_case: MakeCase, tmp_path: Path) -> None:
     result = run(make_case(), tmp_path)
-    assert result.answer.success
-    np.testing.assert_allclose(result.answer.x, OPTIMUM, atol=0.02)
-    np.testing.assert_allclose(result.answer.predicted["g"], 0.5, atol=1e-6)
+    assert result.final.success
+    np.testing.assert_allclose(result.final.x, OPTIMUM, atol=0.02)
+    np.testing.assert_allclose(result.final.predicted["g"], 0.5, atol=1e-6)
 
 
-def test_true_responses_are_those_of_the_truth_at_the_answer(make_case: MakeCase, tmp_path: Path) -> None:
+def test_true_responses_are_those_of_the_truth_at_the_final_design(make_case: MakeCase, tmp_path: Path) -> None:
     case = make_case()
     result = run(case, tmp_path)
     for x, true in ((case.start, result.start), *((stage.x, stage.true) for stage in result.stages)):
@@ -37,7 +39,7 @@ def test_true_responses_are_those_of_the_truth_at_the_answer(make_case: MakeCase
         np.testing.assert_allclose(true["h"], [x[2], 2.0 * x[2]], rtol=1e-12)
 
 
-def test_path_leads_from_the_start_to_the_answer(make_case: MakeCase, tmp_path: Path) -> None:
+def test_path_leads_from_the_start_to_the_final_design(make_case: MakeCase, tmp_path: Path) -> None:
     case = make_case()
     for stage in run(case, tmp_path).stages:
         np.testing.assert_array_equal(stage.path[0], case.start)
@@ -55,7 +57,7 @@ def test_truth_is_called_as_often_as_is_counted(make_case: MakeCase, calls: list
     assert result.truth_evaluations == case.samples + 1
     assert len(calls) == result.truth_evaluations + case.held_out
     np.testing.assert_array_equal(calls[0], case.start)
-    np.testing.assert_array_equal(calls[-1], result.answer.x)
+    np.testing.assert_array_equal(calls[-1], result.final.x)
     assert len({x.tobytes() for x in calls}) == len(calls), "a point was paid for twice"
 
 
@@ -73,14 +75,16 @@ def test_failed_evaluations_are_counted_and_dropped(
         np.testing.assert_array_equal(dydx, case.truth(x)[1])
 
 
-def test_all_failed_says_how_many_and_why(make_case: MakeCase, tmp_path: Path) -> None:
+def test_failure_of_all_evaluations_is_explained(make_case: MakeCase, tmp_path: Path) -> None:
     case = make_case(fails=lambda x: True)
     message = r"All 20 training evaluations of the truth failed; the first with: no convergence at \[1\. 1\. 1\.\]"
     with pytest.raises(GradoptError, match=message):
         run(case, tmp_path)
 
 
-def test_all_held_out_failed_says_so(make_case: MakeCase, calls: list[np.ndarray], tmp_path: Path) -> None:
+def test_failure_of_all_held_out_evaluations_is_explained(
+    make_case: MakeCase, calls: list[np.ndarray], tmp_path: Path
+) -> None:
     case = make_case(fails=lambda x: len(calls) > 20)
     with pytest.raises(GradoptError, match="All 6 held-out evaluations of the truth failed"):
         run(case, tmp_path)
@@ -89,14 +93,14 @@ def test_all_held_out_failed_says_so(make_case: MakeCase, calls: list[np.ndarray
 def test_failure_at_the_start_is_an_outcome(make_case: MakeCase, tmp_path: Path) -> None:
     result = run(make_case(fails=lambda x: bool((x == 1.0).all())), tmp_path)
     assert result.failures == 1
-    assert np.isnan(result.start["f"]).all() and np.isfinite(result.answer.true["f"]).all()
+    assert np.isnan(result.start["f"]).all() and np.isfinite(result.final.true["f"]).all()
 
 
 def test_failure_at_the_optimum_is_an_outcome(make_case: MakeCase, calls: list[np.ndarray], tmp_path: Path) -> None:
     expected = len(run(make_case(), tmp_path).data.x) + 6
     calls.clear()
     result = run(make_case(fails=lambda x: len(calls) > expected), tmp_path)
-    assert np.isnan(result.answer.true["f"]).all() and np.isfinite(result.answer.predicted["f"]).all()
+    assert np.isnan(result.final.true["f"]).all() and np.isfinite(result.final.predicted["f"]).all()
 
 
 def test_other_faults_of_the_truth_pass(make_case: MakeCase, tmp_path: Path) -> None:
@@ -111,7 +115,7 @@ def test_polish_continues_from_the_stage_before(make_case: MakeCase, tmp_path: P
     stages = (Stage("one", QUICK), Stage("two", polish=Polish(magnitude=10.0)), Stage("three", polish=Polish()))
     result = run(make_case(stages=stages), tmp_path)
     assert [stage.stage.label for stage in result.stages] == ["one", "two", "three"]
-    assert result.answer is result.stages[-1]
+    assert result.final is result.stages[-1]
     x = result.data.x
     first = result.stages[0].surrogates[0]
     second = first.polish(result.data, Polish(magnitude=10.0))
@@ -132,18 +136,18 @@ def test_separate_gives_each_output_a_surrogate(
         assert [tuple(v.name for v in surrogate.outputs) for surrogate in stage.surrogates] == outputs
 
 
-def test_seed_decides_the_design_and_the_answer_to_the_last_bit(make_case: MakeCase, tmp_path: Path) -> None:
+def test_seed_decides_the_samples_and_the_final_design_to_the_last_bit(make_case: MakeCase, tmp_path: Path) -> None:
     case = make_case(stages=(Stage("JENN", QUICK),))
     one, again, other = (run(case, tmp_path, seed) for seed in (3, 3, 4))
     for name in ("x", "y", "dydx"):
         np.testing.assert_array_equal(getattr(one.data, name), getattr(again.data, name))
     np.testing.assert_array_equal(one.held_out.x, again.held_out.x)
-    np.testing.assert_array_equal(one.answer.surrogates[0].theta, again.answer.surrogates[0].theta)
-    np.testing.assert_array_equal(one.answer.x, again.answer.x)
-    np.testing.assert_array_equal(one.answer.path, again.answer.path)
+    np.testing.assert_array_equal(one.final.surrogates[0].theta, again.final.surrogates[0].theta)
+    np.testing.assert_array_equal(one.final.x, again.final.x)
+    np.testing.assert_array_equal(one.final.path, again.final.path)
     assert (one.data.x[1:] != other.data.x[1:]).all()
     assert (one.held_out.x != other.held_out.x).all()
-    assert (one.answer.x != other.answer.x).any()
+    assert (one.final.x != other.final.x).any()
 
 
 def test_held_out_points_are_not_training_points(make_case: MakeCase, tmp_path: Path) -> None:
@@ -156,8 +160,8 @@ def test_held_out_points_are_not_training_points(make_case: MakeCase, tmp_path: 
 def test_driver_stays_where_the_surrogate_can_be_trusted(make_case: MakeCase, tmp_path: Path) -> None:
     case = make_case(upper=np.array([2.0, 2.0, 0.0]), start=np.zeros(3), responses=(Response("f", "minimize"),))
     result = run(case, tmp_path)
-    assert (result.answer.path <= case.upper + 1e-12).all()
-    np.testing.assert_allclose(result.answer.x, [0.5, -0.3, 0.0], atol=0.02)
+    assert (result.final.path <= case.upper + 1e-12).all()
+    np.testing.assert_allclose(result.final.x, [0.5, -0.3, 0.0], atol=0.02)
 
 
 def test_each_step_is_reported(make_case: MakeCase, tmp_path: Path) -> None:
@@ -167,10 +171,10 @@ def test_each_step_is_reported(make_case: MakeCase, tmp_path: Path) -> None:
     assert lines[-3:] == ["truth at held-out point 6 of 6", "JENN: training", "JENN: SLSQP on the surrogate"]
 
 
-def test_second_run_in_a_folder_forgets_the_recording_of_the_first(make_case: MakeCase, tmp_path: Path) -> None:
+def test_second_run_in_a_folder_replaces_the_recording_of_the_first(make_case: MakeCase, tmp_path: Path) -> None:
     case = make_case(stages=(Stage("two words", QUICK),))
     first, second = run(case, tmp_path), run(case, tmp_path)
-    np.testing.assert_array_equal(first.answer.path, second.answer.path)
+    np.testing.assert_array_equal(first.final.path, second.final.path)
     assert [file.name for file in tmp_path.glob("*.sql")] == ["two_words.sql"]
 
 

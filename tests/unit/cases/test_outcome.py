@@ -20,7 +20,8 @@ from cases.one_shot import OneShot, run_one_shot, run_reference
 from cases.outcome import stages_table, summary_table, write_outcome
 from cases.rosenbrock.case import rosenbrock_case
 from cases.rosenbrock.pictures import draw
-from gradopt import JENN, MLP, LevenbergMarquardt, load
+from gradopt import JENN, MLP, load
+from gradopt.solvers import LevenbergMarquardt
 from gradopt.versions import versions
 
 MakeCase = Callable[..., Case]
@@ -59,13 +60,13 @@ def assert_shows_something(picture: Path) -> None:
     assert pixels[..., :3].std() > 0.02, f"{picture.name} is blank"
 
 
-def test_result_file_tells_what_was_found(result: OneShot, tmp_path: Path) -> None:
+def test_result_file_holds_the_result(result: OneShot, tmp_path: Path) -> None:
     record = written(result, tmp_path)
     assert (record["case"], record["title"], record["citation"]) == ("bowl", "the bottom of a bowl", "nobody")
-    assert record["x"] == result.answer.x.tolist()
+    assert record["x"] == result.final.x.tolist()
     assert record["x_names"] == ["a[0]", "a[1]", "b"]
-    assert record["predicted"] == {name: value.tolist() for name, value in result.answer.predicted.items()}
-    assert record["true"] == {name: value.tolist() for name, value in result.answer.true.items()}
+    assert record["predicted"] == {name: value.tolist() for name, value in result.final.predicted.items()}
+    assert record["true"] == {name: value.tolist() for name, value in result.final.true.items()}
     assert set(record["true"]) == {"f", "g", "h"}
     assert record["start"] == {"x": [1.0, 1.0, 1.0], "true": {k: v.tolist() for k, v in result.start.items()}}
     assert record["known_optimum"] == [0.6, -0.2, 0.1]
@@ -73,7 +74,7 @@ def test_result_file_tells_what_was_found(result: OneShot, tmp_path: Path) -> No
     assert record["reference"] is None
 
 
-def test_result_file_tells_what_it_cost_and_came_from(result: OneShot, tmp_path: Path) -> None:
+def test_result_file_holds_evaluations_and_provenance(result: OneShot, tmp_path: Path) -> None:
     record = written(result, tmp_path)
     assert record["seed"] == 5
     assert record["truth_evaluations"] == result.truth_evaluations == 21
@@ -84,7 +85,7 @@ def test_result_file_tells_what_it_cost_and_came_from(result: OneShot, tmp_path:
     assert "commit" in record
 
 
-def test_result_file_tells_the_settings(result: OneShot, tmp_path: Path) -> None:
+def test_result_file_holds_the_settings(result: OneShot, tmp_path: Path) -> None:
     settings = written(result, tmp_path)["settings"]
     assert (settings["depth"], settings["samples"], settings["held_out"]) == (0.0, 20, 6)
     assert settings["stages"]["MLP"]["kind"] == "MLP"
@@ -92,7 +93,7 @@ def test_result_file_tells_the_settings(result: OneShot, tmp_path: Path) -> None
     assert settings["stages"]["polish"]["polish"]["about"] == "flat"
 
 
-def test_result_file_tells_every_stage(result: OneShot, tmp_path: Path) -> None:
+def test_result_file_holds_every_stage(result: OneShot, tmp_path: Path) -> None:
     stages = written(result, tmp_path)["stages"]
     assert [stage["label"] for stage in stages] == ["MLP", "JENN", "polish"]
     for stage, one in zip(stages, result.stages, strict=True):
@@ -128,19 +129,19 @@ def test_summary_mentions_every_response(result: OneShot) -> None:
     text = shown(summary_table(result, None))
     rows = {line.split("│")[1].strip(): line for line in text.splitlines() if line.count("│") > 2}
     assert set(rows) == {"f", "g", "h[0]", "h[1]"}
-    for name, wanted in (("f", "least"), ("g", ">= 0.5"), ("h[0]", "<= 3"), ("h[1]", "<= 3.5")):
-        assert wanted in rows[name]
+    for name, target in (("f", "minimize"), ("g", ">= 0.5"), ("h[0]", "<= 3"), ("h[1]", "<= 3.5")):
+        assert target in rows[name]
     numbers = [float(cell) for cell in rows["f"].split("│")[3:-1]]
-    values = [result.start["f"][0], result.answer.predicted["f"][0], result.answer.true["f"][0]]
+    values = [result.start["f"][0], result.final.predicted["f"][0], result.final.true["f"][0]]
     np.testing.assert_allclose(numbers, values, rtol=1e-3)
-    assert f"21 truth evaluations for the answer ({result.failures} of them failed)" in text
+    assert f"21 truth evaluations for the final design ({result.failures} of them failed)" in text
 
 
 def test_summary_admits_what_is_wrong(result: OneShot) -> None:
-    bad = replace(result.answer, success=False, true={**result.answer.true, "g": np.array([-9.5])})
+    bad = replace(result.final, success=False, true={**result.final.true, "g": np.array([-9.5])})
     text = shown(summary_table(replace(result, stages=(bad,)), None))
     assert "SLSQP did not converge on polish." in text
-    assert "Largest true violation at the answer: 10 in g" in text
+    assert "Largest true violation at the final design: 10 in g" in text
 
 
 def test_stages_table_has_a_row_for_each_training(result: OneShot) -> None:
@@ -152,14 +153,14 @@ def test_stages_table_has_a_row_for_each_training(result: OneShot) -> None:
 
 
 @pytest.mark.parametrize(("separate", "names"), [(False, ["surrogate_0"]), (True, ["surrogate_f", "surrogate_g"])])
-def test_surrogates_load_again_and_answer_alike(
+def test_surrogates_load_again_and_predict_alike(
     make_case: MakeCase, tmp_path: Path, separate: bool, names: list[str]
 ) -> None:
     case = make_case(separate=separate, stages=(Stage("JENN", JENN((3,), solver=SOLVER, starts=1)),))
     result = run_one_shot(case, 0, tmp_path, lambda line: None)
     write_outcome(result, None, tmp_path)
     assert sorted(file.stem for file in tmp_path.glob("*.gradopt")) == names
-    for name, surrogate in zip(names, result.answer.surrogates, strict=True):
+    for name, surrogate in zip(names, result.final.surrogates, strict=True):
         twin = load(tmp_path / f"{name}.gradopt")
         for one, other in zip(twin.linearize(result.data.x), surrogate.linearize(result.data.x), strict=True):
             np.testing.assert_array_equal(one, other)
@@ -177,7 +178,7 @@ def test_pictures_of_an_earlier_run_are_not_taken_for_this_ones(result: OneShot,
     assert tmp_path / "contours.png" not in write_outcome(result, None, tmp_path)
 
 
-def test_pictures_of_a_case_are_told(result: OneShot, tmp_path: Path) -> None:
+def test_pictures_of_a_case_are_returned(result: OneShot, tmp_path: Path) -> None:
     case = replace(result.case, draw=lambda result, folder: [folder / "own.png"])
     assert write_outcome(replace(result, case=case), None, tmp_path)[-1] == tmp_path / "own.png"
 

@@ -55,7 +55,7 @@ def test_start_and_optimum_are_within_the_bounds(dimension: int) -> None:
     ("dimension", "samples", "quick", "n"),
     [(2, None, False, 389), (3, None, False, 60), (2, 12, False, 12), (2, None, True, 20), (5, 3, True, 3)],
 )
-def test_design_has_the_samples_that_were_asked_for(dimension: int, samples: int | None, quick: bool, n: int) -> None:
+def test_design_has_the_given_number_of_samples(dimension: int, samples: int | None, quick: bool, n: int) -> None:
     case = rosenbrock_case(dimension, samples, quick)
     assert case.samples == n
     points = case.design(case.samples - 1, 0)

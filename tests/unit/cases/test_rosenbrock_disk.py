@@ -33,6 +33,6 @@ def test_no_point_of_the_disk_beats_the_stated_optimum() -> None:
 def test_loop_ends_certified_at_the_known_optimum() -> None:
     result = run_adaptive(disk_case(), 0, EvaluationStore(), lambda line: None)
     assert result.certificate.certified
-    np.testing.assert_allclose(result.answer.x, OPTIMUM, atol=1e-6)
+    np.testing.assert_allclose(result.final.x, OPTIMUM, atol=1e-6)
     assert result.evaluations <= 30
     assert result.data["rosenbrock_disk"] is not None

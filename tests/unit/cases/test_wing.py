@@ -12,16 +12,18 @@ import numpy as np
 import openmdao.api as om
 import pytest
 
-from cases.__main__ import main
-from cases.adaptive import Adaptive, evaluations_to, objective, run_adaptive
-from cases.direct import run_direct
-from cases.model import SLSQP, get_responses, pose, set_design
+from cases.adaptive import run_adaptive
+from cases.adaptive_case import AdaptiveResult, evaluations_to, objective
+from cases.baseline import run_baseline
+from cases.cli import main
+from cases.model import get_responses, pose, set_design
 from cases.wing.aerostructure import POINT, wing_problem, wing_truth
 from cases.wing.case import start_of, wing_case
 from cases.wing.pictures import look
 from gradopt import EvaluationStore
 from gradopt.data.variables import column_bounds
 from gradopt.errors import InputError, MissingExtraError
+from gradopt.om.baseline import FailureTolerantSLSQP
 
 needs_openaerostruct = pytest.mark.skipif(find_spec("openaerostruct") is None, reason="needs the extra `wing`")
 PANELS, POINTS = 3, 2
@@ -34,7 +36,7 @@ RESPONSES = {
 
 
 @cache
-def loop_from(start: str) -> Adaptive:
+def loop_from(start: str) -> AdaptiveResult:
     return run_adaptive(wing_case(start, PANELS, POINTS), 0, EvaluationStore(), lambda line: None)
 
 
@@ -66,10 +68,15 @@ def test_partials_are_those_of_central_differences(whole: bool) -> None:
 
 @needs_openaerostruct
 @pytest.mark.parametrize("whole", [False, True])
-def test_algebra_around_the_truth_answers_as_the_whole_model(whole: bool) -> None:
+def test_algebra_around_the_truth_agrees_with_the_whole_model(whole: bool) -> None:
     case, x = wing_case("crm", PANELS, POINTS, whole=whole), a_design()
     problem = pose(
-        case.model(case.truths), case.inputs, column_bounds(case.inputs), case.responses, case.start, SLSQP()
+        case.model(case.truths),
+        case.inputs,
+        column_bounds(case.inputs),
+        case.responses,
+        case.start,
+        FailureTolerantSLSQP(),
     )
     set_design(problem, case, x)
     problem.run_model()
@@ -82,9 +89,9 @@ def test_algebra_around_the_truth_answers_as_the_whole_model(whole: bool) -> Non
 @pytest.mark.parametrize("start", ["crm", "flat"])
 def test_loop_ends_certified_where_slsqp_ends_and_sooner(start: str) -> None:
     result = loop_from(start)
-    case, direct = result.case, run_direct(result.case, lambda line: None)
+    case, direct = result.case, run_baseline(result.case, lambda line: None)
     assert direct.success and result.certificate.certified
-    assert objective(case, result.answer.true) == pytest.approx(direct.best, rel=1e-3)
+    assert objective(case, result.final.true) == pytest.approx(direct.best, rel=1e-3)
     assert result.evaluations <= direct.evaluations <= case.max_evaluations
     mine, its = (evaluations_to(case, visits, direct.best, 1e-3) for visits in (result.visits, direct.visits))
     assert mine and its and mine <= its
@@ -94,8 +101,8 @@ def test_loop_ends_certified_where_slsqp_ends_and_sooner(start: str) -> None:
 def test_answer_is_a_wing_on_its_limits() -> None:
     result = loop_from("flat")
     case = result.case
-    start, answer = (look(PANELS, POINTS)(x) for x in (case.start, result.answer.x))
-    assert answer.fuel == pytest.approx(objective(case, result.answer.true) / 1e3)
+    start, answer = (look(PANELS, POINTS)(x) for x in (case.start, result.final.x))
+    assert answer.fuel == pytest.approx(objective(case, result.final.true) / 1e3)
     assert answer.mass < start.mass
     assert 0.9 < answer.stress.max() < 1.0, "KS is above the largest stress, and at its limit"
     assert start.stress.max() < 0.5
@@ -145,6 +152,6 @@ def test_missing_openaerostruct_is_explained(
 
 
 def test_command_line_does_not_import_openaerostruct() -> None:
-    code = "import sys, cases.__main__, gradopt; sys.exit('openaerostruct' in sys.modules)"
+    code = "import sys, cases.cli, gradopt; sys.exit('openaerostruct' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=False)
     assert done.returncode == 0

@@ -176,7 +176,7 @@ def test_only_outputs_with_a_good_record_use_kriging() -> None:
     data = dataset(12)
     correction = correct(None, data, 0, PAIRS, SIGNS).correction
     z = np.full((1, 3), 0.2)
-    missed, slopes = correction.missed(z)
+    missed, slopes = correction.kriged(z)
     assert (missed != 0.0).all()
     mixed = replace(correction, record=np.array([0.5, -0.5, 0.0]))
     values, partials = mixed.evaluate(z)

@@ -1,4 +1,4 @@
-"""Datasets: what they accept, what they keep and what they give back."""
+"""Datasets: accepted arguments, copies and messages."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def test_dataset_rejects_what_are_no_real_numbers(name: str, dtype: type[Any]) -
 
 
 def test_dataset_rejects_ragged_rows() -> None:
-    with pytest.raises(InputError, match=r"`x` must be a regular array, got rows of different length\."):
+    with pytest.raises(InputError, match=r"`x` must be a regular array, got \[\[1\.0, 2\.0\], \[3\.0\]\]\. Give"):
         Dataset(x=[[1.0, 2.0], [3.0]], y=[[1.0], [2.0]])  # type: ignore[arg-type]
 
 

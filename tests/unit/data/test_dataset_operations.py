@@ -1,4 +1,4 @@
-"""Taking datasets apart and putting them together, and the digest."""
+"""Datasets: select, concat, split, duplicates and digest."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def assert_same(one: Dataset, other: Dataset) -> None:
 # select, concat, split -----------------------------------------------------------------------------------------------
 
 
-def test_select_keeps_rows_in_the_order_wanted() -> None:
+def test_select_keeps_rows_in_the_given_order() -> None:
     data, rows = sample(), [4, 0, 4]
     assert_same(data.select(rows), Dataset(data.x[rows], data.y[rows], data.partials[rows], **FIELDS))
 
@@ -64,7 +64,7 @@ def wide() -> Dataset:
 @pytest.mark.parametrize(
     ("names", "columns"), [(["g"], [1, 2]), (["h", "f"], [3, 0]), (("g", "f"), [1, 2, 0]), (["f", "g", "h"], range(4))]
 )
-def test_select_outputs_keeps_columns_and_partials_in_the_order_wanted(names: Any, columns: Any) -> None:
+def test_select_outputs_keeps_columns_and_partials_in_the_given_order(names: Any, columns: Any) -> None:
     data, columns = wide(), list(columns)
     by_name = {variable.name: variable for variable in WIDE_OUTPUTS}
     outputs = [by_name[name] for name in names]
@@ -80,7 +80,7 @@ def test_select_outputs_leaves_the_dataset_alone() -> None:
 
 @pytest.mark.parametrize(
     ("names", "got"),
-    [(["f", "z"], r"\['z'\]"), (["x", "y"], r"\['x', 'y'\]"), ([], "none"), (["g[0]"], r"\['g\[0\]'\]")],
+    [(["f", "z"], r"\['z'\]"), (["x", "y"], r"\['x', 'y'\]"), ([], r"\[\]"), (["g[0]"], r"\['g\[0\]'\]")],
 )
 def test_select_outputs_names_the_outputs_there_are(names: list[str], got: str) -> None:
     message = rf"^`names` must be among the outputs \['f', 'g', 'h'\], got {got}\. Check the spelling\.$"
@@ -194,7 +194,7 @@ def test_merge_duplicates_averages_values_in_order_of_first_occurrence() -> None
     np.testing.assert_allclose(merged.y[:, 0], [7 / 3, 2.5, 3.0], rtol=1e-15)
 
 
-def test_merge_duplicates_averages_a_partial_over_the_rows_that_know_it() -> None:
+def test_merge_duplicates_averages_the_known_entries_of_a_partial() -> None:
     np.testing.assert_array_equal(repeated().merge_duplicates().partials[:, 0, 0], [2.0, np.nan, 5.0])
 
 

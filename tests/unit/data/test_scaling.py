@@ -117,7 +117,7 @@ def test_partials_survive_the_round_trip() -> None:
     np.testing.assert_allclose(scaling.unscale_partials(data.x, data.y, scaled), data.partials, rtol=1e-13)
 
 
-def test_unknown_partials_stay_unknown_and_spoil_no_others() -> None:
+def test_unknown_partials_stay_unknown_and_change_no_others() -> None:
     data, scaling = sample(), Scaling.of(sample())
     holes = np.where(np.random.default_rng(1).random((12, 3, 3)) < 0.5, np.nan, data.partials)
     scaled = scaling.scale_partials(data.x, data.y, holes)
@@ -126,7 +126,7 @@ def test_unknown_partials_stay_unknown_and_spoil_no_others() -> None:
 
 
 @pytest.mark.parametrize("units", [1e-7, 1e-3, 1e6])
-def test_change_of_units_leaves_scaled_data_alone(units: float) -> None:
+def test_a_change_of_units_does_not_change_scaled_data(units: float) -> None:
     one = plain(sample().x[:, 0], sample().y[:, 0], sample().partials[:, 0, 0])
     other = Dataset(one.x * units, one.y / units, one.partials / units**2)
     scaled = [Scaling.of(d).scale_partials(d.x, d.y, d.partials) for d in (one, other)]
@@ -186,7 +186,7 @@ def test_constant_output_takes_its_scale_from_its_steepest_sample() -> None:
     assert np.linalg.norm(scaled, axis=2).max() == pytest.approx(1.0, rel=1e-14)
 
 
-def test_unknown_partials_have_no_say_in_the_scale_of_a_constant_output() -> None:
+def test_unknown_partials_have_no_effect_on_the_scale_of_a_constant_output() -> None:
     scaling = Scaling.of(plain(np.array([-1.0, 1.0, -1.0]), np.zeros(3), np.array([np.nan, 3.0, -4.0])))
     assert scaling.output_scale[0] == pytest.approx(4.0 * np.sqrt(8 / 9), rel=1e-14)
 
@@ -199,7 +199,7 @@ def test_constant_output_without_slopes_has_unit_scale(dydx: np.ndarray | None) 
     assert (scaling.scale_outputs(data.y) == 0.0).all()
 
 
-def test_slopes_do_not_touch_the_scale_of_an_output_that_varies() -> None:
+def test_partials_do_not_change_the_scale_of_an_output_that_varies() -> None:
     data = plain(np.arange(4.0), np.array([1.0, -1.0, 1.0, -1.0]), np.full(4, 50.0))
     assert Scaling.of(data).output_scale[0] == 1.0
 
@@ -275,7 +275,7 @@ def test_domain_of_complex_numbers_is_that_of_their_real_part() -> None:
 
 @pytest.mark.parametrize("u", [1e4, 1e300, -1e4])
 def test_log_prediction_far_outside_the_data_stays_finite(u: float) -> None:
-    """Neither the value nor its partials overflow, nor does NumPy warn; complex numbers keep that promise."""
+    """Neither the value nor its partials overflow, nor does NumPy warn; complex numbers do not either."""
     data = sample()
     scaling = Scaling.of(data)
     outputs = np.full((1, 3), u)

@@ -1,4 +1,4 @@
-"""Variables, and the way between named arrays and flat columns."""
+"""Variables, and conversion between named arrays and flat columns."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from gradopt.data.variables import (
     Variable,
+    check_same_variables,
     check_variables,
     column_bounds,
     column_names,
@@ -80,10 +81,10 @@ def test_equal_variables_hash_alike_whatever_form_the_bounds_had() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"name": ""}, r"`name` must be a non-empty string that names a variable, got ''\. .* Try Variable\('x'\)\."),
-        ({"name": "a b"}, r"`name` must .*, got 'a b'\. OpenMDAO knows it by this name"),
-        ({"units": "furlongz"}, r"`units` must be units that OpenMDAO knows, got 'furlongz'\. Such as 'm/s'"),
-        ({"units": 3}, r"`units` must be units that OpenMDAO knows, got 3"),
+        ({"name": ""}, r"`name` must be a non-empty string that names a variable, got ''\. .* Variable\('x'\)\."),
+        ({"name": "a b"}, r"`name` must .*, got 'a b'\. Use letters, digits, underscores and colons"),
+        ({"units": "furlongz"}, r"`units` must be valid OpenMDAO units, got 'furlongz'\. Use units such as 'm/s'"),
+        ({"units": 3}, r"`units` must be valid OpenMDAO units, got 3"),
         ({"name": 3}, r"`name` must be a non-empty string that names a variable, got 3\."),
         ({"shape": ()}, r"`shape` must hold positive whole numbers, got \(\)\. For a scalar 'x' use \(1,\)\."),
         ({"shape": (2, 0)}, r"`shape` must hold positive whole numbers, got \(2, 0\)\. For a scalar 'x' use \(1,\)\."),
@@ -142,7 +143,7 @@ def test_column_bounds_follow_the_columns() -> None:
     np.testing.assert_array_equal(high, [2.0, 9, 9, 9, 9, 9, 9, 0.9])
 
 
-def test_flatten_lays_arrays_in_the_order_of_the_variables() -> None:
+def test_flatten_joins_arrays_in_the_order_of_the_variables() -> None:
     flat = flatten({"mach": [8.0], "twist": np.arange(1.0, 7.0).reshape(2, 3), "chord": [0.0]}, ALL)
     np.testing.assert_array_equal(flat, [0, 1, 2, 3, 4, 5, 6, 8])
 
@@ -180,13 +181,13 @@ def test_flatten_rejects_other_shape(shape: tuple[int, ...]) -> None:
 
 
 def test_flatten_rejects_different_numbers_of_samples() -> None:
-    message = r"`values` must hold as many samples for each name, got \[2, 3\]\. Check lengths\."
+    message = r"`values` must hold equally many samples for each name, got \[\(2, 1\), \(3, 1\)\]\. Check these\."
     with pytest.raises(ShapeError, match=message):
         flatten({"chord": np.ones((2, 1)), "mach": np.ones((3, 1))}, [CHORD, MACH])
 
 
 def test_flatten_rejects_one_sample_beside_many() -> None:
-    with pytest.raises(ShapeError, match="must hold as many samples for each name"):
+    with pytest.raises(ShapeError, match="must hold equally many samples for each name"):
         flatten({"chord": np.ones(1), "mach": np.ones((3, 1))}, [CHORD, MACH])
 
 
@@ -203,7 +204,7 @@ def test_check_variables_returns_a_tuple() -> None:
     [
         (["chord"], InputError, r"`inputs` must be a sequence of Variable objects, got 'chord'\. Put them in a list"),
         (Variable("chord"), InputError, r"`inputs` must be a sequence of Variable objects, got Variable\(name='chord'"),
-        ([], InputError, r"`inputs` must be a sequence of Variable objects, got 'none'"),
+        ([], InputError, r"`inputs` must be a sequence of Variable objects, got \(\)"),
         ([CHORD, CHORD], InputError, r"`inputs` must have different names, got \['chord', 'chord'\]\. Rename one\."),
         ([CHORD, TWIST], ShapeError, r"`inputs` must cover the 2 columns of `x`, got 7 \(chord: 1, twist: 6\)\."),
     ],
@@ -211,3 +212,22 @@ def test_check_variables_returns_a_tuple() -> None:
 def test_check_variables_rejects(variables: list[Any], error: type[InputError], message: str) -> None:
     with pytest.raises(error, match=message):
         check_variables("inputs", variables, 2, "x")
+
+
+def test_the_same_variables_pass_and_bounds_count_only_where_asked() -> None:
+    mine, theirs = [Variable("a", (2,), "m", lower=0.0)], (Variable("a", (2,), "m"),)
+    check_same_variables("surrogate.inputs", mine, theirs, "Convert it.")
+    check_same_variables("surrogate.inputs", mine, tuple(mine), "Convert it.", exact=True)
+    expected = r"`surrogate\.inputs` must equal .*lower=\(0\.0, 0\.0\).*, got .*lower=None.* Convert it\."
+    with pytest.raises(InputError, match=expected):
+        check_same_variables("surrogate.inputs", mine, theirs, "Convert it.", exact=True)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [[Variable("b", (2,), "m")], [Variable("a", (3,), "m")], [Variable("a", (2,), "ft")], [], [Variable("a", (2,))]],
+)
+def test_other_names_shapes_units_or_numbers_of_variables_are_refused(other: list[Variable]) -> None:
+    expected = r"`data\.outputs` must have the names, shapes and units \[\('a', \(2,\), 'm'\)\], got \[.*\]\. Convert"
+    with pytest.raises(InputError, match=expected):
+        check_same_variables("data.outputs", [Variable("a", (2,), "m")], other, "Convert it.")

@@ -12,7 +12,7 @@ from gradopt.corrected.correction import CorrectedSurrogate, CorrectionTerms, co
 from gradopt.data.dataset import Dataset
 from gradopt.data.variables import Variable
 from gradopt.errors import EvaluationError
-from gradopt.loop.run import advance, begin
+from gradopt.loop.running import advance, begin
 from gradopt.loop.state import Exit, Settings, State
 from gradopt.loop.trust_region import TrustRegion
 from gradopt.optimality.problem import Limits, Responses

@@ -146,7 +146,7 @@ def test_initial_parameters_are_those_of_earlier_versions() -> None:
 @pytest.mark.parametrize("trend", ["cubic", "Linear", "", 1, False])
 def test_an_unknown_trend_is_refused(trend: Any) -> None:
     with pytest.raises(
-        InputError, match=r"`trend` must be None, 'linear' or 'quadratic', got .*\. None leaves the layers"
+        InputError, match=r"`trend` must be None, 'linear' or 'quadratic', got .*\. None means no trend"
     ):
         Network((3, 4, 1), trend=trend)
 

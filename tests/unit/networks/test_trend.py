@@ -1,4 +1,4 @@
-"""A trend is fitted jointly with the layers and leaves nothing of a polynomial to them."""
+"""A trend is fitted together with the layers and represents a polynomial exactly."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_gradient_of_the_loss_reaches_the_trend(trend: str, gamma: float) -> Non
     assert gradient[network.linear_trend].all()
 
 
-def test_a_trend_at_zero_changes_no_answer() -> None:
+def test_a_trend_of_zero_changes_no_prediction() -> None:
     rng = np.random.default_rng(2)
     alone, x = Network((3, 4, 2)), torch.tensor(rng.normal(size=(5, 3)))
     theta = torch.tensor(alone.initialize(rng))
@@ -83,7 +83,7 @@ def test_a_trend_at_zero_changes_no_answer() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("trend", ["linear", "quadratic"])
-def test_a_trend_answers_the_same_on_a_cuda_device(trend: str) -> None:
+def test_a_trend_predicts_the_same_on_a_cuda_device(trend: str) -> None:
     network = Network((3, 4, 2), trend=trend)
     rng = np.random.default_rng(3)
     theta, x = torch.tensor(rng.normal(size=network.n_parameters)), torch.tensor(rng.normal(size=(5, 3)))

@@ -12,7 +12,8 @@ import pytest
 from openmdao.core.driver import Driver
 from openmdao.test_suite.components.sellar import SellarDerivatives
 
-from gradopt.om.certificate import Certificate, certify
+from gradopt.om.certificate import certify
+from gradopt.optimality.certificate import Certificate
 
 Problems = Callable[..., om.Problem]
 Multipliers = Callable[..., tuple[dict[str, Any], dict[str, Any]]]

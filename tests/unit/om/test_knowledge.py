@@ -7,21 +7,14 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-
-from gradopt import (
-    JENN,
-    CorrectionTerms,
-    Dataset,
-    EvaluationError,
-    EvaluationStore,
-    FunctionTruth,
-    InputError,
-    Variable,
-)
-from gradopt.corrected.correction import CorrectedSurrogate
-from gradopt.om.component import SurrogateComp
 from gradopt.om.knowledge import Corrected, Knowledge
-from gradopt.om.truth_evaluator import TrueEvaluation
+
+from gradopt import JENN, Dataset, EvaluationStore, FunctionTruth, Variable
+from gradopt.corrected.correction import CorrectedSurrogate
+from gradopt.errors import EvaluationError, InputError
+from gradopt.loop import CorrectionTerms
+from gradopt.om.component import SurrogateComp
+from gradopt.om.truth_evaluator import TruthEvaluation
 
 Truths = Callable[..., FunctionTruth]
 POINTS = np.array([[0.1, 0.2], [0.3, -0.4], [-0.5, 0.6], [0.7, 0.8]])
@@ -166,10 +159,10 @@ def test_a_given_surrogate_that_fails_where_the_truth_answers_is_not_used(rosenb
             self.inputs, self.outputs, self.digest = truth.inputs, truth.outputs, "fragile"
             self.lower, self.upper = np.full(2, -np.inf), np.full(2, np.inf)
 
-        def evaluate(self, x: np.ndarray) -> TrueEvaluation:
+        def evaluate(self, x: np.ndarray) -> TruthEvaluation:
             if (x[:, 0] > 0.5).any():
                 raise EvaluationError("never trained there")
-            return TrueEvaluation(np.zeros((len(x), 1)), np.zeros((len(x), 1, 2)))
+            return TruthEvaluation(np.zeros((len(x), 1)), np.zeros((len(x), 1, 2)))
 
     truth = rosenbrock()
     knowledge = Knowledge(truth, EvaluationStore(), None, None)

@@ -11,7 +11,8 @@ import openmdao.api as om
 import pytest
 
 import gradopt as go
-from gradopt import EvaluationStore, Exit, InputError, OptimizeResult, ShapeError
+from gradopt import EvaluationStore, Exit, OptimizeResult
+from gradopt.errors import InputError, ShapeError
 from gradopt.om.whole_model import ChosenEntries
 from gradopt.truth.identity import identity_of
 

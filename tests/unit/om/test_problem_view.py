@@ -8,19 +8,21 @@ from typing import Any
 import numpy as np
 import openmdao.api as om
 import pytest
-
-from gradopt import JENN, CorrectionTerms, EvaluationError, EvaluationStore, FunctionTruth, InputError, Variable
-from gradopt.om.component import SurrogateComp
 from gradopt.om.knowledge import Corrected, Knowledge
+
+from gradopt import JENN, EvaluationStore, FunctionTruth, Variable
+from gradopt.errors import EvaluationError, InputError
+from gradopt.loop import CorrectionTerms
+from gradopt.om.component import SurrogateComp
 from gradopt.om.problem_view import AdaptiveModel
-from gradopt.surrogates.fitting.incremental import Fits
+from gradopt.surrogates.fitting.incremental import SupportsFit
 
 Truths = Callable[..., FunctionTruth]
 Problems = Callable[..., om.Problem]
 
 
 def over(
-    problem: om.Problem, configuration: Fits | None = None, parts: CorrectionTerms | None = None
+    problem: om.Problem, configuration: SupportsFit | None = None, parts: CorrectionTerms | None = None
 ) -> tuple[AdaptiveModel, Knowledge]:
     """The model of a problem whose components share one truth."""
     problem.final_setup()

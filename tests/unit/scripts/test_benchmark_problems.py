@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from smt import problems as smt
 
-from scripts.benchmark_problems import PROBLEMS, SURJANOVIC
+from scripts.shared.benchmark_problems import PROBLEMS, SURJANOVIC
 
 ROBOT_ORDER = [4, 0, 5, 1, 6, 2, 7, 3]  # SMT's inputs are length, angle, length, ...
 THEIRS = {

@@ -8,9 +8,10 @@ import pytest
 
 from cases.case import Case, Stage
 from cases.one_shot import run_one_shot, run_reference
-from gradopt import JENN, LevenbergMarquardt
-from scripts.one_shot_problems import best, branin, disk, excess, valley, violation
-from scripts.polishing_sweep import MAGNITUDES, WIDTHS, Sweep, polishing
+from gradopt import JENN
+from gradopt.solvers import LevenbergMarquardt
+from scripts.jenn.one_shot_problems import best, branin, disk, excess, valley, violation
+from scripts.jenn.polishing_sweep import MAGNITUDES, WIDTHS, Sweep, polishing
 
 ANALYTIC = [valley(2, 20), valley(5, 100), disk(20), branin(20)]
 
@@ -40,7 +41,7 @@ def test_sweep_compares_with_the_same_fit_without_polish(tmp_path: Path, monkeyp
         "frozen": Sweep(lambda: valley(2, 8), frozen, 2, grid),
         "other": Sweep(lambda: branin(8), learned, 2, grid),
     }
-    monkeypatch.setattr("scripts.polishing_sweep.sweeps", lambda quick: plans)
+    monkeypatch.setattr("scripts.jenn.polishing_sweep.sweeps", lambda quick: plans)
     found = polishing(tmp_path, True)
     still, moved = (found["problems"][name]["settings"] for name in plans)
     assert all(one["log_error"]["all"] == [0.0, 0.0] for one in still), "no iterations, so nothing changes"

@@ -1,4 +1,4 @@
-"""Each peer behind one call: it learns, tells its own partials, and uses partials or not as it says."""
+"""Each peer learns, returns its own partials, and uses given partials or not as its `Method` states."""
 
 import warnings
 from dataclasses import replace
@@ -8,8 +8,17 @@ import pytest
 from smt.surrogate_models import KRG
 
 from gradopt import Dataset
-from scripts.benchmark_problems import PROBLEMS
-from scripts.peer_methods import PEERS, Predictor, Setting, differences, fit_gekpls, gekpls_grid, jenn_grid, mlp_grid
+from scripts.shared.benchmark_problems import PROBLEMS
+from scripts.shared.peer_methods import (
+    PEERS,
+    Predictor,
+    Setting,
+    finite_differences,
+    fit_gekpls,
+    gekpls_grid,
+    jenn_grid,
+    mlp_grid,
+)
 
 PROBLEM = PROBLEMS["otl_circuit"]
 DATA = PROBLEM.sample(40, seed=0)
@@ -56,12 +65,12 @@ def test_seed_sets_the_start_of_a_network(name: str) -> None:
     assert np.array_equal(first, again) and not np.allclose(first, other)
 
 
-def test_differences_are_the_partials_of_smt() -> None:
+def test_finite_differences_are_the_partials_of_smt() -> None:
     model = KRG(print_global=False)
     model.set_training_values(DATA.x, DATA.y)
     model.train()
     own = np.stack([model.predict_derivatives(TEST.x[:5], j) for j in range(DATA.d)], axis=2)
-    found = differences(model.predict_values, TEST.x[:5], DATA)
+    found = finite_differences(model.predict_values, TEST.x[:5], DATA)
     scale = TEST.x.std(axis=0)
     assert np.abs((found - own) * scale).max() < 1e-6 * np.abs(own * scale).max()
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from gradopt import Dataset
-from scripts.benchmark_problems import PROBLEMS
-from scripts.peer_methods import Method, Predictor, Setting
-from scripts.peer_rows import best_setting, errors, given_up, key, limited, measure, penalized, read_rows
+from scripts.shared.benchmark_problems import PROBLEMS
+from scripts.shared.peer_methods import Method, Predictor, Setting
+from scripts.shared.rows import RowFile
+from scripts.surrogates.peer_rows import best_setting, errors, given_up, key, limited, measure, penalized
 
 PROBLEM = PROBLEMS["rosenbrock_2"]
 TEST = PROBLEM.sample(50, seed=7)
@@ -77,7 +78,7 @@ def test_limited_kills_what_sleeps_and_what_computes_for_too_long() -> None:
         while True:
             sum(range(1000))
 
-    assert limited(sleep, 0.01) == {"status": "time", "reason": "killed after 0.3 s on the clock"}
+    assert limited(sleep, 0.01) == {"status": "time", "reason": "killed after 0.3 s of wall-clock time"}
     assert limited(compute, 0.5) == {"status": "time", "reason": "killed after 1 CPU seconds"}
 
 
@@ -96,10 +97,10 @@ def test_limited_tells_a_crash() -> None:
 
 def test_last_row_of_a_key_counts(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    assert read_rows(path) == []
+    assert not RowFile(path, key).rows
     rows = [row(0), row(1), row(0, nrmse_values=0.1), row(0, setting={"a": 1})]
     path.write_text("".join(json.dumps(r) + "\n" for r in rows))
-    assert read_rows(path) == [rows[2], rows[1], rows[3]]
+    assert list(RowFile(path, key).rows.values()) == [rows[2], rows[1], rows[3]]
     assert key(row(setting={"a": 1, "b": 2})) == key(row(setting={"b": 2, "a": 1}))
 
 
@@ -121,3 +122,11 @@ def test_given_up_after_two_kills_and_no_fit() -> None:
     assert given_up(kills, row(2)) == "not tried: all 2 fits before passed the limit"
     assert given_up([*kills, row(3)], row(2)) is None
     assert given_up(kills, row(2, size=10)) is None and given_up(kills, row(2, setting={"a": 1})) is None
+
+
+def test_added_rows_are_in_the_file_with_a_commit(tmp_path: Path) -> None:
+    file = RowFile(tmp_path / "new" / "rows.jsonl", key)
+    file.add(row(0))
+    assert row(0) in file and row(1) not in file
+    (again,) = RowFile(tmp_path / "new" / "rows.jsonl", key).rows.values()
+    assert again == {**row(0), "commit": again["commit"]}

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from scripts.peer_pictures import draw
-from scripts.peer_tables import chosen_runs, compare, show, summarize, tabulate
+from scripts.surrogates.peer_pictures import draw
+from scripts.surrogates.peer_tables import chosen_runs, compare, show, summarize, tabulate
 
 FIGURE = "nrmse_values"
 

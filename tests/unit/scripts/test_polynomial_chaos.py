@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from cases.learning import PROBLEMS as LEARNING
-from gradopt import Dataset, Variable, latin_hypercube
-from scripts.benchmark_problems import PROBLEMS
-from scripts.polynomial_chaos import fit_chaos
+from gradopt import Dataset, Variable
+from gradopt.sampling import latin_hypercube
+from scripts.gradinn.polynomial_chaos import fit_chaos
+from scripts.shared.benchmark_problems import PROBLEMS
 
 BOX = (Variable("a", lower=-2.0, upper=3.0), Variable("b", (2,), lower=[50.0, 0.0], upper=[70.0, 0.1]))
 

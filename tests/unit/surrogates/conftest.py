@@ -1,4 +1,4 @@
-"""Data that all fits share, and a callback that acts once."""
+"""Data of several tests, and a callback that acts once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gradopt.training.result import Callback
 
 @pytest.fixture
 def waves() -> Callable[..., Dataset]:
-    """Return a maker of samples of two outputs of two inputs with their partials."""
+    """Return a function that makes samples of two outputs of two inputs with their partials."""
 
     def make(n: int = 14, noise: float = 0.0) -> Dataset:
         rng = np.random.default_rng(0)
@@ -29,7 +29,7 @@ def waves() -> Callable[..., Dataset]:
 
 @pytest.fixture
 def at_call() -> Callable[[int, Callback], Callback]:
-    """Return a maker of callbacks that act when called for that time, counted from 1."""
+    """Return a function that makes callbacks that act at one call, counted from 1."""
 
     def make(number: int, act: Callback) -> Callback:
         left = iter(range(number - 1, -1, -1))

@@ -1,4 +1,4 @@
-"""Cross-validation predicts each sample by a fit without it, and its figures are those of their definitions."""
+"""Cross-validation predicts each sample by a fit without that sample; its numbers follow their definitions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradopt import JENN, MLP, Dataset, InputError, LevenbergMarquardt, Variable
+from gradopt import JENN, MLP, Dataset, Variable
+from gradopt.errors import InputError
+from gradopt.solvers import LevenbergMarquardt
 from gradopt.surrogates.diagnostics.cross_validation import CrossValidation, cross_validate
 
 QUICK = JENN((5,), starts=1, alpha=1e-4, solver=LevenbergMarquardt(max_iterations=20))
@@ -19,7 +21,7 @@ ANYTHING: Any = None
 
 @dataclass(frozen=True)
 class Mean:
-    """Predicts the mean of the values and partials it was fitted to."""
+    """A surrogate that predicts the mean of the values and partials of its data."""
 
     data: Dataset | None = None
 
@@ -50,13 +52,13 @@ def wing(n: int = 20, missing: float = 0.0, seed: int = 0) -> Dataset:
 
 
 def guesses(data: Dataset, seed: int = 1) -> CrossValidation:
-    """Predictions that are off by random amounts."""
+    """Make predictions with random errors."""
     rng = np.random.default_rng(seed)
     dydx = np.nan_to_num(data.partials) + rng.normal(size=data.partials.shape) * [[[1.0, 10.0, 3.0]]]
     return CrossValidation(data, data.y + 5.0 * rng.normal(size=data.y.shape), dydx, np.arange(data.n) % 4)
 
 
-def test_leave_one_out_of_the_mean_is_as_theory_says() -> None:
+def test_leave_one_out_errors_of_the_mean_are_those_of_theory() -> None:
     data = wing(12)
     found = cross_validate(Mean(), data, "leave-one-out")
     np.testing.assert_allclose(found.y - data.y, (data.y.mean(axis=0) - data.y) * 12 / 11, rtol=1e-12)
@@ -88,7 +90,7 @@ def test_folds_are_of_nearly_equal_size(folds: int, sizes: list[int]) -> None:
 
 
 @pytest.mark.parametrize("folds", [9, 10, 11, np.int64(9), "leave-one-out"])
-def test_as_many_folds_as_samples_leave_one_out(folds: int) -> None:
+def test_as_many_folds_as_samples_are_leave_one_out(folds: int) -> None:
     assert cross_validate(Mean(), wing(9), folds, seed=5).fold.tolist() == list(range(9))
 
 
@@ -100,7 +102,7 @@ def test_the_seed_shuffles_and_nothing_else_does() -> None:
 
 
 @pytest.mark.parametrize("folds", [3, "leave-one-out"])
-def test_samples_at_the_same_point_are_left_out_together(folds: int | str) -> None:
+def test_samples_at_the_same_point_are_held_out_together(folds: int | str) -> None:
     data = wing(8)
     twice = data.concat(data.select([5, 1]))
     fold = cross_validate(Mean(), twice, folds).fold
@@ -108,7 +110,7 @@ def test_samples_at_the_same_point_are_left_out_together(folds: int | str) -> No
     assert len(set(fold)) == (8 if folds == "leave-one-out" else 3)
 
 
-def test_figures_of_values_are_those_of_numpy() -> None:
+def test_errors_of_values_are_those_of_numpy() -> None:
     data = wing()
     found = guesses(data)
     error = found.y - data.y
@@ -119,7 +121,7 @@ def test_figures_of_values_are_those_of_numpy() -> None:
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.4])
-def test_figures_of_partials_take_the_known_ones_alone(missing: float) -> None:
+def test_errors_of_partials_use_known_partials_alone(missing: float) -> None:
     data = wing(missing=missing)
     found = guesses(data)
     np.testing.assert_array_equal(found.n_known, (~np.isnan(data.partials)).sum(axis=0))
@@ -139,7 +141,7 @@ def test_figures_of_partials_take_the_known_ones_alone(missing: float) -> None:
         np.testing.assert_allclose(found.pooled_partials_r2[k], 1.0 - wrong / spread)
 
 
-def test_a_partial_of_almost_no_variance_does_not_spoil_the_pool() -> None:
+def test_a_partial_of_almost_no_variance_hardly_changes_the_pooled_r2() -> None:
     data = wing()
     partials = data.partials.copy()
     partials[:, 1, 2] = 1e-9 * np.sin(np.arange(20))
@@ -151,7 +153,7 @@ def test_a_partial_of_almost_no_variance_does_not_spoil_the_pool() -> None:
     assert found.pooled_partials_r2[1] > 0.999999
 
 
-def test_a_partial_that_is_known_nowhere_is_left_out_of_the_pool() -> None:
+def test_a_partial_that_is_known_nowhere_is_not_in_the_pooled_r2() -> None:
     data = wing()
     partials = data.partials.copy()
     partials[:, 0, 1] = np.nan
@@ -162,7 +164,7 @@ def test_a_partial_that_is_known_nowhere_is_left_out_of_the_pool() -> None:
     np.testing.assert_array_equal(without.pooled_partials_r2, found.pooled_partials_r2)
 
 
-def test_units_of_inputs_and_outputs_do_not_change_the_figures_without_units() -> None:
+def test_units_of_inputs_and_outputs_do_not_change_numbers_without_units() -> None:
     data = wing(missing=0.3)
     found = guesses(data)
     x, y = np.array([1e3, 1e-4, 7.0]), np.array([1e5, 1e-2])
@@ -177,7 +179,7 @@ def test_units_of_inputs_and_outputs_do_not_change_the_figures_without_units() -
         np.testing.assert_allclose(getattr(other, name), getattr(found, name), rtol=1e-9)
 
 
-def test_what_does_not_vary_has_no_r2() -> None:
+def test_r2_of_a_constant_is_nan() -> None:
     x = np.stack([np.arange(6.0), np.full(6, 0.1)], axis=1)
     data = Dataset(x, np.stack([np.full(6, 0.1), 3.0 * x[:, 0]], axis=1), np.tile([[0.0, 0.0], [3.0, 0.1]], (6, 1, 1)))
     found = cross_validate(Mean(), data, "leave-one-out")
@@ -213,7 +215,7 @@ def test_predictions_of_transformed_variables_are_physical() -> None:
     assert (found.y != cross_validate(QUICK, data, 5).y).any()
 
 
-def test_worst_names_the_rows_with_the_largest_errors_for_their_output() -> None:
+def test_worst_returns_the_rows_with_the_largest_errors() -> None:
     data = wing()
     y = data.y.copy()
     y[7, 1] += 3.0 * data.y[:, 1].std()
@@ -225,7 +227,7 @@ def test_worst_names_the_rows_with_the_largest_errors_for_their_output() -> None
     assert len(found.worst(99)) == 20
 
 
-def test_predictions_that_are_no_numbers_show() -> None:
+def test_predictions_of_nan_are_the_worst() -> None:
     data = wing()
     y, dydx = data.y.copy(), data.partials.copy()
     y[3, 0], dydx[3, 1, 0] = np.nan, np.nan
@@ -256,7 +258,7 @@ def test_report_of_variables_without_units_has_none() -> None:
     assert line.split()[5] == "-"
 
 
-def test_callback_hears_of_each_fold() -> None:
+def test_callback_is_called_after_each_fold() -> None:
     heard: list[tuple[int, int]] = []
     cross_validate(Mean(), wing(), 3, callback=lambda done, of: heard.append((done, of)))
     assert heard == [(1, 3), (2, 3), (3, 3)]
@@ -274,7 +276,7 @@ def test_a_fold_that_fails_is_named() -> None:
     data = wing(9)
     partials = np.full_like(data.partials, np.nan)
     partials[4] = data.partials[4]
-    message = r"^Fold 4 of 0 to 8, which leaves out row 4: `data` must know at least one partial"
+    message = r"^Fold 4 of 0 to 8, which holds out row 4: `data` must have at least one known partial"
     with pytest.raises(InputError, match=message):
         cross_validate(QUICK, replace(data, dydx=partials), "leave-one-out")
 
@@ -285,7 +287,7 @@ def test_a_fold_that_cannot_be_predicted_is_named_with_its_first_rows() -> None:
     x[17] *= 1e3
     fold = cross_validate(Mean(), replace(data, x=x), 2).fold
     rows = ", ".join(map(str, np.flatnonzero(fold == fold[17])[:5]))
-    message = rf"^Fold {fold[17]} of 0 to 1, which leaves out row {rows}, \.\.\.: `x` must lie near the domain"
+    message = rf"^Fold {fold[17]} of 0 to 1, which holds out row {rows}, \.\.\.: `x` must lie near the domain"
     with pytest.raises(InputError, match=message):
         cross_validate(QUICK, replace(data, x=x), 2)
 
@@ -298,10 +300,8 @@ def test_wrong_folds_are_refused(folds: Any) -> None:
 
 
 @pytest.mark.parametrize("configuration", [JENN, Mean, None, "jenn", QUICK.solver])
-def test_what_cannot_be_fitted_is_refused(configuration: Any) -> None:
-    with pytest.raises(
-        InputError, match=r"`configuration` must have a method `fit\(data\)`, got .*\. Such as JENN\(\)"
-    ):
+def test_an_object_without_fit_is_refused(configuration: Any) -> None:
+    with pytest.raises(InputError, match=r"`configuration` must have a method `fit\(data\)`, got .*\. Try JENN\(\)"):
         cross_validate(configuration, wing())
 
 
@@ -310,7 +310,7 @@ def test_other_wrong_arguments_are_refused() -> None:
         cross_validate(Mean(), ANYTHING)
     with pytest.raises(InputError, match="`seed` must be a whole number of at least 0, got -1"):
         cross_validate(Mean(), wing(), seed=-1)
-    with pytest.raises(InputError, match="`data` must hold samples at two or more different points, got 1"):
+    with pytest.raises(InputError, match="`data` must have samples at two or more different points, got 1"):
         cross_validate(Mean(), wing(1).concat(wing(1)))
     with pytest.raises(InputError, match="`k` must be a whole number of at least 1, got 0"):
         guesses(wing()).worst(0)

@@ -1,4 +1,4 @@
-"""Files come back as they were saved, appear whole or not at all, and anything else is refused with a reason."""
+"""Surrogates survive their files; files are written atomically; other files are refused with a reason."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import gradopt
-from gradopt import JENN, LBFGS, MLP, Adam, Dataset, FileFormatError, LevenbergMarquardt, Surrogate, Variable
+from gradopt import JENN, MLP, Dataset, Surrogate, Variable
+from gradopt.errors import FileFormatError
 from gradopt.networks.mlp import TRENDS
+from gradopt.solvers import LBFGS, Adam, LevenbergMarquardt
 from gradopt.surrogates.fitted import container
-from gradopt.surrogates.fitting.networks import Member
+from gradopt.surrogates.fitting.trained_network import TrainedNetwork
 
+FILES = Path(__file__).parent / "files"
 QUICK = JENN((3,), solver=LevenbergMarquardt(max_iterations=4), starts=1)
 
 
@@ -32,8 +35,8 @@ def bowl(n: int = 8, inputs: tuple[Variable, ...] | None = None) -> Dataset:
 def with_trend(surrogate: Surrogate, trend: str | None) -> Surrogate:
     network = replace(surrogate.network, trend=trend)
     coefficients = np.arange(1.0, network.n_parameters - len(surrogate.theta) + 1.0)
-    member = Member(network, np.concatenate([surrogate.theta, coefficients]))
-    return replace(surrogate, members=(member,), posteriors=())
+    trained = TrainedNetwork(network, np.concatenate([surrogate.theta, coefficients]))
+    return replace(surrogate, networks=(trained,), posteriors=())
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +113,7 @@ def test_variables_survive(tmp_path: Path, variable: Variable) -> None:
 
 
 @pytest.mark.parametrize("trend", TRENDS)
-def test_the_trend_survives_with_its_answers(surrogate: Surrogate, tmp_path: Path, trend: str | None) -> None:
+def test_the_trend_survives_with_its_predictions(surrogate: Surrogate, tmp_path: Path, trend: str | None) -> None:
     original = with_trend(surrogate, trend)
     original.save(tmp_path / "bowl")
     loaded = gradopt.load(tmp_path / "bowl")
@@ -123,13 +126,13 @@ def test_the_trend_survives_with_its_answers(surrogate: Surrogate, tmp_path: Pat
 
 def test_an_average_survives_with_its_shares_and_learned_weights(surrogate: Surrogate, tmp_path: Path) -> None:
     other = replace(QUICK, seed=1, activation="sin", trend="linear").fit(bowl())
-    members = replace(surrogate.members[0], share=0.7), replace(other.members[0], share=0.3)
-    original = replace(surrogate, members=members, posteriors=surrogate.posteriors + other.posteriors)
+    networks = replace(surrogate.networks[0], share=0.7), replace(other.networks[0], share=0.3)
+    original = replace(surrogate, networks=networks, posteriors=surrogate.posteriors + other.posteriors)
     original.save(tmp_path / "bowl")
     loaded, x = gradopt.load(tmp_path / "bowl"), bowl(5).x
-    assert [member.network for member in loaded.members] == [surrogate.network, other.network]
-    assert [member.share for member in loaded.members] == [0.7, 0.3]
-    assert [member.learned for member in loaded.members] == [s.fit_result.learned for s in (surrogate, other)]
+    assert [trained.network for trained in loaded.networks] == [surrogate.network, other.network]
+    assert [trained.share for trained in loaded.networks] == [0.7, 0.3]
+    assert [trained.learned for trained in loaded.networks] == [s.fit_result.learned for s in (surrogate, other)]
     assert loaded.digest == original.digest
     for mine, theirs in zip(original.linearize(x), loaded.linearize(x), strict=True):
         assert np.array_equal(mine, theirs)
@@ -140,10 +143,12 @@ def test_a_file_of_schema_version_1_is_read(tmp_path: Path) -> None:
     written = JENN((3,), activation="tanh", alpha=1e-8, solver=LevenbergMarquardt(max_iterations=4), starts=1)
     surrogate = written.fit(bowl())
     surrogate.save(tmp_path / "bowl")
-    header, arrays = container.read(tmp_path / "bowl")
+    header, arrays, _ = container.read(tmp_path / "bowl")
     (shape,) = header.pop("networks")
     header["network"] = {name: shape[name] for name in ("layer_sizes", "activation")}
-    del header["fit_result"]["learned"], header["configuration"]["weights"], header["configuration"]["trend"]
+    result = header["fit_result"]
+    result["loss"]["prior"] = result["loss"].pop("regularization")
+    del result["learned"], result["prior"], header["configuration"]["weights"], header["configuration"]["trend"]
     arrays["theta"] = arrays.pop("theta.0")
     container.write(
         tmp_path / "bowl", header, {name: v for name, v in arrays.items() if not name.startswith("posterior")}
@@ -157,11 +162,36 @@ def test_a_file_of_schema_version_1_is_read(tmp_path: Path) -> None:
     assert np.array_equal(loaded.configuration.fit(bowl()).theta, surrogate.theta)  # type: ignore[attr-defined]
 
 
+def test_a_file_of_schema_version_2_is_read() -> None:
+    """The file is of gradopt 0.1.0: 9 values of exp(2 a) + b^2, fitted with a prior of increasing outputs."""
+    loaded = gradopt.load(FILES / "gradinn_schema_2.safetensors")
+    at = np.array([[0.2, 0.3], [0.7, 0.4]])
+    np.testing.assert_allclose(loaded.predict(at), [[1.8584453514430535], [4.229259136000792]], rtol=1e-12)
+    np.testing.assert_allclose(loaded.std(at), [[0.22713240671953766], [0.08845828778992426]], rtol=1e-9)
+    result, prior = loaded.fit_result, loaded.fit_result.prior
+    assert result.loss == {
+        "values": 1.0598496697671043e-05,
+        "partials": 0.0,
+        "regularization": 2.167540489628889,
+        "prior": 2.3866185546447447,
+    }
+    assert prior is not None and prior.kept
+    assert (prior.expected, prior.learned, prior.difference) == (
+        1.107225749114249,
+        1.1132940963206475,
+        0.11470124511604637,
+    )
+    assert (prior.gain, prior.standard_error) == (8.882744726729946, 2.7424258173397176)
+    assert set(prior.shares) == {"values", "partials", "prior"}
+    assert result.learned is not None and result.learned == loaded.networks[0].learned
+    assert result.learned.groups[3:5] == ("layer 2", "prior, input 0")
+
+
 def test_a_fit_that_diverged_can_be_saved(tmp_path: Path) -> None:
     wild = MLP((3,), solver=Adam(epochs=5, learning_rate=1e200), starts=1).fit(bowl())
-    assert wild.fit_result.status is gradopt.Status.NOT_FINITE
+    assert wild.fit_result.status is gradopt.solvers.Status.NOT_FINITE
     wild.save(tmp_path / "wild")
-    assert gradopt.load(tmp_path / "wild").fit_result.status is gradopt.Status.NOT_FINITE
+    assert gradopt.load(tmp_path / "wild").fit_result.status is gradopt.solvers.Status.NOT_FINITE
 
 
 def test_a_numpy_integer_as_seed_can_be_saved(tmp_path: Path) -> None:
@@ -198,8 +228,8 @@ def test_a_save_that_fails_leaves_the_older_file_and_no_other(
     before = saved.read_bytes()
     monkeypatch.setattr(os, step, fail)
     with pytest.raises(type(failure)):
-        moved = replace(surrogate.members[0], theta=surrogate.theta + 1.0)
-        replace(surrogate, members=(moved,)).save(saved)
+        moved = replace(surrogate.networks[0], theta=surrogate.theta + 1.0)
+        replace(surrogate, networks=(moved,)).save(saved)
     assert saved.read_bytes() == before
     assert list(saved.parent.iterdir()) == [saved]
 
@@ -241,7 +271,7 @@ def test_a_pickle_is_never_opened(tmp_path: Path, protocol: int) -> None:
 
 
 class Trap:
-    """Tells when it is unpickled."""
+    """An object that records its unpickling."""
 
     sprung = False
 
@@ -266,7 +296,7 @@ def test_what_is_no_safetensors_file_is_refused(tmp_path: Path, content: bytes) 
 @pytest.mark.parametrize("left", [7, 8, 100, -8, -1])
 def test_a_truncated_file_is_refused(saved: Path, left: int) -> None:
     saved.write_bytes(saved.read_bytes()[:left])
-    with pytest.raises(FileFormatError, match="truncated one .*Copy it again"):
+    with pytest.raises(FileFormatError, match="truncated one .*Copy the original file again"):
         gradopt.load(saved)
 
 
@@ -277,10 +307,10 @@ def test_a_file_of_another_program_is_refused(tmp_path: Path, metadata: dict[str
         gradopt.load(tmp_path / "bowl")
 
 
-@pytest.mark.parametrize("version", ["3", "999"])
-def test_a_newer_file_asks_for_an_upgrade(saved: Path, version: str) -> None:
+@pytest.mark.parametrize("version", ["4", "999", ""])
+def test_a_newer_file_is_refused_with_an_upgrade_as_remedy(saved: Path, version: str) -> None:
     rewrite(saved, schema_version=version)
-    with pytest.raises(FileFormatError, match=f"version '{version}', .* up to 2.*`pip install -U gradopt`"):
+    with pytest.raises(FileFormatError, match=f"version '{version}', .* up to 3.*`pip install -U gradopt`"):
         gradopt.load(saved)
 
 
@@ -305,7 +335,7 @@ def test_a_changed_tensor_is_noticed(saved: Path, name: str) -> None:
 
 @pytest.mark.parametrize("field", ["configuration", "networks", "inputs", "fit_result", "data_digest"])
 def test_a_file_without_a_field_is_refused(saved: Path, field: str) -> None:
-    header, arrays = container.read(saved)
+    header, arrays, _ = container.read(saved)
     del header[field]
     container.write(saved, header, arrays)
     with pytest.raises(FileFormatError, match=f"lacks or garbles the field '{field}'"):

@@ -1,4 +1,4 @@
-"""A surrogate refuses questions it cannot answer, knows its domain, and does not change."""
+"""A surrogate refuses invalid inputs, has a domain, and is immutable."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradopt import JENN, Dataset, FitInterrupted, InputError, LevenbergMarquardt, ShapeError, Surrogate, Variable
+from gradopt import JENN, Dataset, Surrogate, Variable
+from gradopt.errors import InputError, ShapeError
+from gradopt.solvers import LevenbergMarquardt
+from gradopt.surrogates import FitInterrupted
 
 QUICK = JENN((3,), solver=LevenbergMarquardt(max_iterations=5), starts=1)
 INPUTS = (Variable("speed", units="m/s", lower=10.0, upper=30.0), Variable("chord", (2,), units="m"))
@@ -48,14 +51,14 @@ def surrogate() -> Surrogate:
         (np.ones((2, 3, 1)), r"got \(2, 3, 1\)\. Samples come first"),
     ],
 )
-def test_questions_of_wrong_shape_are_refused(surrogate: Surrogate, method: str, x: np.ndarray, message: str) -> None:
+def test_inputs_of_wrong_shape_are_refused(surrogate: Surrogate, method: str, x: np.ndarray, message: str) -> None:
     with pytest.raises(ShapeError, match=message):
         getattr(surrogate, method)(x)
 
 
 @METHODS
 @pytest.mark.parametrize("bad", [np.nan, np.inf, complex(20.0, np.nan)])
-def test_questions_that_are_not_finite_are_refused_by_row_and_column(
+def test_inputs_that_are_not_finite_are_refused_with_row_and_column(
     surrogate: Surrogate, method: str, bad: Any
 ) -> None:
     x = drag().x.astype(complex)
@@ -64,14 +67,14 @@ def test_questions_that_are_not_finite_are_refused_by_row_and_column(
         getattr(surrogate, method)(x)
 
 
-def test_questions_that_are_no_numbers_are_refused(surrogate: Surrogate) -> None:
+def test_inputs_that_are_no_numbers_are_refused(surrogate: Surrogate) -> None:
     with pytest.raises(InputError, match="`x` must hold real numbers"):
         surrogate.predict([["20", "1", "1"]])
 
 
 @METHODS
 @pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_questions_in_other_units_are_refused_with_the_units_meant(
+def test_inputs_in_other_units_are_refused_with_the_expected_units(
     surrogate: Surrogate, method: str, sign: float
 ) -> None:
     x = drag().x * [1.0, 1.0, sign * 1000.0]
@@ -80,24 +83,24 @@ def test_questions_in_other_units_are_refused_with_the_units_meant(
         getattr(surrogate, method)(x)
 
 
-def test_questions_in_another_order_are_refused_with_the_order_meant(surrogate: Surrogate) -> None:
+def test_inputs_in_another_order_are_refused_with_the_expected_order(surrogate: Surrogate) -> None:
     with pytest.raises(InputError, match=r"in the order \['speed', 'chord\[0\]', 'chord\[1\]'\]"):
         surrogate.predict(drag().x[:, [1, 0, 2]])
 
 
-def test_questions_are_answered_up_to_ten_widths_outside(surrogate: Surrogate) -> None:
+def test_predictions_are_made_up_to_ten_widths_outside_the_domain(surrogate: Surrogate) -> None:
     near, far = [[229.0, 1.0, 1.0]], [[231.0, 1.0, 1.0]]
     assert np.isfinite(surrogate.predict(near)).all()
     with pytest.raises(InputError, match=r"near the domain \[10, 30\]"):
         surrogate.predict(far)
 
 
-def test_evaluate_answers_anywhere(surrogate: Surrogate) -> None:
+def test_evaluate_does_not_check_the_domain(surrogate: Surrogate) -> None:
     assert np.isfinite(surrogate.evaluate(np.full((1, 3), 1e6)).y).all()
 
 
 @METHODS
-def test_questions_outside_the_domain_of_a_transform_are_refused(method: str) -> None:
+def test_inputs_outside_the_domain_of_a_transform_are_refused(method: str) -> None:
     data = drag(inputs=(INPUTS[0], replace(INPUTS[1], transform="log")))
     x = np.array([[20.0, 1.0, 0.0]])
     with pytest.raises(InputError, match=r"positive in column 'chord\[1\]', which has transform 'log', got 0\.0"):
@@ -118,7 +121,7 @@ def test_refitting_extends_the_domain_to_the_new_data(surrogate: Surrogate) -> N
 
 
 @pytest.mark.parametrize("n", [0, 1])
-def test_any_number_of_questions_is_answered(surrogate: Surrogate, n: int) -> None:
+def test_any_number_of_rows_is_predicted(surrogate: Surrogate, n: int) -> None:
     y, dydx = surrogate.linearize(drag().x[:n])
     assert y.shape == (n, 1) and dydx.shape == (n, 1, 3)
 
@@ -143,7 +146,7 @@ def test_data_digest_is_that_of_the_data(surrogate: Surrogate) -> None:
     assert surrogate.data_digest == drag().digest
 
 
-def test_digest_tells_surrogates_apart(surrogate: Surrogate) -> None:
+def test_different_surrogates_have_different_digests(surrogate: Surrogate) -> None:
     renamed = QUICK.fit(replace(drag(), outputs=(Variable("lift"),)))
     reseeded = replace(QUICK, seed=1).fit(drag())
     assert len({surrogate.digest, renamed.digest, reseeded.digest}) == 3
@@ -151,10 +154,10 @@ def test_digest_tells_surrogates_apart(surrogate: Surrogate) -> None:
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))], ids=["copy", "pickle"])
-@pytest.mark.parametrize("asked", [False, True], ids=["fresh", "used"])
-def test_copies_answer_the_same(duplicate: Any, asked: bool) -> None:
+@pytest.mark.parametrize("used", [False, True], ids=["fresh", "used"])
+def test_copies_predict_the_same(duplicate: Any, used: bool) -> None:
     original, x = QUICK.fit(drag()), drag(seed=1).x
-    if asked:
+    if used:
         original.predict(x), original.digest
     twin: Surrogate = duplicate(original)
     assert np.array_equal(twin.linearize(x)[1], original.linearize(x)[1])

@@ -1,4 +1,4 @@
-"""What a fit says of its data, its starts and its end."""
+"""Messages and notes of a fit on its data, its starts and its end."""
 
 from __future__ import annotations
 
@@ -12,18 +12,10 @@ import openmdao.api as om
 import pytest
 
 import gradopt
-from gradopt import (
-    JENN,
-    Dataset,
-    InputError,
-    LevenbergMarquardt,
-    Polish,
-    Progress,
-    Status,
-    Surrogate,
-    SurrogateComp,
-    Variable,
-)
+from gradopt import JENN, Dataset, Surrogate, SurrogateComp, Variable
+from gradopt.errors import InputError
+from gradopt.solvers import LevenbergMarquardt, Progress, Status
+from gradopt.surrogates import Polish
 from gradopt.training.evidence import Evidence
 
 QUICK = JENN((3,), solver=LevenbergMarquardt(max_iterations=5), starts=1)
@@ -39,13 +31,13 @@ def bowl(x: np.ndarray = RNG_POINTS, **bounds: float) -> Dataset:
 
 def averaged(surrogate: Surrogate) -> Surrogate:
     """Average the network with two of its neighbors."""
-    (member,) = surrogate.members
-    members = [replace(member, theta=member.theta + 0.01 * step, share=0.5 - 0.1 * step) for step in range(3)]
-    return replace(surrogate, members=tuple(members), posteriors=3 * surrogate.posteriors)
+    (trained,) = surrogate.networks
+    networks = [replace(trained, theta=trained.theta + 0.01 * step, share=0.5 - 0.1 * step) for step in range(3)]
+    return replace(surrogate, networks=tuple(networks), posteriors=3 * surrogate.posteriors)
 
 
 def test_data_outside_the_bounds_of_their_variable_are_refused() -> None:
-    message = r"`data.x` must lie within the bounds \[50, 60\] .* 'x\[0\]', got \[0\.\d+, 0\.\d+\]\. Are its units"
+    message = r"`data.x` must lie within the bounds \[50, 60\] .* 'x\[0\]', got \[0\.\d+, 0\.\d+\]\. Check the units"
     with pytest.raises(InputError, match=message):
         QUICK.fit(bowl(lower=50.0, upper=60.0))
 
@@ -78,11 +70,13 @@ def test_domain_of_a_column_held_fixed_is_its_value() -> None:
 
 @pytest.mark.parametrize("how", ["warm_start", "polish"])
 @pytest.mark.parametrize("later", [RNG_POINTS, RNG_POINTS * [1.0, 0.0] + [0.0, 0.5]], ids=["varying", "elsewhere"])
-def test_column_held_fixed_may_not_move_later(how: str, later: Any) -> None:
+def test_data_that_change_a_column_held_fixed_are_refused(how: str, later: Any) -> None:
     x = RNG_POINTS.copy()
     x[:, 1] = 0.25
     surrogate, moved = QUICK.fit(bowl(x)), bowl(later)
-    with pytest.raises(InputError, match=r"`data` must hold column 'x\[1\]' fixed .* Fit afresh, without `warm_start`"):
+    with pytest.raises(
+        InputError, match=r"`data` must have the value of the earlier fit in column 'x\[1\]', got .* in row 0\. Fit"
+    ):
         QUICK.fit(moved, warm_start=surrogate) if how == "warm_start" else surrogate.polish(moved)
 
 
@@ -104,10 +98,13 @@ def test_column_held_fixed_may_not_move_later(how: str, later: Any) -> None:
             r"`x` must not be masked, got a masked array",
         ),
         (lambda s: JENN(device="no such device"), r"`device` must be a torch device of this machine"),
-        (lambda s: JENN(device="meta"), r"`device` must be a torch device of this machine, got 'meta'\. Use 'cpu'"),
+        (
+            lambda s: JENN(device="meta"),
+            r"`device` must be a torch device of this machine, got 'meta'\. 'cpu' always works",
+        ),
     ],
 )
-def test_wrong_kind_of_argument_is_explained(call: Any, message: str) -> None:
+def test_an_argument_of_the_wrong_kind_is_refused(call: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         call(QUICK.fit(bowl()))
 
@@ -119,7 +116,7 @@ def test_polish_is_noted_and_saved(tmp_path: object) -> None:
     assert "magnitude=7.0" in polished.fit_result.notes[0]
 
 
-def test_callback_is_told_the_start_and_can_end_them_all() -> None:
+def test_callback_gets_the_start_and_can_end_all_starts() -> None:
     told: list[Progress] = []
 
     def stop_in_the_second(progress: Progress) -> bool:
@@ -154,7 +151,7 @@ def test_time_limit_holds_for_all_runs_together(
 ) -> None:
     left = limits_of(monkeypatch, kind)
     solver = LevenbergMarquardt(max_iterations=60, time_limit=100.0)
-    monkeypatch.setattr("gradopt.surrogates.fitting.starts._ROUNDS", ((2, 4), (3, 3)))
+    monkeypatch.setattr("gradopt.surrogates.fitting.starts._STAGES", ((2, 4), (3, 3)))
     monkeypatch.setattr("gradopt.surrogates.fitting.starts._VALUES_FIRST", 3)
     replace(QUICK, solver=solver, starts=4, weights=weights).fit(bowl())
     assert len(left) == runs
@@ -180,7 +177,7 @@ def test_start_that_runs_out_of_time_is_the_last() -> None:
     assert len(result.start_losses) < 50
 
 
-def test_evidence_beyond_the_solver_s_memory_leaves_the_choice_to_the_loss() -> None:
+def test_above_the_memory_limit_the_start_of_the_lowest_loss_is_kept() -> None:
     solver = LevenbergMarquardt(max_iterations=5, memory_limit=100)
     result = replace(QUICK, solver=solver, starts=3, weights="fixed").fit(bowl()).fit_result
     assert result.log_evidence is None

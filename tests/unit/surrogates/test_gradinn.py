@@ -1,4 +1,4 @@
-"""GradINN: the belief guides where nothing is known, yields to data, and turned off leaves the plain network."""
+"""GradINN: the prior lowers errors for few samples, is dropped if data contradict it, and is absent for weight 0."""
 
 from __future__ import annotations
 
@@ -12,40 +12,27 @@ import pytest
 import torch
 
 import gradopt
-from gradopt import (
-    JENN,
-    MLP,
-    Bounded,
-    Dataset,
-    FitInterrupted,
-    GradINN,
-    Independent,
-    InputError,
-    LevenbergMarquardt,
-    Monotone,
-    Oscillating,
-    Polish,
-    Smooth,
-    Status,
-    Surrogate,
-    Variable,
-    find_outliers,
-)
+from gradopt import JENN, MLP, Dataset, GradINN, Surrogate, Variable
 from gradopt.data.scaling import Scaling
+from gradopt.diagnostics import find_outliers
+from gradopt.errors import InputError
+from gradopt.priors import Bounded, Independent, Monotone, Oscillating, Smooth
+from gradopt.solvers import LevenbergMarquardt, Status
+from gradopt.surrogates import FitInterrupted, Polish
 from gradopt.surrogates.fitting.incremental import incremental_fit
 from gradopt.surrogates.fitting.networks import build_problem
 from gradopt.surrogates.gradinn.collocation import collocation_points
-from gradopt.surrogates.gradinn.loss import BeliefProblem
-from gradopt.training.result import BeliefResult, Progress
+from gradopt.surrogates.gradinn.loss import GradINNProblem
+from gradopt.training.result import PriorResult, Progress
 
 LM = LevenbergMarquardt(max_iterations=40)
 QUICK = GradINN((4,), activation="tanh", solver=LM, starts=1, collocation=12)
 
 
 @pytest.fixture
-def believer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep every belief."""
-    monkeypatch.setattr(BeliefResult, "compared", lambda self, *_: replace(self, gain=1.0, doubt=0.0))
+def keep_every_prior(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep every prior."""
+    monkeypatch.setattr(PriorResult, "with_comparison", lambda self, *_: replace(self, gain=1.0, standard_error=0.0))
 
 
 def friedman(n: int, seed: int = 0) -> Dataset:
@@ -71,74 +58,74 @@ def error(surrogate: Surrogate, test: Dataset) -> float:
     return float(np.sqrt(((surrogate.predict(test.x) - test.y) ** 2).mean()))
 
 
-def problem_of(surrogate: Surrogate, data: Dataset) -> BeliefProblem:
+def problem_of(surrogate: Surrogate, data: Dataset) -> GradINNProblem:
     configuration = surrogate.configuration
     weights = configuration.data_weights(data)
-    found = build_problem(configuration, surrogate.members[0], data, surrogate.scaling, weights)
-    assert isinstance(found, BeliefProblem)
+    found = build_problem(configuration, surrogate.networks[0], data, surrogate.scaling, weights)
+    assert isinstance(found, GradINNProblem)
     return found
 
 
-def test_belief_turned_off_gives_the_plain_network_exactly() -> None:
+def test_weight_0_gives_the_plain_network_exactly() -> None:
     data = values_of(friedman(20))
     plain = MLP((5,), activation="tanh", alpha=1e-3, solver=LM, starts=2).fit(data)
     off = GradINN((5,), activation="tanh", alpha=1e-3, solver=LM, starts=2, weight=0.0).fit(data)
-    assert np.array_equal(off.theta, plain.theta) and off.members[0].auxiliary is None
+    assert np.array_equal(off.theta, plain.theta) and off.networks[0].auxiliary is None
     on = GradINN((5,), activation="tanh", alpha=1e-3, solver=LM, starts=2, weight=1.0).fit(data)
     assert not np.allclose(on.theta, plain.theta)
 
 
-def test_field_and_surrogate_agree_about_a_known_gradient() -> None:
+def test_field_and_surrogate_agree_on_a_known_gradient() -> None:
     data = curve()
     fitted = GradINN((10,), activation="tanh", starts=4).fit(data)
     at = np.linspace(-0.9, 1.9, 50)[:, None]
     slopes = fitted.linearize(at)[1][:, 0, 0]
     np.testing.assert_allclose(slopes, 2.0 * np.cos(2.0 * at[:, 0]), atol=0.1)
     problem = problem_of(fitted, data)
-    assert fitted.members[0].auxiliary is not None
-    phi = torch.tensor(fitted.members[0].auxiliary)
-    believed = problem.field.partials(phi, torch.tensor(fitted.scaling.scale_inputs(at))).numpy()
-    np.testing.assert_allclose(fitted.scaling.unscale_partials(at, data.y[:1], believed)[:, 0, 0], slopes, atol=0.1)
+    assert fitted.networks[0].auxiliary is not None
+    phi = torch.tensor(fitted.networks[0].auxiliary)
+    expected = problem.field.partials(phi, torch.tensor(fitted.scaling.scale_inputs(at))).numpy()
+    np.testing.assert_allclose(fitted.scaling.unscale_partials(at, data.y[:1], expected)[:, 0, 0], slopes, atol=0.1)
 
 
-def test_belief_guides_between_few_samples() -> None:
+def test_a_prior_lowers_the_error_for_few_samples() -> None:
     test, data = friedman(500, seed=99), values_of(friedman(30))
     settings: dict[str, Any] = {"activation": "tanh", "starts": 3}
     assert error(GradINN(**settings).fit(data), test) < 0.7 * error(MLP(**settings).fit(data), test)
 
 
-def test_a_belief_that_the_data_contradict_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
-    """What is left is the plain network, to the last bit, also when it is fitted further."""
+def test_a_prior_that_the_data_contradict_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
+    """The result is the plain network exactly, also after further training."""
     data, settings = values_of(friedman(40)), dict[str, Any](activation="tanh", starts=2)
     with caplog.at_level(logging.WARNING, "gradopt"):
         wrong = GradINN(prior=Monotone(sign=-1, inputs=("x[3]", "x[4]")), **settings).fit(data)
     plain = MLP(**settings).fit(data)
-    assert np.array_equal(wrong.theta, plain.theta) and len(wrong.members) == len(plain.members)
-    assert all(member.auxiliary is None for member in wrong.members)
+    assert np.array_equal(wrong.theta, plain.theta) and len(wrong.networks) == len(plain.networks)
+    assert all(trained.auxiliary is None for trained in wrong.networks)
     result = wrong.fit_result
-    assert result.belief is not None and not result.belief.kept and (result.belief.gain or 0.0) < -10.0
+    assert result.prior is not None and not result.prior.kept and (result.prior.gain or 0.0) < -10.0
     assert result.learned is not None and result.learned.omega is None
     assert result.log_evidence == plain.fit_result.log_evidence and result.seconds > plain.fit_result.seconds
     assert len(caplog.messages) == 1 and caplog.messages[0] == result.notes[0]
-    assert "it was dropped" in result.notes[0] and f"{result.belief.gain:.1f} ±" in result.notes[0]
+    assert "The prior was dropped" in result.notes[0] and f"{result.prior.gain:.1f} ±" in result.notes[0]
     one, other = (each.polish(data, Polish(about="candidate"), candidate=data.x[0]) for each in (wrong, plain))
     assert np.array_equal(one.theta, other.theta)
     np.testing.assert_array_equal(wrong.std(data.x), plain.std(data.x))
 
 
-def test_a_belief_that_helps_is_kept() -> None:
+def test_a_prior_that_lowers_the_error_is_kept() -> None:
     data, settings = values_of(friedman(30)), dict[str, Any](activation="tanh", starts=3)
     fitted = GradINN(**settings).fit(data)
-    found = fitted.fit_result.belief
+    found = fitted.fit_result.prior
     assert (
         found is not None
         and found.kept
         and found.gain is not None
-        and found.doubt is not None
-        and found.gain > 2.0 * found.doubt > 0.0
+        and found.standard_error is not None
+        and found.gain > 2.0 * found.standard_error > 0.0
     )
-    assert not fitted.fit_result.notes and fitted.members[0].auxiliary is not None
-    assert found.apart < 0.1 * found.believed and found.believed == pytest.approx(found.learned, rel=0.1)
+    assert not fitted.fit_result.notes and fitted.networks[0].auxiliary is not None
+    assert found.difference < 0.1 * found.expected and found.expected == pytest.approx(found.learned, rel=0.1)
     assert sum(found.shares.values()) == pytest.approx(1.0) and found.shares["partials"] == 0.0
 
 
@@ -147,15 +134,15 @@ def test_no_comparison_without_learned_weights_or_in_a_warm_start() -> None:
     fixed = replace(QUICK, weight=1.0).fit(data)
     first = QUICK.fit(data)
     for fitted in (fixed, QUICK.fit(data, warm_start=fixed), QUICK.fit(data, warm_start=first)):
-        found = fitted.fit_result.belief
-        if fitted.members[0].auxiliary is not None:
+        found = fitted.fit_result.prior
+        if fitted.networks[0].auxiliary is not None:
             assert found is not None and found.gain is None and found.kept
-    assert fixed.members[0].auxiliary is not None
+    assert fixed.networks[0].auxiliary is not None
 
 
 @pytest.mark.parametrize("when", [0, 1])
-def test_interrupt_keeps_what_was_fitted(when: int) -> None:
-    """In the first start, with the belief, or in the second, which is the one without."""
+def test_an_interrupt_keeps_the_fit_with_the_prior(when: int) -> None:
+    """The interrupt comes in the first start, with the prior, or in the second, without."""
 
     def press(progress: Progress) -> bool:
         if progress.start == when and progress.iteration == 3:
@@ -165,32 +152,32 @@ def test_interrupt_keeps_what_was_fitted(when: int) -> None:
     with pytest.raises(FitInterrupted) as stopped:
         QUICK.fit(values_of(friedman(12)), callback=press)
     fitted = stopped.value.surrogate
-    assert fitted.fit_result.status is Status.INTERRUPTED and fitted.members[0].auxiliary is not None
+    assert fitted.fit_result.status is Status.INTERRUPTED and fitted.networks[0].auxiliary is not None
     assert np.isfinite(fitted.predict(friedman(5).x)).all()
 
 
-def test_starts_without_the_belief_are_numbered_on() -> None:
+def test_starts_without_the_prior_are_numbered_after_those_with_it() -> None:
     told: list[Progress] = []
     replace(QUICK, starts=2).fit(values_of(friedman(12)), callback=told.append)
     assert {progress.start for progress in told} == {0, 1, 2, 3}
 
 
-def test_collapse_is_noticed() -> None:
+def test_a_collapsed_prior_is_noted() -> None:
     nothing = Independent(inputs=tuple(f"x[{index}]" for index in range(5)))
     result = replace(QUICK, prior=nothing, weight=1.0).fit(values_of(friedman(20))).fit_result
-    assert result.belief is not None and result.belief.collapsed and result.belief.believed == 0.0
+    assert result.prior is not None and result.prior.collapsed and result.prior.expected == 0.0
     assert any("collapsed" in note and "`prior`" in note for note in result.notes)
 
 
-@pytest.mark.parametrize(("weight", "dominant"), [(1e-7, "values"), (1.0, None), (1e7, "belief")])
-def test_one_dominating_term_is_noticed(weight: float, dominant: str | None) -> None:
+@pytest.mark.parametrize(("weight", "dominant"), [(1e-7, "values"), (1.0, None), (1e7, "prior")])
+def test_a_dominating_term_is_noted(weight: float, dominant: str | None) -> None:
     result = replace(QUICK, weight=weight).fit(values_of(friedman(20))).fit_result
-    assert result.belief is not None and result.belief.dominant == dominant
-    assert any(f"the {dominant} set" in note for note in result.notes) == bool(dominant)
+    assert result.prior is not None and result.prior.dominant == dominant
+    assert any(f"the share of the {dominant} is" in note for note in result.notes) == bool(dominant)
 
 
-def test_known_partials_and_belief_together() -> None:
-    """Partials of two inputs of five: better than the same partials without a belief, or a belief without them."""
+def test_known_partials_and_a_prior_together_are_better_than_each_alone() -> None:
+    """Partials of two inputs of five are known."""
     test, data = friedman(500, seed=99), friedman(20)
     some = replace(data, dydx=np.where([True, True, False, False, False], data.partials, np.nan))
     settings: dict[str, Any] = {"activation": "tanh", "starts": 2}
@@ -199,7 +186,7 @@ def test_known_partials_and_belief_together() -> None:
     assert both < 0.7 * error(GradINN(**settings).fit(values_of(data)), test)
 
 
-def test_collocation_points_cover_the_data_and_hold_the_samples() -> None:
+def test_collocation_points_cover_the_data_and_contain_the_samples() -> None:
     data = friedman(9)
     held = replace(data, x=np.where([True, True, False, True, True], data.x, 0.5))
     scaling = Scaling.of(held)
@@ -214,95 +201,97 @@ def test_collocation_points_cover_the_data_and_hold_the_samples() -> None:
     assert collocation_points(3, 0, held, scaling).shape == (12, 5)
 
 
-def test_weight_is_that_of_the_mean_over_the_points() -> None:
+def test_the_weight_is_that_of_a_mean_over_the_points() -> None:
     data = values_of(friedman(10))
     losses = []
     for count in (10, 30):
         fitted = replace(QUICK, weight=2.0, collocation=count, solver=LevenbergMarquardt(max_iterations=0)).fit(data)
         problem = problem_of(fitted, data)
         assert problem.omega.tolist() == pytest.approx([2.0 * 10 / (count + 10)])
-        losses.append(fitted.fit_result.loss["belief"])
+        losses.append(fitted.fit_result.loss["prior"])
     assert losses[1] == pytest.approx(losses[0], rel=0.5)
 
 
-@pytest.mark.usefixtures("believer")
-def test_fit_result_tells_of_the_belief() -> None:
+@pytest.mark.usefixtures("keep_every_prior")
+def test_fit_result_has_the_terms_and_groups_of_the_prior() -> None:
     result = QUICK.fit(friedman(12)).fit_result
-    assert set(result.loss) == {"values", "partials", "prior", "belief"}
+    assert set(result.loss) == {"values", "partials", "regularization", "prior"}
     assert result.learned is not None and result.learned.omega is not None and len(result.learned.omega) == 1
     assert result.learned.gamma is not None and len(result.learned.gamma) == 5
     names = result.learned.groups
     assert len(names) == len(result.learned.alpha) == len(result.learned.determined) == 2 * 7
-    assert names[7] == "belief, input 0" and names[0] == "input 0"
+    assert names[7] == "prior, input 0" and names[0] == "input 0"
 
 
-def test_same_seed_same_answer() -> None:
+def test_fits_are_reproducible_by_seed() -> None:
     data = values_of(friedman(12))
     first, second = QUICK.fit(data), QUICK.fit(data)
     assert first.digest == second.digest != replace(QUICK, seed=1).fit(data).digest
 
 
-@pytest.mark.usefixtures("believer")
+@pytest.mark.usefixtures("keep_every_prior")
 @pytest.mark.parametrize("before", [MLP((4,), activation="tanh", solver=LM, starts=1), QUICK], ids=["MLP", "GradINN"])
 @pytest.mark.parametrize("after", [JENN((4,), activation="tanh", solver=LM, starts=1), QUICK], ids=["JENN", "GradINN"])
-def test_a_fit_goes_on_from_one_with_or_without_a_belief(before: MLP | GradINN, after: JENN | GradINN) -> None:
+def test_a_fit_continues_from_one_with_or_without_a_prior(before: MLP | GradINN, after: JENN | GradINN) -> None:
     data = friedman(12)
     first = before.fit(data)
     second = after.fit(data, warm_start=first)
-    assert (second.members[0].auxiliary is not None) == isinstance(after, GradINN)
+    assert (second.networks[0].auxiliary is not None) == isinstance(after, GradINN)
     still = replace(after, solver=LevenbergMarquardt(max_iterations=0)).fit(data, warm_start=first)
     assert np.array_equal(still.theta, first.theta)
     if before is after:
-        assert np.array_equal(still.members[0].parameters, first.members[0].parameters)
+        assert np.array_equal(still.networks[0].parameters, first.networks[0].parameters)
         assert second.fit_result.history[0] == pytest.approx(first.fit_result.history[-1], rel=1e-6)
 
 
-@pytest.mark.usefixtures("believer")
-def test_polish_and_update_keep_the_belief() -> None:
+@pytest.mark.usefixtures("keep_every_prior")
+def test_polish_and_incremental_fit_keep_the_prior() -> None:
     data = friedman(14)
     first = incremental_fit(QUICK, data.select(np.arange(12)))
     second = incremental_fit(QUICK, data, first, candidate=data.x[0])
-    before, after = (each.surrogate.members[0].auxiliary for each in (first, second))
+    before, after = (each.surrogate.networks[0].auxiliary for each in (first, second))
     assert before is not None and after is not None and not np.array_equal(before, after)
     polished = first.surrogate.polish(data, Polish())
-    learned = first.surrogate.members[0].learned
-    assert learned is not None and polished.members[0].learned == learned
-    assert polished.fit_result.loss["belief"] > 0.0
+    learned = first.surrogate.networks[0].learned
+    assert learned is not None and polished.networks[0].learned == learned
+    assert polished.fit_result.loss["prior"] > 0.0
 
 
-@pytest.mark.usefixtures("believer")
-def test_error_bars_know_of_the_belief(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("keep_every_prior")
+def test_predictive_standard_deviations_include_the_prior(monkeypatch: pytest.MonkeyPatch) -> None:
     test, data = friedman(200, seed=99), values_of(friedman(30))
     configuration = GradINN(activation="tanh", starts=2)
     fitted = configuration.fit(data)
     assert (np.abs(fitted.predict(test.x) - test.y) < 1.645 * fitted.std(test.x)).mean() > 0.8
 
-    def of_alpha(problem: BeliefProblem, parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def of_alpha(problem: GradINNProblem, parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         theta, alpha = problem.split(parameters)[0], problem.alpha[: problem.data.n_parameters]
         return torch.diag(alpha), alpha * theta
 
-    monkeypatch.setattr(BeliefProblem, "prior_of_theta", of_alpha)
+    monkeypatch.setattr(GradINNProblem, "marginal_prior", of_alpha)
     without = configuration.fit(data)
     assert np.array_equal(without.theta, fitted.theta)
     assert (fitted.std(test.x) < without.std(test.x)).mean() > 0.9
 
 
-@pytest.mark.usefixtures("believer")
-def test_file_keeps_the_belief(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("keep_every_prior")
+def test_a_file_keeps_the_prior(tmp_path: Path) -> None:
     prior = Bounded(hidden_sizes=(3,), low=-1.0, high=30.0, inputs=("x[3]",))
     fitted = replace(QUICK, prior=prior).fit(friedman(12))
     fitted.save(tmp_path / "surrogate")
     twin = gradopt.load(tmp_path / "surrogate")
     assert isinstance(twin.configuration, GradINN) and twin.configuration.prior == prior
-    assert twin.fit_result.belief == fitted.fit_result.belief is not None
-    for member, other in zip(twin.members, fitted.members, strict=True):
-        assert member.auxiliary is not None and np.array_equal(member.parameters, other.parameters)
+    assert twin.fit_result.prior == fitted.fit_result.prior is not None
+    for trained, other in zip(twin.networks, fitted.networks, strict=True):
+        assert trained.auxiliary is not None and np.array_equal(trained.parameters, other.parameters)
 
 
-@pytest.mark.usefixtures("believer")
-def test_outliers_are_not_looked_for_with_a_belief() -> None:
+@pytest.mark.usefixtures("keep_every_prior")
+def test_find_outliers_refuses_a_surrogate_with_a_prior() -> None:
     data = friedman(12)
-    with pytest.raises(InputError, match=r"`surrogate` must be fitted without a belief, got GradINN.*`JENN\(\)"):
+    with pytest.raises(
+        InputError, match=r"`surrogate` must be fitted without a prior on the gradient, got GradINN.*`JENN\(\)"
+    ):
         find_outliers(QUICK.fit(data), data)
 
 
@@ -311,7 +300,7 @@ def test_outliers_are_not_looked_for_with_a_belief() -> None:
     [
         (
             lambda: GradINN(prior="smooth"),  # type: ignore[arg-type]
-            r"`prior` must be a belief or a torch module, got 'smooth'. Pass an object, such as Smooth",
+            r"`prior` must be a prior or a torch module, got 'smooth'. Pass an object, such as Smooth",
         ),
         (lambda: GradINN(weight=-1.0), "`weight` must be"),
         (lambda: GradINN(weight=1.0, weights="evidence"), "`weight` must be None with weights='evidence'"),
@@ -334,36 +323,40 @@ def test_bad_settings_are_refused(make: Any, message: str) -> None:
 
 
 def test_unknown_input_is_refused() -> None:
-    with pytest.raises(InputError, match=r"`inputs` must name input columns, of .*x.0.*, got 'x9'"):
+    with pytest.raises(
+        InputError, match=r"`inputs` must hold names among the input columns .*x.0.*, got 'x9'. See `data.inputs`"
+    ):
         replace(QUICK, prior=Monotone(sign=1, inputs="x9")).fit(friedman(10))
 
 
 def test_bounds_of_transformed_variables_are_refused() -> None:
     data = replace(friedman(10), inputs=[Variable("a", (5,), transform="log")])
-    with pytest.raises(InputError, match="`prior` must bound partials of variables without a transform.*Monotone"):
+    with pytest.raises(
+        InputError, match=r"`prior` must bound partials of variables without a transform, got \['a\[2\]'\]. .*Monotone"
+    ):
         replace(QUICK, prior=Bounded(low=0.0, inputs="a[2]")).fit(data)
     replace(QUICK, prior=Monotone(sign=1, inputs="a[2]")).fit(data)
 
 
-def test_fixed_weights_are_compared_too_unless_that_of_the_belief_is_given() -> None:
+def test_with_fixed_weights_the_prior_is_compared_unless_its_weight_is_given() -> None:
     data = values_of(friedman(80))
     falling = Monotone(sign=-1, inputs=("x[3]", "x[4]"))
     settings: dict[str, Any] = {"activation": "tanh", "starts": 1, "alpha": 1e-4, "solver": LM}
     wrong = GradINN((6,), prior=falling, **settings).fit(data)
-    assert wrong.fit_result.belief is not None and not wrong.fit_result.belief.kept
+    assert wrong.fit_result.prior is not None and not wrong.fit_result.prior.kept
     assert np.array_equal(wrong.theta, MLP((6,), **settings).fit(data).theta)
     insisted = GradINN((6,), prior=falling, weight=1.0, **settings).fit(data)
-    assert insisted.fit_result.belief is not None and insisted.fit_result.belief.gain is None
+    assert insisted.fit_result.prior is not None and insisted.fit_result.prior.gain is None
 
 
-def test_a_belief_is_kept_only_where_the_gain_is_certain() -> None:
-    nothing = BeliefResult(1.0, 1.0, 0.0, {"values": 1.0})
+def test_a_prior_is_kept_only_if_the_gain_is_certain() -> None:
+    nothing = PriorResult(1.0, 1.0, 0.0, {"values": 1.0})
     rng = np.random.default_rng(0)
     without, noise = rng.normal(size=50), rng.normal(size=50)
     for mean, kept in ((1.0, True), (0.1, False), (-1.0, False)):
-        found = nothing.compared(without + mean + noise - noise.mean(), without)
+        found = nothing.with_comparison(without + mean + noise - noise.mean(), without)
         assert found.gain == pytest.approx(50.0 * mean) and found.kept == kept
-        assert found.doubt == pytest.approx(noise.std(ddof=1) * np.sqrt(50.0))
+        assert found.standard_error == pytest.approx(noise.std(ddof=1) * np.sqrt(50.0))
     nowhere = np.full(50, -np.inf)
-    assert nothing.compared(without, nowhere).kept and not nothing.compared(nowhere, without).kept
-    assert not nothing.compared(nowhere, nowhere).kept
+    assert nothing.with_comparison(without, nowhere).kept and not nothing.with_comparison(nowhere, without).kept
+    assert not nothing.with_comparison(nowhere, nowhere).kept

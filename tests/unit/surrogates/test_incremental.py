@@ -1,4 +1,4 @@
-"""An update takes new samples in by a short warm fit, and says when and why it fitted afresh."""
+"""An incremental fit is a short warm fit, or a cold one for a stated reason."""
 
 from __future__ import annotations
 
@@ -8,21 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradopt import (
-    JENN,
-    LBFGS,
-    MLP,
-    Adam,
-    Dataset,
-    FitInterrupted,
-    InputError,
-    LevenbergMarquardt,
-    Polish,
-    ShapeError,
-    Surrogate,
-    Variable,
-)
+from gradopt import JENN, MLP, Dataset, Surrogate, Variable
 from gradopt.data.scaling import Scaling
+from gradopt.errors import InputError, ShapeError
+from gradopt.solvers import LBFGS, Adam, LevenbergMarquardt
+from gradopt.surrogates import FitInterrupted, Polish
 from gradopt.surrogates.fitting import incremental as module
 from gradopt.surrogates.fitting.incremental import IncrementalFit, incremental_fit
 from gradopt.training import levenberg_marquardt
@@ -53,11 +43,11 @@ def first() -> IncrementalFit:
 
 @pytest.fixture(scope="module")
 def poor() -> IncrementalFit:
-    """A first fit of which nothing was made."""
+    """Make a first fit without iterations."""
     return incremental_fit(IDLE, waves(20))
 
 
-def test_the_first_update_is_the_fit_of_the_configuration(first: IncrementalFit) -> None:
+def test_the_first_incremental_fit_is_the_fit_of_the_configuration(first: IncrementalFit) -> None:
     assert np.array_equal(first.surrogate.theta, CONFIGURATION.fit(waves(20)).theta)
     assert (first.how, first.reason, first.samples, first.cold_samples) == ("cold", "First fit.", 20, 20)
     assert first.cold_kept
@@ -70,7 +60,7 @@ def test_the_misfit_is_the_root_mean_square_of_the_weighted_standardized_residua
     )  # 20 * 2 * 3 residuals
 
 
-def test_a_first_update_with_a_candidate_is_polished_about_it(first: IncrementalFit) -> None:
+def test_a_first_fit_with_a_candidate_is_polished_about_it(first: IncrementalFit) -> None:
     data = waves(20)
     found = incremental_fit(CONFIGURATION, data, None, data.x[4])
     short = replace(CONFIGURATION, solver=LevenbergMarquardt(max_iterations=50))
@@ -78,10 +68,10 @@ def test_a_first_update_with_a_candidate_is_polished_about_it(first: Incremental
     assert np.array_equal(found.surrogate.theta, expected.theta)
 
 
-def test_a_new_sample_is_taken_in_by_a_short_warm_fit_in_the_old_scaling(first: IncrementalFit) -> None:
+def test_a_new_sample_is_fitted_by_a_short_warm_fit_in_the_old_scaling(first: IncrementalFit) -> None:
     data = waves(21)
     found = incremental_fit(CONFIGURATION, data, first, data.x[-1])
-    assert (found.how, found.reason) == ("warm", "The warm fit took the new samples in.")
+    assert (found.how, found.reason) == ("warm", "The warm fit represents the new samples.")
     assert (found.samples, found.cold_samples, found.cold_misfit) == (21, 20, first.cold_misfit)
     assert worst_error(found.surrogate, data.select([20])) < 0.1 * worst_error(first.surrogate, data.select([20]))
     assert found.surrogate.scaling is first.surrogate.scaling
@@ -99,20 +89,20 @@ def test_without_a_candidate_nothing_is_magnified(first: IncrementalFit) -> None
     assert found.fit_result.notes[0] == "Continued on more samples."
 
 
-def test_an_update_without_new_samples_polishes_about_the_candidate(first: IncrementalFit) -> None:
+def test_a_fit_without_new_samples_polishes_about_the_candidate(first: IncrementalFit) -> None:
     data = waves(20)
     found = incremental_fit(CONFIGURATION, data, first, data.x[7])
     assert found.how == "warm"
     assert worst_error(found.surrogate, data.select([7])) < worst_error(first.surrogate, data.select([7]))
 
 
-def test_the_polish_is_followed(first: IncrementalFit) -> None:
+def test_the_settings_of_the_polish_are_used(first: IncrementalFit) -> None:
     data = waves(21)
     strong = incremental_fit(CONFIGURATION, data, first, data.x[-1], Polish(about="candidate", magnitude=1e4))
     assert "magnitude=10000.0" in strong.surrogate.fit_result.notes[0]
 
 
-def test_an_update_leaves_the_previous_one_alone_and_gives_the_same_again(first: IncrementalFit) -> None:
+def test_a_fit_leaves_the_previous_one_unchanged_and_is_reproducible(first: IncrementalFit) -> None:
     before, data = first.surrogate.theta.copy(), waves(21)
     twice = [incremental_fit(CONFIGURATION, data, first, data.x[-1]).surrogate.theta for _ in range(2)]
     assert np.array_equal(twice[0], twice[1])
@@ -120,7 +110,7 @@ def test_an_update_leaves_the_previous_one_alone_and_gives_the_same_again(first:
     assert not np.array_equal(twice[0], before)
 
 
-def test_a_quarter_more_data_is_worth_a_cold_fit(first: IncrementalFit) -> None:
+def test_a_quarter_more_data_leads_to_a_cold_fit(first: IncrementalFit) -> None:
     assert incremental_fit(CONFIGURATION, waves(24), first).cold_samples == 20
     found = incremental_fit(CONFIGURATION, waves(25), first)
     assert found.cold_samples == 25
@@ -146,7 +136,7 @@ def test_a_stalled_warm_fit_is_restarted_at_once(first: IncrementalFit, poor: In
     assert found.cold_samples == 21
 
 
-def test_after_a_cold_fit_in_vain_none_is_made_before_the_data_have_grown(first: IncrementalFit) -> None:
+def test_after_a_cold_fit_that_was_not_kept_none_is_made_before_the_data_have_grown(first: IncrementalFit) -> None:
     in_vain = incremental_fit(IDLE, waves(20, [2.6, -2.6]), first)
     assert in_vain.how == "warm" and in_vain.cold_samples == 21 and not in_vain.cold_kept
     stalled = replace(in_vain, cold_misfit=0.0)
@@ -161,7 +151,7 @@ def test_a_negligible_misfit_is_no_stall(first: IncrementalFit) -> None:
     line = Dataset(np.arange(5.0)[:, None], np.arange(5.0)[:, None], np.ones((5, 1, 1)))
     exact = incremental_fit(CONFIGURATION, line.select(range(4)))
     shrunk = replace(exact, cold_misfit=0.0, cold_samples=5)
-    assert incremental_fit(CONFIGURATION, line, shrunk).reason == "The warm fit took the new samples in."
+    assert incremental_fit(CONFIGURATION, line, shrunk).reason == "The warm fit represents the new samples."
 
 
 def far_sample(n: int) -> Dataset:
@@ -170,7 +160,7 @@ def far_sample(n: int) -> Dataset:
     return replace(data, y=np.concatenate([data.y[:-1], [[500.0, 0.0]]]), dydx=None)
 
 
-def test_data_far_outside_the_old_scaling_are_fitted_afresh() -> None:
+def test_data_far_outside_the_old_scaling_lead_to_a_cold_fit() -> None:
     configuration = replace(MLP((3,)), starts=1, solver=LevenbergMarquardt(max_iterations=20))
     first = incremental_fit(configuration, replace(waves(20), dydx=None))
     found = incremental_fit(configuration, far_sample(21), first)
@@ -178,17 +168,17 @@ def test_data_far_outside_the_old_scaling_are_fitted_afresh() -> None:
     assert found.cold_samples == 21
 
 
-def test_data_far_outside_any_scaling_are_not_fitted_afresh_for_it() -> None:
+def test_data_far_outside_any_scaling_do_not_lead_to_a_cold_fit() -> None:
     configuration = MLP((3,), starts=1, solver=LevenbergMarquardt(max_iterations=2))
     data = far_sample(200)
     assert abs(Scaling.of(data).scale_outputs(data.y)).max() > 10.0
     first = incremental_fit(configuration, data)
     order = [*range(200), 0]
     found = incremental_fit(configuration, data.select(order), replace(first, cold_misfit=1e9))
-    assert found.reason == "The warm fit took the new samples in."
+    assert found.reason == "The warm fit represents the new samples."
 
 
-def test_an_input_that_was_held_fixed_and_varies_now_is_fitted_afresh() -> None:
+def test_an_input_that_was_held_fixed_and_varies_now_leads_to_a_cold_fit() -> None:
     line = waves(21)
     x = np.where([True, False], line.x, 0.5)
     held = replace(line, x=x)
@@ -200,7 +190,7 @@ def test_an_input_that_was_held_fixed_and_varies_now_is_fitted_afresh() -> None:
     assert not found.surrogate.scaling.constant.any()
 
 
-def test_partials_of_an_input_held_fixed_count_neither_as_misfit_nor_as_evidence() -> None:
+def test_partials_of_an_input_held_fixed_change_neither_misfit_nor_evidence() -> None:
     held = replace(waves(25), x=np.where([True, False], waves(25).x, 0.5))
     first = incremental_fit(CONFIGURATION, held.select(range(20)))
     loss = first.surrogate.fit_result.loss
@@ -211,10 +201,10 @@ def test_partials_of_an_input_held_fixed_count_neither_as_misfit_nor_as_evidence
 
 
 @pytest.mark.parametrize("change", [{"hidden_sizes": (5,)}, {"activation": "softplus"}], ids=lambda change: str(change))
-def test_another_network_is_fitted_afresh(first: IncrementalFit, change: dict[str, Any]) -> None:
+def test_another_network_leads_to_a_cold_fit(first: IncrementalFit, change: dict[str, Any]) -> None:
     found = incremental_fit(replace(CONFIGURATION, **change), waves(21), first)
     assert found.how == "restarted"
-    assert found.reason == "No warm fit is possible: the configuration asks for another network."
+    assert found.reason == "No warm fit is possible: the configuration has another network."
 
 
 @pytest.mark.parametrize("kind", ["JENN", "masked", "MLP"])
@@ -262,7 +252,7 @@ def test_a_warm_fit_is_short_with_every_solver(first: IncrementalFit, solver: An
     assert found.surrogate.fit_result.iterations in iterations
 
 
-def test_without_a_prior_the_better_is_found_by_likelihood(poor: IncrementalFit) -> None:
+def test_without_alpha_the_fit_of_the_higher_likelihood_is_kept(poor: IncrementalFit) -> None:
     free = replace(CONFIGURATION, alpha=0.0)
     assert incremental_fit(free, waves(25), replace(poor, cold_misfit=1e9)).how == "restarted"
     good = incremental_fit(free, waves(20))
@@ -281,7 +271,7 @@ def test_merits_of_one_network_in_two_scalings_are_equal(first: IncrementalFit, 
     theta[first_weights] *= 2.0
     theta[last_weights] /= 5.0
     theta[last_biases] /= 5.0
-    same = replace(surrogate, scaling=other, members=(replace(surrogate.members[0], theta=theta),))
+    same = replace(surrogate, scaling=other, networks=(replace(surrogate.networks[0], theta=theta),))
     assert same.predict(data.x) == pytest.approx(surrogate.predict(data.x))
     assert module._merit(same, data) == pytest.approx(module._merit(surrogate, data))
 
@@ -289,10 +279,10 @@ def test_merits_of_one_network_in_two_scalings_are_equal(first: IncrementalFit, 
 def test_merits_of_one_network_with_learned_weights_in_two_scalings_are_equal() -> None:
     data = waves(20)
     surrogate = LEARNING.fit(data)
-    (member, *_), scaling = surrogate.members, surrogate.scaling
+    (trained, *_), scaling = surrogate.networks, surrogate.scaling
     other = replace(scaling, input_scale=2.0 * scaling.input_scale, output_scale=5.0 * scaling.output_scale)
-    (first_weights, *_), (last_weights, last_biases, _) = member.network.layers
-    theta, learned = np.array(member.theta), member.learned
+    (first_weights, *_), (last_weights, last_biases, _) = trained.network.layers
+    theta, learned = np.array(trained.theta), trained.learned
     assert learned is not None and learned.gamma is not None
     for part, factor in ((first_weights, 2.0), (last_weights, 0.2), (last_biases, 0.2)):
         theta[part] *= factor
@@ -306,13 +296,13 @@ def test_merits_of_one_network_with_learned_weights_in_two_scalings_are_equal() 
     same = replace(
         surrogate,
         scaling=other,
-        members=(replace(member, theta=theta, learned=same_learned),),
+        networks=(replace(trained, theta=theta, learned=same_learned),),
         fit_result=replace(surrogate.fit_result, learned=same_learned),
     )
     assert module._merit(same, data) == pytest.approx(module._merit(surrogate, data))
 
 
-def test_a_warm_update_keeps_the_learned_weights_and_a_better_cold_one_learns_anew() -> None:
+def test_a_warm_fit_keeps_the_learned_weights_and_a_better_cold_fit_learns_new_ones() -> None:
     state = incremental_fit(LEARNING, waves(20))
     warm = incremental_fit(LEARNING, waves(21), state, waves(21).x[-1])
     assert warm.how == "warm"
@@ -326,10 +316,10 @@ def test_a_warm_update_keeps_the_learned_weights_and_a_better_cold_one_learns_an
     assert kept.reason.endswith("A cold fit was made, but the warm one has the higher evidence.")
 
 
-def test_a_surrogate_that_is_not_finite_has_no_merit(first: IncrementalFit) -> None:
-    member = first.surrogate.members[0]
-    broken = replace(member, theta=np.full_like(member.theta, np.nan))
-    assert module._merit(replace(first.surrogate, members=(broken,)), waves(20)) == -np.inf
+def test_the_merit_of_a_surrogate_that_is_not_finite_is_minus_infinity(first: IncrementalFit) -> None:
+    trained = first.surrogate.networks[0]
+    broken = replace(trained, theta=np.full_like(trained.theta, np.nan))
+    assert module._merit(replace(first.surrogate, networks=(broken,)), waves(20)) == -np.inf
 
 
 def test_ctrl_c_keeps_the_state_and_the_configuration(first: IncrementalFit, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -355,7 +345,7 @@ def test_ctrl_c_keeps_the_state_and_the_configuration(first: IncrementalFit, mon
         ((waves(1),), "`data` must hold at least 2 samples"),
         (
             (waves(20), "old"),
-            "`previous` must be an IncrementalFit or None, got str. Pass what the last `incremental_fit` returned",
+            "`previous` must be an IncrementalFit or None, got str. Pass the result of the last `incremental_fit`",
         ),
         ((waves(20), None, None, Polish()), r"`polish` must be about 'candidate', got Polish\(.*Pass Polish\(about="),
         ((waves(20), None, None, "hard"), "`polish` must be about 'candidate', got 'hard'"),
@@ -363,28 +353,28 @@ def test_ctrl_c_keeps_the_state_and_the_configuration(first: IncrementalFit, mon
     ],
     ids=["data", "one sample", "previous", "flat", "text", "candidate"],
 )
-def test_update_refuses_bad_arguments(arguments: tuple[Any, ...], message: str) -> None:
+def test_bad_arguments_are_refused(arguments: tuple[Any, ...], message: str) -> None:
     with pytest.raises(InputError, match=message):
         incremental_fit(CONFIGURATION, *arguments)
 
 
-def test_update_refuses_a_candidate_of_another_shape() -> None:
+def test_a_candidate_of_another_shape_is_refused() -> None:
     with pytest.raises(ShapeError, match=r"`candidate` must have shape \(d,\) = \(2,\), got \(3,\)"):
         incremental_fit(CONFIGURATION, waves(20), None, np.zeros(3))
 
 
 @pytest.mark.parametrize("change", ["variables", "two at a point"])
-def test_a_warm_update_refuses_what_a_fit_refuses(first: IncrementalFit, change: str) -> None:
+def test_a_warm_fit_refuses_the_data_that_a_fit_refuses(first: IncrementalFit, change: str) -> None:
     data = waves(21)
     if change == "variables":
-        with pytest.raises(InputError, match=r"`data\.inputs` must equal the surrogate's"):
+        with pytest.raises(InputError, match=r"`data\.inputs` must equal "):
             incremental_fit(CONFIGURATION, replace(data, inputs=[Variable("a"), Variable("b")]), first)
     else:
         with pytest.raises(InputError, match="`data` must not hold different values"):
             incremental_fit(CONFIGURATION, replace(data, x=data.x[[*range(20), 0]]), first)
 
 
-def test_a_warm_update_refuses_data_outside_a_transform() -> None:
+def test_a_warm_fit_refuses_data_outside_the_domain_of_a_transform() -> None:
     x = np.linspace(1.0, 2.0, 5)[:, None]
     data = Dataset(x, x**2, 2.0 * x[:, None], None, [Variable("f", transform="log")])
     first = incremental_fit(replace(CONFIGURATION, hidden_sizes=(3,)), data.select(range(4)))

@@ -1,4 +1,4 @@
-"""Fits learn their weights where they may, say which, and keep them."""
+"""Fits learn their weights where possible, report them, and keep them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from gradopt import JENN, LBFGS, MLP, Adam, Dataset, GradINN, InputError, LevenbergMarquardt, Progress
+from gradopt import JENN, MLP, Dataset, GradINN
 from gradopt.data.scaling import Scaling
+from gradopt.errors import InputError
 from gradopt.networks.mlp import Network
-from gradopt.surrogates.fitting.networks import Member, as_evidence, build_problem
+from gradopt.solvers import LBFGS, Adam, LevenbergMarquardt, Progress
+from gradopt.surrogates.fitting.networks import build_problem, evidence_solver
+from gradopt.surrogates.fitting.trained_network import TrainedNetwork
 from gradopt.training.evidence import Evidence
 from gradopt.training.result import Callback
 
@@ -42,12 +45,12 @@ def stop(progress: Progress) -> bool:
     ids=str,
 )
 @pytest.mark.parametrize("kind", [JENN, MLP])
-def test_weights_are_learned_where_asked_or_possible(
+def test_weights_are_learned_on_request_or_where_possible(
     kind: type[JENN | MLP], settings: dict[str, Any], learned: bool, waves: Waves, at_call: AtCall
 ) -> None:
     fitted = kind((3,), **{"solver": LM, "starts": 1, **settings}).fit(waves(), callback=at_call(5, stop))
     assert (fitted.fit_result.learned is not None) == learned
-    assert fitted.members[0].learned == fitted.fit_result.learned
+    assert fitted.networks[0].learned == fitted.fit_result.learned
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs", LBFGS(3)], ids=str)
@@ -73,7 +76,7 @@ def test_the_loss_is_that_of_the_configured_times_the_learned_weights(waves: Wav
         {
             "values": 0.5 * (beta * learned.beta * wrong**2).sum(),
             "partials": 0.5 * (gamma * np.reshape(learned.gamma, (2, 2)) * steep**2).sum(),
-            "prior": 0.5 * (np.array(learned.alpha)[groups] * fitted.theta**2).sum(),
+            "regularization": 0.5 * (np.array(learned.alpha)[groups] * fitted.theta**2).sum(),
         }
     )
     assert len(learned.alpha) == len(learned.determined) == len(names) == 4
@@ -107,7 +110,7 @@ def test_a_constant_input_is_switched_off(waves: Waves) -> None:
     assert not fitted.linearize(data.x)[1][:, :, 1].any()
 
 
-def test_a_warm_start_learns_on_from_the_learned_weights(waves: Waves) -> None:
+def test_a_warm_start_continues_from_the_learned_weights(waves: Waves) -> None:
     data = waves()
     first = replace(QUICK, solver=LevenbergMarquardt(max_iterations=20)).fit(data)
     second = QUICK.fit(data, warm_start=first)
@@ -119,13 +122,13 @@ def test_a_warm_start_learns_on_from_the_learned_weights(waves: Waves) -> None:
 def test_a_warm_start_with_fixed_weights_forgets_the_learned_ones(waves: Waves) -> None:
     data, first = waves(), QUICK.fit(waves())
     second = replace(QUICK, weights="fixed").fit(data, warm_start=first)
-    assert second.fit_result.learned is None and second.members[0].learned is None
+    assert second.fit_result.learned is None and second.networks[0].learned is None
     assert second.fit_result.total_loss == pytest.approx(second.fit_result.history[-1], rel=1e-9)
     third = QUICK.fit(data, warm_start=second)
     assert third.fit_result.learned is not None
 
 
-def test_learning_goes_on_from_values_alone_to_partials(waves: Waves) -> None:
+def test_learning_continues_from_values_alone_to_partials(waves: Waves) -> None:
     data = waves()
     values = MLP((3,), solver=LM, starts=1).fit(data)
     assert values.fit_result.learned is not None and values.fit_result.learned.gamma is None
@@ -142,32 +145,32 @@ def test_a_refit_keeps_the_learned_weights(monkeypatch: pytest.MonkeyPatch, grou
     second = first.refit(data, first.configuration.data_weights(data), None)
     assert first.fit_result.learned is not None and first.fit_result.learned.gamma is not None
     assert len(first.fit_result.learned.gamma) == (4 if groups == "each" else 2)
-    assert second.fit_result.learned == first.fit_result.learned == second.members[0].learned
+    assert second.fit_result.learned == first.fit_result.learned == second.networks[0].learned
     assert second.fit_result.history[0] == pytest.approx(first.fit_result.total_loss, rel=1e-9)
     assert second.fit_result.total_loss < first.fit_result.total_loss
 
 
-def test_limits_of_the_solver_hold_for_learning(waves: Waves) -> None:
-    asked, data = LevenbergMarquardt(max_iterations=7, time_limit=9.0, memory_limit=11), waves()
+def test_limits_of_the_solver_apply_to_learning(waves: Waves) -> None:
+    configured, data = LevenbergMarquardt(max_iterations=7, time_limit=9.0, memory_limit=11), waves()
     scaling, problems = Scaling.of(data), []
     for configuration in (MLP(), JENN(), GradINN(gamma=0.0)):
         network = Network((data.d, 2, data.m))
-        auxiliary = None if configuration.belief is None else np.zeros(0)
-        member, weights = (
-            Member(network, np.zeros(network.n_parameters), auxiliary=auxiliary),
+        auxiliary = None if configuration.active_prior is None else np.zeros(0)
+        trained, weights = (
+            TrainedNetwork(network, np.zeros(network.n_parameters), auxiliary=auxiliary),
             configuration.data_weights(data),
         )
-        problems.append(build_problem(configuration, member, data, scaling, weights))
+        problems.append(build_problem(configuration, trained, data, scaling, weights))
     for problem in problems:
-        same = as_evidence(asked, asked, problem)
+        same = evidence_solver(configured, configured, problem)
         assert (same.max_iterations, same.time_limit, same.memory_limit) == (7, 9.0, 11)
-    values, partials, belief = (as_evidence("auto", asked, problem) for problem in problems)
-    assert {each.memory_limit for each in (values, partials, belief)} == {11}
-    assert values.max_iterations < partials.max_iterations == belief.max_iterations
-    assert [each.keep_best for each in (values, partials, belief)] == [False, True, False]
+    values, partials, prior = (evidence_solver("auto", configured, problem) for problem in problems)
+    assert {each.memory_limit for each in (values, partials, prior)} == {11}
+    assert values.max_iterations < partials.max_iterations == prior.max_iterations
+    assert [each.keep_best for each in (values, partials, prior)] == [False, True, False]
 
 
-def test_learning_leaves_gradients_alone(waves: Waves) -> None:
+def test_learning_leaves_the_gradient_mode_of_torch_unchanged(waves: Waves) -> None:
     assert torch.is_grad_enabled()
     QUICK.fit(waves())
     assert torch.is_grad_enabled()

@@ -1,4 +1,4 @@
-"""Polishing magnifies small slopes by the formula it states, and thereby fits them better."""
+"""Polishing magnifies small slopes by its formula, and so fits them better."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradopt import JENN, MLP, Dataset, InputError, LevenbergMarquardt, Polish, Surrogate, Variable
+from gradopt import JENN, MLP, Dataset, Surrogate, Variable
 from gradopt.data.scaling import Scaling
+from gradopt.errors import InputError
+from gradopt.solvers import LevenbergMarquardt
+from gradopt.surrogates import Polish
 
 SCALING = Scaling(np.zeros(2), np.array([2.0, 4.0]), np.zeros(2), np.array([1.0, 8.0]), (None, None), (None, None))
 SLOPES = np.array([[[0.0, 0.5], [1.0, np.nan]]])  # (n, m, d) of one sample
@@ -45,7 +48,7 @@ def fitted() -> Surrogate:
         ("width", -0.1, "`width` must be finite and positive, got -0.1"),
         ("width", np.nan, "`width` must be finite and positive, got nan"),
         ("reach", 0.0, "`reach` must be finite and positive, got 0.0. The default suits"),
-        ("about", "optimum", "`about` must be 'flat' or 'candidate', got 'optimum'. Magnify small"),
+        ("about", "optimum", "`about` must be 'flat' or 'candidate', got 'optimum'. 'flat' magnifies small"),
         ("units", "SI", "`units` must be 'standardized' or 'raw', got 'SI'"),
     ],
 )
@@ -75,12 +78,14 @@ def test_factors_fall_to_one_over_e_at_the_width() -> None:
 
 
 def test_factors_without_partials_are_refused() -> None:
-    with pytest.raises(InputError, match="`data` must know at least one partial, got none. Polishing looks for"):
+    with pytest.raises(
+        InputError, match="`data` must have at least one known partial, got NaN in all .*Pass data with partials"
+    ):
         Polish().factors(one_sample(np.full((1, 2, 2), np.nan)), SCALING)
 
 
 def test_polish_without_partials_is_refused(fitted: Surrogate) -> None:
-    with pytest.raises(InputError, match="`data` must know at least one partial"):
+    with pytest.raises(InputError, match="`data` must have at least one known partial"):
         fitted.polish(replace(rosenbrock(), dydx=None))
 
 
@@ -93,7 +98,7 @@ def test_polish_of_a_surrogate_that_ignores_partials_is_refused() -> None:
 @pytest.mark.parametrize(("argument", "names"), [("inputs", ["a", "b"]), ("outputs", ["f"])], ids=["inputs", "outputs"])
 def test_polish_rejects_other_variables(fitted: Surrogate, argument: str, names: list[str]) -> None:
     changes: dict[str, Any] = {argument: [Variable(name) for name in names]}
-    with pytest.raises(InputError, match=rf"`data\.{argument}` must equal the surrogate's .*in its order and units"):
+    with pytest.raises(InputError, match=rf"`data\.{argument}` must equal .*in its order and units"):
         fitted.polish(replace(rosenbrock(), **changes))
 
 
@@ -117,13 +122,13 @@ def test_polish_lowers_the_error_of_small_partials(fitted: Surrogate) -> None:
     assert flat_error(polished, data) < 0.3 * flat_error(fitted, data)
 
 
-def test_polish_fits_small_partials_better_than_training_on(fitted: Surrogate) -> None:
+def test_polish_fits_small_partials_better_than_further_training(fitted: Surrogate) -> None:
     data = rosenbrock()
     assert flat_error(fitted.polish(data), data) < 0.5 * flat_error(fitted.polish(data, Polish(magnitude=0.0)), data)
 
 
 @pytest.mark.parametrize("change", [{"magnitude": 10.0}, {"width": 1.0}, {"units": "raw"}], ids=str)
-def test_every_field_of_polish_changes_the_answers(fitted: Surrogate, change: dict[str, Any]) -> None:
+def test_every_field_of_polish_changes_the_predictions(fitted: Surrogate, change: dict[str, Any]) -> None:
     data = rosenbrock()
     changed, default = fitted.polish(data, Polish(**change)), fitted.polish(data)
     assert abs(changed.predict(data.x) - default.predict(data.x)).max() > 1e-3
@@ -144,14 +149,14 @@ def test_polish_multiplies_the_weights_of_the_configuration_and_those_learned(ki
         gamma = gamma * fitted.fit_result.learned.gamma
     errors = fitted.scaling.scale_partials(data.x, data.y, fitted.linearize(data.x)[1] - data.partials)
     weights = gamma * Polish().factors(data, fitted.scaling)
-    values = fitted.fit_result.loss["values"] + fitted.fit_result.loss["prior"]
+    values = fitted.fit_result.loss["values"] + fitted.fit_result.loss["regularization"]
     polished = fitted.polish(data)
     assert polished.fit_result.history[0] == pytest.approx(values + 0.5 * float((weights * errors**2).sum()))
     assert polished.fit_result.learned == fitted.fit_result.learned
     assert (polished.fit_result.learned is None) == (kind == "fixed")
 
 
-def test_polish_leaves_the_surrogate_alone(fitted: Surrogate) -> None:
+def test_polish_leaves_the_surrogate_unchanged(fitted: Surrogate) -> None:
     before = fitted.theta.copy()
     polished = fitted.polish(rosenbrock())
     assert np.array_equal(fitted.theta, before)

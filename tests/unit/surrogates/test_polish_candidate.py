@@ -1,4 +1,4 @@
-"""Polishing about a candidate weighs samples by nearness as it states, and keeps what was learned elsewhere."""
+"""Polishing about a candidate weighs samples by nearness by its formula, and keeps the fit elsewhere."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradopt import JENN, MLP, Dataset, InputError, LevenbergMarquardt, Polish, ShapeError, Surrogate, Variable
+from gradopt import JENN, MLP, Dataset, Surrogate, Variable
 from gradopt.data.scaling import Scaling
+from gradopt.errors import InputError, ShapeError
+from gradopt.solvers import LevenbergMarquardt
+from gradopt.surrogates import Polish
 
 SCALING = Scaling(np.ones(2), np.array([2.0, 4.0]), np.zeros(2), np.array([1.0, 8.0]), (None, None), (None, None))
 CANDIDATE = np.array([0.5, 0.25])
@@ -48,7 +51,7 @@ def test_factors_near_follow_the_formula() -> None:
     assert partials == pytest.approx(np.stack([1.0 + 10.0 * (1.0 + flat), 1.0 + 10.0 * near * (1.0 + flat)]))
 
 
-def test_flatness_is_in_raw_units_where_asked_and_nearness_is_not() -> None:
+def test_raw_units_apply_to_flatness_and_not_to_nearness() -> None:
     polish = Polish(about="candidate", magnitude=10.0, width=0.5, reach=0.7, units="raw")
     values, partials = polish.factors_near(two_samples(), SCALING, np.array([1.0, 1.0]))
     assert values[1, 0] == pytest.approx(1.0 + 10.0 * np.exp(-(0.5**2 + 0.25**2) / 2.0 / 0.7**2))
@@ -62,7 +65,7 @@ def test_a_constant_input_does_not_dilute_the_distance() -> None:
 
 
 @pytest.mark.parametrize(("about", "magnitude"), [("flat", 1000.0), ("candidate", 100.0)])
-def test_the_magnitude_suits_what_is_magnified(about: str, magnitude: float) -> None:
+def test_the_default_magnitude_depends_on_about(about: str, magnitude: float) -> None:
     assert Polish(about=about).magnitude == magnitude
     assert Polish(magnitude=7.0, about=about).magnitude == 7.0
 
@@ -81,7 +84,7 @@ def test_polish_about_a_candidate_multiplies_the_weights_of_the_configuration_an
     of_values, of_partials = ABOUT.factors_near(data, fitted.scaling, CANDIDATE)
     expected = 0.5 * float((beta * of_values * wrong**2).sum() + (gamma * of_partials * steep**2).sum())
     start = fitted.polish(data, candidate=CANDIDATE).fit_result.history[0]
-    assert start == pytest.approx(fitted.fit_result.loss["prior"] + expected)
+    assert start == pytest.approx(fitted.fit_result.loss["regularization"] + expected)
 
 
 def errors(surrogate: Surrogate, data: Dataset) -> np.ndarray:
@@ -92,7 +95,7 @@ def errors(surrogate: Surrogate, data: Dataset) -> np.ndarray:
     return np.sqrt((np.concatenate([wrong, steep], axis=1) ** 2).mean(axis=1))
 
 
-def test_the_candidate_is_fitted_better_than_by_training_on_and_the_rest_is_kept(fitted: Surrogate) -> None:
+def test_the_candidate_is_fitted_better_than_by_further_training_and_the_rest_as_well(fitted: Surrogate) -> None:
     data = rosenbrock()
     polished = errors(fitted.polish(data, candidate=CANDIDATE), data)
     plain = errors(fitted.polish(data, Polish(magnitude=0.0)), data)
@@ -103,7 +106,7 @@ def test_the_candidate_is_fitted_better_than_by_training_on_and_the_rest_is_kept
 @pytest.mark.parametrize(
     "change", [{"magnitude": 10.0}, {"width": 1.0}, {"units": "raw"}, {"reach": 1.0}], ids=lambda change: str(change)
 )
-def test_every_field_changes_the_answers_about_a_candidate(fitted: Surrogate, change: dict[str, Any]) -> None:
+def test_every_field_changes_the_predictions_about_a_candidate(fitted: Surrogate, change: dict[str, Any]) -> None:
     data = rosenbrock()
     changed = fitted.polish(data, replace(ABOUT, **change), candidate=CANDIDATE)
     assert abs(changed.predict(data.x) - fitted.polish(data, candidate=CANDIDATE).predict(data.x)).max() > 1e-3
@@ -114,7 +117,7 @@ def test_the_reach_is_of_no_effect_about_flat(fitted: Surrogate) -> None:
     assert np.array_equal(fitted.polish(data, Polish(reach=1.0)).theta, fitted.polish(data).theta)
 
 
-def test_a_candidate_alone_asks_for_the_default_about_it(fitted: Surrogate) -> None:
+def test_a_candidate_alone_means_the_default_polish_about_it(fitted: Surrogate) -> None:
     data = rosenbrock()
     told = fitted.polish(data, ABOUT, candidate=CANDIDATE)
     assert np.array_equal(fitted.polish(data, candidate=CANDIDATE).theta, told.theta)
@@ -139,7 +142,7 @@ def test_a_surrogate_of_values_alone_is_polished_about_a_candidate() -> None:
     ],
     ids=["missing", "flat", "NaN"],
 )
-def test_polish_refuses_a_candidate_that_does_not_fit(
+def test_polish_refuses_an_invalid_candidate(
     fitted: Surrogate, polish: Polish | None, candidate: Any, message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
@@ -148,7 +151,7 @@ def test_polish_refuses_a_candidate_that_does_not_fit(
 
 @pytest.mark.parametrize("candidate", [[1.0], [[1.0, 2.0]], 1.0], ids=str)
 def test_polish_refuses_a_candidate_of_another_shape(fitted: Surrogate, candidate: Any) -> None:
-    with pytest.raises(ShapeError, match=r"`candidate` must have shape \(d,\) = \(2,\), got .*It is one point"):
+    with pytest.raises(ShapeError, match=r"`candidate` must have shape \(d,\) = \(2,\), got .*Pass one point"):
         fitted.polish(rosenbrock(), candidate=candidate)
 
 

@@ -15,10 +15,10 @@ from gradopt import JENN, MLP, Dataset, Variable
 from gradopt.data.scaling import Scaling
 from gradopt.networks.jacobian import parameter_jacobian, trace
 from gradopt.networks.mlp import TRENDS, Network
-from gradopt.surrogates.fitting.networks import Member
+from gradopt.surrogates.fitting.trained_network import TrainedNetwork
 from gradopt.surrogates.uncertainty import laplace
 from gradopt.surrogates.uncertainty import posterior as uncertainty
-from gradopt.surrogates.uncertainty.laplace import left_out_densities, posterior_of, posteriors_of
+from gradopt.surrogates.uncertainty.laplace import leave_one_out_densities, posterior_of, posteriors_of
 from gradopt.surrogates.uncertainty.posterior import Posterior, derivatives, linear_parameters, std_of, std_partials_of
 from gradopt.training.result import LearnedWeights
 
@@ -75,7 +75,7 @@ def fitted(data: Dataset, theta: np.ndarray | None = None) -> Posterior:
     scaling = Scaling.of(data)
     if theta is None:
         theta = regression(data, scaling, LEARNED, np.ones(data.n, dtype=bool))[0]
-    found = posterior_of(JENN(), Member(LINEAR, theta, learned=LEARNED), data, scaling)
+    found = posterior_of(JENN(), TrainedNetwork(LINEAR, theta, learned=LEARNED), data, scaling)
     assert found is not None
     return found
 
@@ -88,7 +88,7 @@ def test_factor_is_that_of_the_weighted_normal_equations_and_noise_is_one_over_t
     np.testing.assert_allclose(found.noise, [[1 / 4, 1 / 2], [1 / 9, 1 / 3]])
 
 
-def test_density_left_out_is_that_of_refits_without_each_sample() -> None:
+def test_leave_one_out_density_is_that_of_refits_without_each_sample() -> None:
     data = samples()
     partials = data.partials.copy()
     partials[1, 0, 1] = partials[4, 1] = np.nan
@@ -103,15 +103,15 @@ def test_density_left_out_is_that_of_refits_without_each_sample() -> None:
         expected[i] = float(normal(np.zeros(known.sum()), covariance).logpdf(wanted[i][known] - design @ theta))
         expected[i] += 0.5 * known.sum() * np.log(2.0 * np.pi)
     theta = regression(data, scaling, LEARNED, np.ones(data.n, dtype=bool))[0]
-    fit = Member(LINEAR, theta, learned=LEARNED)
-    np.testing.assert_allclose(left_out_densities(JENN(), [fit], data, scaling), expected, rtol=1e-9)
+    fit = TrainedNetwork(LINEAR, theta, learned=LEARNED)
+    np.testing.assert_allclose(leave_one_out_densities(JENN(), [fit], data, scaling), expected, rtol=1e-9)
     other = replace(LEARNED, beta=(0.4, 0.9), gamma=(0.2, 0.3))
-    pair = Member(LINEAR, theta, 0.25, LEARNED), Member(LINEAR, theta, 0.75, other)
-    alone = [left_out_densities(JENN(), [replace(member, share=1.0)], data, scaling) for member in pair]
+    pair = TrainedNetwork(LINEAR, theta, 0.25, LEARNED), TrainedNetwork(LINEAR, theta, 0.75, other)
+    alone = [leave_one_out_densities(JENN(), [replace(trained, share=1.0)], data, scaling) for trained in pair]
     mixed = np.log(0.25 * np.exp(alone[0]) + 0.75 * np.exp(alone[1]))
-    np.testing.assert_allclose(left_out_densities(JENN(), pair, data, scaling), mixed, rtol=1e-9)
-    nowhere = Member(LINEAR, np.full_like(theta, np.nan), learned=LEARNED)
-    assert (left_out_densities(JENN(), [nowhere], data, scaling) == -np.inf).all()
+    np.testing.assert_allclose(leave_one_out_densities(JENN(), pair, data, scaling), mixed, rtol=1e-9)
+    nowhere = TrainedNetwork(LINEAR, np.full_like(theta, np.nan), learned=LEARNED)
+    assert (leave_one_out_densities(JENN(), [nowhere], data, scaling) == -np.inf).all()
 
 
 @pytest.mark.parametrize("missing", [False, True])
@@ -143,7 +143,7 @@ def test_inflation_does_not_depend_on_where_the_solver_stopped() -> None:
     np.testing.assert_allclose(fitted(data, np.full(6, 3.0)).inflation, fitted(data).inflation, rtol=1e-9)
 
 
-def test_samples_that_are_predicted_better_than_expected_do_not_deflate() -> None:
+def test_inflation_is_at_least_that_of_student_s_distribution() -> None:
     data = samples()
     slopes = np.array([[0.5, -1.0], [1.0, 0.3]])
     exact = Dataset(data.x, data.x @ slopes.T, np.tile(slopes, (7, 1, 1)), data.input_variables, data.output_variables)
@@ -154,7 +154,7 @@ def test_samples_that_are_predicted_better_than_expected_do_not_deflate() -> Non
 def test_more_parameters_than_residuals_without_a_prior_have_a_posterior(n: int) -> None:
     data, network = samples(n), Network((2, 30, 2))
     theta = network.initialize(np.random.default_rng(n))
-    found = posterior_of(JENN(alpha=0.0), Member(network, theta), data, Scaling.of(data))
+    found = posterior_of(JENN(alpha=0.0), TrainedNetwork(network, theta), data, Scaling.of(data))
     assert found is not None and np.isfinite(found.inflation).all() and np.isfinite(found.factor).all()
 
 
@@ -172,27 +172,27 @@ def test_std_is_the_closed_form() -> None:
     noise = found.noise[:, 1] + 0.4**2 * found.noise[:, 0]
     expected_partials = found.inflation[:, 1, None] ** 2 * (variances + noise[:, None])
     np.testing.assert_allclose(found.variances_of_partials(LINEAR, theta, z, bend), expected_partials, rtol=1e-12)
-    alone, optimism = [Member(LINEAR, theta)], 1.0 + found.optimism
+    alone, optimism = [TrainedNetwork(LINEAR, theta)], 1.0 + found.optimism
     np.testing.assert_allclose(std_of(alone, [found], z) ** 2, optimism * expected)
     np.testing.assert_allclose(std_partials_of(alone, [found], z, bend) ** 2, optimism * expected_partials)
 
 
-def test_networks_that_disagree_by_more_than_the_optimism_are_that_uncertain() -> None:
+def test_variance_between_networks_counts_where_it_exceeds_the_optimism() -> None:
     data = samples()
     scaling, theta = Scaling.of(data), np.zeros(6)
     theta[:] = regression(data, scaling, LEARNED, np.ones(data.n, dtype=bool))[0]
     shift = np.array([0.0, 0.0, 0.0, 0.0, 3.0, 0.0])  # the bias of the first output
     slope = np.array([0.0, 0.0, 0.0, 5.0, 0.0, 0.0])  # of the second along the second input
-    members = [Member(LINEAR, theta, 0.75), Member(LINEAR, theta + shift + slope, 0.25)]
-    posteriors = posteriors_of(JENN(), [replace(m, learned=LEARNED) for m in members], data, scaling)
+    networks = [TrainedNetwork(LINEAR, theta, 0.75), TrainedNetwork(LINEAR, theta + shift + slope, 0.25)]
+    posteriors = posteriors_of(JENN(), [replace(m, learned=LEARNED) for m in networks], data, scaling)
     z, bend = scaling.scale_inputs(data.x), np.full((7, 2, 2), 0.5)
     bend[:, 0] = 0.0
     own = posteriors[0].variances(LINEAR, theta, z)
     expected = own[:, 0] * 1.0 + 0.75 * 0.25 * 3.0**2
-    np.testing.assert_allclose(std_of(members, posteriors, z)[:, 0] ** 2, expected)
+    np.testing.assert_allclose(std_of(networks, posteriors, z)[:, 0] ** 2, expected)
     own = posteriors[0].variances_of_partials(LINEAR, theta, z, bend)
     apart = 0.75 * 0.25 * (5.0 + 0.5 * 5.0 * z[:, 1]) ** 2
-    found = std_partials_of(members, posteriors, z, bend) ** 2
+    found = std_partials_of(networks, posteriors, z, bend) ** 2
     least = own[:, 1, 1] * (1.0 + posteriors[0].optimism)
     np.testing.assert_allclose(found[:, 1, 1], np.maximum(own[:, 1, 1] + apart, least))
     np.testing.assert_allclose(found[:, 0, 0], own[:, 0, 0] * (1.0 + posteriors[0].optimism))
@@ -205,9 +205,9 @@ def test_linear_parameters_alone_give_the_same_where_all_are_linear(
     data = samples()
     scaling, theta = Scaling.of(data), np.linspace(-1.0, 1.0, 6)
     z, bend = scaling.scale_inputs(data.x), np.full((7, 2, 2), 0.4)
-    whole = posterior_of(kind(), Member(LINEAR, theta, learned=LEARNED), data, scaling)
+    whole = posterior_of(kind(), TrainedNetwork(LINEAR, theta, learned=LEARNED), data, scaling)
     monkeypatch.setattr(laplace, "_MOST_WORK", 0)
-    part = posterior_of(kind(), Member(LINEAR, theta, learned=LEARNED), data, scaling)
+    part = posterior_of(kind(), TrainedNetwork(LINEAR, theta, learned=LEARNED), data, scaling)
     assert whole is not None and part is not None
     assert whole.factor.shape == (1, 6, 6) and part.factor.shape == (2, 3, 3)
     np.testing.assert_allclose(part.noise, whole.noise)
@@ -238,8 +238,8 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     theta, z = network.initialize(np.random.default_rng(1)), scaling.scale_inputs(data.x)
     bend = np.random.default_rng(2).normal(size=(9, 2, 2))
 
-    def answers() -> list[np.ndarray]:
-        found = posterior_of(JENN(), Member(network, theta), data, scaling)
+    def deviations() -> list[np.ndarray]:
+        found = posterior_of(JENN(), TrainedNetwork(network, theta), data, scaling)
         assert found is not None
         return [
             found.factor,
@@ -248,9 +248,9 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
             found.variances_of_partials(network, theta, z, bend),
         ]
 
-    at_once = answers()
+    at_once = deviations()
     monkeypatch.setattr(uncertainty, "_CHUNK", 500)
-    for one, other in zip(answers(), at_once, strict=True):
+    for one, other in zip(deviations(), at_once, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9)
 
 
@@ -258,7 +258,7 @@ def test_fixed_weights_get_the_noise_of_highest_likelihood() -> None:
     data = samples()
     scaling, theta = Scaling.of(data), np.linspace(-1.0, 1.0, 6)
     configuration = JENN(beta=2.0, gamma=0.5, alpha=0.3)
-    found = posterior_of(configuration, Member(LINEAR, theta), data, scaling)
+    found = posterior_of(configuration, TrainedNetwork(LINEAR, theta), data, scaling)
     assert found is not None
     weights = np.array([2.0, 0.5, 0.5])
     errors = rows(data, scaling) @ theta - targets(data, scaling)
@@ -269,33 +269,36 @@ def test_fixed_weights_get_the_noise_of_highest_likelihood() -> None:
     np.testing.assert_allclose(found.factor[0] @ found.factor[0].T, matrix, rtol=1e-10, atol=1e-10)
 
 
-def test_partials_that_were_not_fitted_are_as_rough_as_the_misfit_between_the_samples() -> None:
+def test_noise_of_partials_that_were_not_fitted_is_that_of_a_wave_between_the_samples() -> None:
     data = samples(9)
-    found = posterior_of(MLP(), Member(LINEAR, np.ones(6), learned=LEARNED), data, Scaling.of(data))
+    found = posterior_of(MLP(), TrainedNetwork(LINEAR, np.ones(6), learned=LEARNED), data, Scaling.of(data))
     assert found is not None
     spacing = math.sqrt(12.0) / 3.0
     np.testing.assert_allclose(found.noise[:, 1], found.noise[:, 0] * (math.pi / spacing) ** 2 / 2.0)
 
 
-def test_nothing_comes_of_a_fit_that_is_not_finite_or_too_wide(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fit_that_is_not_finite_or_too_wide_has_no_posterior(monkeypatch: pytest.MonkeyPatch) -> None:
     data = samples()
     scaling, network = Scaling.of(data), Network((2, 3, 2))
-    assert posterior_of(JENN(), Member(network, np.full(network.n_parameters, np.nan)), data, scaling) is None
-    members = [Member(network, np.full(network.n_parameters, value), 0.5) for value in (1.0, np.nan)]
-    assert posteriors_of(JENN(), members, data, scaling) == ()
+    assert posterior_of(JENN(), TrainedNetwork(network, np.full(network.n_parameters, np.nan)), data, scaling) is None
+    networks = [TrainedNetwork(network, np.full(network.n_parameters, value), 0.5) for value in (1.0, np.nan)]
+    assert posteriors_of(JENN(), networks, data, scaling) == ()
     monkeypatch.setattr(laplace, "_MOST_PARAMETERS", 3)
-    assert posterior_of(JENN(), Member(network, np.ones(network.n_parameters)), data, scaling) is None
+    assert posterior_of(JENN(), TrainedNetwork(network, np.ones(network.n_parameters)), data, scaling) is None
 
 
 @pytest.mark.parametrize("transform", [None, "log", "logit"])
-def test_std_is_the_spread_of_draws_also_through_a_transform(transform: str | None) -> None:
-    """Draws of parameters close to the fit move values and partials, in physical units, by what std says."""
+def test_std_is_the_spread_of_draws_also_with_a_transform(transform: str | None) -> None:
+    """Draws of parameters close to the fit vary values and partials, in physical units, by std."""
     data = samples(transform=transform)
     scaling, network = Scaling.of(data), Network((2, 3, 2))
     theta = network.initialize(np.random.default_rng(1))
     factor = 1e6 * np.linalg.qr(np.random.default_rng(2).normal(size=(network.n_parameters,) * 2))[1].T
     factor *= np.sign(factor.diagonal())
-    members, posteriors = [Member(network, theta)], [Posterior(factor[None], np.zeros((2, 2)), PLAIN, np.zeros(1))]
+    networks, posteriors = (
+        [TrainedNetwork(network, theta)],
+        [Posterior(factor[None], np.zeros((2, 2)), PLAIN, np.zeros(1))],
+    )
     z = scaling.scale_inputs(data.x)
 
     def physical(parameters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -306,8 +309,8 @@ def test_std_is_the_spread_of_draws_also_through_a_transform(transform: str | No
     draws = theta + np.linalg.solve(factor.T, np.random.default_rng(3).normal(size=(len(theta), 4000))).T
     values, partials = (np.array(part).std(axis=0) for part in zip(*map(physical, draws), strict=True))
     y, dydx = physical(theta)
-    std = scaling.unscale_std(y, std_of(members, posteriors, z))
-    bend = scaling.bend(y, scaling.scale_partials(data.x, y, dydx))
-    of_partials = scaling.unscale_partials(data.x, y, std_partials_of(members, posteriors, z, bend))
+    std = scaling.unscale_std(y, std_of(networks, posteriors, z))
+    bend = scaling.transform_coupling(y, scaling.scale_partials(data.x, y, dydx))
+    of_partials = scaling.unscale_partials(data.x, y, std_partials_of(networks, posteriors, z, bend))
     np.testing.assert_allclose(std, values, rtol=0.06)
     np.testing.assert_allclose(of_partials, partials, rtol=0.06)

@@ -1,4 +1,4 @@
-"""Of several starts the best go on, those near the best are averaged, and a fit ends in order whenever it is ended."""
+"""Of several starts the best continue, those near the best are averaged, and any end leaves a valid result."""
 
 from __future__ import annotations
 
@@ -10,20 +10,10 @@ import numpy as np
 import pytest
 
 import gradopt
-from gradopt import (
-    JENN,
-    LBFGS,
-    MLP,
-    Adam,
-    Dataset,
-    FitInterrupted,
-    GradINN,
-    LevenbergMarquardt,
-    Progress,
-    Status,
-    Surrogate,
-)
+from gradopt import JENN, MLP, Dataset, GradINN, Surrogate
 from gradopt.networks.mlp import Network
+from gradopt.solvers import LBFGS, Adam, LevenbergMarquardt, Progress, Status
+from gradopt.surrogates import FitInterrupted
 from gradopt.training.evidence import Evidence
 from gradopt.training.result import Callback
 
@@ -36,13 +26,13 @@ AtCall = Callable[[int, Callback], Callback]
 
 @pytest.fixture(autouse=True)
 def short_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All five to 6 iterations, two with the values alone, one of these with all; four go on to 9, three to 12."""
-    monkeypatch.setattr("gradopt.surrogates.fitting.starts._ROUNDS", ((6, 4), (9, 3)))
+    """Run five starts to 6 iterations, two on the values, one of these on all; four continue to 9, three to 12."""
+    monkeypatch.setattr("gradopt.surrogates.fitting.starts._STAGES", ((6, 4), (9, 3)))
     monkeypatch.setattr("gradopt.surrogates.fitting.starts._VALUES_FIRST", 2)
 
 
 def told(configuration: JENN, data: Dataset) -> tuple[Surrogate, list[Progress]]:
-    """Fit, and keep what the callback is told."""
+    """Fit, and return the surrogate and the progress that the callback gets."""
     seen: list[Progress] = []
     return configuration.fit(data, callback=seen.append), seen
 
@@ -60,7 +50,7 @@ def stop(progress: Progress) -> bool:
     [({}, 16), ({"weights": "fixed"}, 4), ({"solver": LBFGS(1)}, 4), ({"solver": Adam(1)}, 1), ({"starts": 2}, 2)],
     ids=str,
 )
-def test_number_of_starts_suits_the_solver(settings: dict[str, Any], starts: int, waves: Waves) -> None:
+def test_the_number_of_starts_depends_on_the_solver(settings: dict[str, Any], starts: int, waves: Waves) -> None:
     short: dict[str, Any] = {"solver": LevenbergMarquardt(max_iterations=1), "starts": None, **settings}
     assert len(replace(QUICK, **short).fit(waves()).fit_result.start_losses) == starts
 
@@ -69,13 +59,13 @@ def test_values_alone_get_fewer_starts(waves: Waves) -> None:
     assert len(MLP((3,), solver=LevenbergMarquardt(max_iterations=1)).fit(waves()).fit_result.start_losses) == 8
 
 
-def test_starts_take_several_shapes_and_the_data_choose(waves: Waves) -> None:
+def test_starts_have_several_shapes_and_the_evidence_selects(waves: Waves) -> None:
     shapes = [("softplus", None), ("tanh", None), ("sin", "quadratic"), ("softplus", None)]
     data = waves()
     found = {start: replace(SEVERAL, starts=start + 1).fit(data).fit_result for start in range(4)}
     for start, shape in enumerate(shapes):
         network = Network((2, 3, 2), *shape)
-        assert SEVERAL.makes(network)
+        assert SEVERAL.allows(network)
         if found[start].start == start:
             assert found[start].n_parameters == network.n_parameters
     assert found[3].start == int(np.argmin(found[3].start_losses))
@@ -103,10 +93,10 @@ def test_many_samples_get_one_shape(waves: Waves) -> None:
     ],
     ids=str,
 )
-def test_a_configuration_knows_the_networks_it_may_make(
+def test_a_configuration_allows_the_networks_of_its_fits(
     settings: dict[str, Any], network: Network, makes: bool
 ) -> None:
-    assert replace(QUICK, **settings).makes(network) == makes
+    assert replace(QUICK, **settings).allows(network) == makes
 
 
 @pytest.mark.parametrize("beta", [0.0, [[0.0, 1.0]]], ids=str)
@@ -119,11 +109,11 @@ def test_partials_without_values_are_fitted_from_every_start(beta: Any, waves: W
 def test_of_fits_without_a_finite_evidence_one_is_kept(waves: Waves) -> None:
     fitted = replace(SEVERAL, beta=1e39, dtype="float32").fit(waves())  # no number in single precision
     assert fitted.fit_result.status is Status.NOT_FINITE
-    assert [member.share for member in fitted.members] == [1.0]
+    assert [trained.share for trained in fitted.networks] == [1.0]
     assert fitted.fit_result.log_evidence is None
 
 
-def test_single_precision_learns_too(waves: Waves) -> None:
+def test_weights_are_learned_in_single_precision_too(waves: Waves) -> None:
     fitted = replace(SEVERAL, dtype="float32").fit(waves())
     assert fitted.fit_result.learned is not None
     assert np.array_equal(fitted.theta, fitted.theta.astype(np.float32))
@@ -131,15 +121,15 @@ def test_single_precision_learns_too(waves: Waves) -> None:
 
 def test_networks_near_the_best_are_averaged_by_their_evidence(monkeypatch: pytest.MonkeyPatch, waves: Waves) -> None:
     data, temperature = waves(), 400.0
-    monkeypatch.setattr("gradopt.surrogates.fitting.networks._TEMPERATURE", temperature)
+    monkeypatch.setattr("gradopt.surrogates.fitting.trained_network._TEMPERATURE", temperature)
     fitted, seen = told(SEVERAL, data)
     to_the_end = sorted({progress.start for progress in seen if progress.iteration == 12})
     losses = np.array(fitted.fit_result.start_losses)[to_the_end]
     assert fitted.fit_result.start == to_the_end[int(np.argmin(losses))]
     relative = np.sort(np.exp((losses.min() - losses) / temperature))[::-1]
     for least, count in ((0.0, 3), (float(relative[1:].mean()), 2)):  # the other two starts are too raw
-        monkeypatch.setattr("gradopt.surrogates.fitting.networks._LEAST_SHARE", least)
-        shares = [member.share for member in SEVERAL.fit(data).members]
+        monkeypatch.setattr("gradopt.surrogates.fitting.trained_network._LEAST_SHARE", least)
+        shares = [trained.share for trained in SEVERAL.fit(data).networks]
         assert shares == pytest.approx(relative[:count] / relative[:count].sum())
         assert sum(shares) == pytest.approx(1.0, abs=1e-12)
 
@@ -147,9 +137,9 @@ def test_networks_near_the_best_are_averaged_by_their_evidence(monkeypatch: pyte
 def test_the_same_seed_gives_the_same_average_and_file(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch, waves: Waves
 ) -> None:
-    monkeypatch.setattr("gradopt.surrogates.fitting.networks._TEMPERATURE", 400.0)
+    monkeypatch.setattr("gradopt.surrogates.fitting.trained_network._TEMPERATURE", 400.0)
     first, second = SEVERAL.fit(waves()), SEVERAL.fit(waves())
-    assert len(first.members) > 1
+    assert len(first.networks) > 1
     first.save(tmp_path / "average")
     loaded = gradopt.load(tmp_path / "average")
     assert first.digest == second.digest == loaded.digest
@@ -164,7 +154,7 @@ def best_of(seen: list[Progress], first: int, last: int) -> float:
     return min(progress.loss for progress in seen[first - 1 : last])
 
 
-def test_all_starts_are_tried_and_the_best_go_on_in_rounds(waves: Waves) -> None:
+def test_all_starts_run_and_the_best_continue_in_stages(waves: Waves) -> None:
     fitted, seen = told(SEVERAL, waves())
     trial = {start: best_of(seen, 6 * start + 1, 6 * start + 6) for start in range(5)}
     assert [seen[6 * start].start for start in range(5)] == [0, 1, 2, 3, 4]
@@ -187,7 +177,7 @@ def test_all_starts_are_tried_and_the_best_go_on_in_rounds(waves: Waves) -> None
 
 @pytest.mark.parametrize("call", [2, 14, 26, 33, 40, 45, 50, 58, 66], ids=lambda call: f"call {call}")
 @pytest.mark.parametrize("how", ["Ctrl-C", "callback"])
-def test_a_fit_that_is_ended_says_so_and_keeps_the_best_so_far(
+def test_a_fit_that_is_ended_has_its_status_and_the_best_parameters(
     call: int, how: str, waves: Waves, at_call: AtCall
 ) -> None:
     _, seen = told(SEVERAL, waves())
@@ -202,7 +192,7 @@ def test_a_fit_that_is_ended_says_so_and_keeps_the_best_so_far(
     assert len(result.start_losses) == (seen[call - 1].start + 1 if call <= 30 else 5)
     assert result.start == int(np.argmin(result.start_losses))
     assert min(result.history) == result.start_losses[result.start]
-    assert sum(member.share for member in fitted.members) == pytest.approx(1.0)
+    assert sum(trained.share for trained in fitted.networks) == pytest.approx(1.0)
     assert result.learned is not None
     again = replace(SEVERAL, solver=LevenbergMarquardt(max_iterations=0)).fit(waves(), warm_start=fitted)
     assert again.fit_result.history[-1] == pytest.approx(result.start_losses[result.start], rel=1e-9)
@@ -237,9 +227,9 @@ def test_ctrl_c_between_the_callbacks_keeps_the_runs_before(
         (MLP((3,), solver=LM, starts=5), 5),
         (GradINN((3,), solver=LM, starts=5, gamma=0.0), (5 + 4 + 3) + 5),
     ],
-    ids=["both", "partials", "values", "values and a belief, then without it"],
+    ids=["both", "partials", "values", "values and a prior, then without it"],
 )
-def test_values_come_first_only_beside_partials_and_alone_all_go_to_the_end(
+def test_values_are_fitted_first_only_with_partials_and_all_starts_of_values_alone_finish(
     monkeypatch: pytest.MonkeyPatch, configuration: JENN | MLP | GradINN, runs: int, waves: Waves
 ) -> None:
     solve, calls = Evidence.solve, list[int]()
@@ -253,7 +243,7 @@ def test_values_come_first_only_beside_partials_and_alone_all_go_to_the_end(
     assert len(calls) == runs
 
 
-def test_ctrl_c_while_the_values_are_fitted_trains_no_further(
+def test_ctrl_c_while_the_values_are_fitted_ends_the_training(
     monkeypatch: pytest.MonkeyPatch, waves: Waves, at_call: AtCall
 ) -> None:
     solve, iterations = Evidence.solve, list[int]()
@@ -269,7 +259,7 @@ def test_ctrl_c_while_the_values_are_fitted_trains_no_further(
 
 
 @pytest.mark.parametrize("limit", [0.0, 0.05])
-def test_a_fit_that_runs_out_of_time_says_so(limit: float, waves: Waves) -> None:
+def test_a_fit_at_its_time_limit_has_that_status(limit: float, waves: Waves) -> None:
     solver = LevenbergMarquardt(max_iterations=10**6, time_limit=limit)
     result = JENN((20,), solver=solver).fit(waves(30)).fit_result
     assert result.status is Status.TIME_LIMIT

@@ -1,4 +1,4 @@
-"""Standard deviations of surrogates grow where there are no data, have units, and survive a file."""
+"""Predictive standard deviations grow where there are no data, have units, and survive a file."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 
 import gradopt
-from gradopt import JENN, LBFGS, Dataset, InputError, LevenbergMarquardt, Polish, Surrogate
+from gradopt import JENN, Dataset, Surrogate
+from gradopt.errors import InputError
+from gradopt.solvers import LBFGS, LevenbergMarquardt
+from gradopt.surrogates import Polish
 from gradopt.surrogates.fitted import container
 
 
 def gap(scale: float = 1.0) -> Dataset:
-    """A wave on [0, 1], of which the middle was not sampled."""
+    """A wave on [0, 1] without samples in the middle."""
     x = np.concatenate([np.linspace(0.0, 0.3, 5), np.linspace(0.7, 1.0, 5)])[:, None]
     return Dataset(x, scale * np.sin(6.0 * x), scale * 6.0 * np.cos(6.0 * x)[:, None])
 
@@ -41,7 +44,7 @@ def test_std_grows_where_there_are_no_data_also_with_another_solver() -> None:
     assert found.std([[0.5]]) > 2.0 * found.std([[0.1125]])
 
 
-def test_a_refit_with_samples_in_the_gap_is_surer_there(surrogate: Surrogate) -> None:
+def test_std_falls_by_samples_in_the_gap(surrogate: Surrogate) -> None:
     x = np.linspace(0.0, 1.0, 15)[:, None]
     data = Dataset(x, np.sin(6.0 * x), 6.0 * np.cos(6.0 * x)[:, None])
     refitted = surrogate.refit(data, QUICK.data_weights(data), None)
@@ -68,7 +71,7 @@ def test_std_of_partials_is_zero_for_inputs_held_fixed() -> None:
     assert found[0, 0, 0] > 0.0 and found[0, 0, 1] == 0.0
 
 
-def test_a_magnification_is_no_precision(surrogate: Surrogate) -> None:
+def test_magnified_weights_do_not_change_std(surrogate: Surrogate) -> None:
     polished = replace(surrogate, configuration=replace(QUICK, solver=LevenbergMarquardt(max_iterations=0))).polish(
         gap(), Polish(magnitude=1e6)
     )
@@ -76,7 +79,7 @@ def test_a_magnification_is_no_precision(surrogate: Surrogate) -> None:
     np.testing.assert_allclose(polished.std(x), surrogate.std(x), rtol=1e-9)
 
 
-def test_std_comes_back_from_a_file_to_the_last_bit(surrogate: Surrogate, tmp_path: Path) -> None:
+def test_std_of_a_loaded_surrogate_is_the_same(surrogate: Surrogate, tmp_path: Path) -> None:
     x = np.linspace(0.0, 1.0, 7)[:, None]
     surrogate.save(tmp_path / "wave.gradopt")
     loaded = gradopt.load(tmp_path / "wave.gradopt")
@@ -85,15 +88,17 @@ def test_std_comes_back_from_a_file_to_the_last_bit(surrogate: Surrogate, tmp_pa
     assert loaded.digest == surrogate.digest
 
 
-def test_an_older_file_without_posterior_says_what_to_do(surrogate: Surrogate, tmp_path: Path) -> None:
+def test_std_of_an_older_file_without_posterior_is_refused(surrogate: Surrogate, tmp_path: Path) -> None:
     path = tmp_path / "wave.gradopt"
     surrogate.save(path)
-    header, arrays = container.read(path)
+    header, arrays, _ = container.read(path)
     container.write(path, header, {name: array for name, array in arrays.items() if "posterior" not in name})
     loaded = gradopt.load(path)
     assert np.array_equal(loaded.predict([[0.5]]), surrogate.predict([[0.5]]))
     for method in (loaded.std, loaded.std_partials):
-        with pytest.raises(InputError, match=r"have a posterior.*older file.*`surrogate\.configuration\.fit\(data\)`"):
+        with pytest.raises(
+            InputError, match=r"have a posterior.*file is older.*`surrogate\.configuration\.fit\(data\)`"
+        ):
             method([[0.5]])
 
 

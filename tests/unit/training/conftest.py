@@ -1,4 +1,4 @@
-"""Problems to solve: networks taught by a network, and one that is no network at all."""
+"""Problems: networks fitted to data of a network, and one without a network."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def rosenbrock() -> FitProblem:
 
 @pytest.fixture
 def taught() -> Callable[..., tuple[NetworkProblem, Tensor]]:
-    """Return a maker of problems whose data a network of the same shape produced, and that network's parameters."""
+    """Return a function that makes problems with data of a network of the same shape, and that network's parameters."""
 
     def make(
         sizes: tuple[int, ...] = (2, 4, 1),

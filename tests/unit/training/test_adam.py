@@ -1,4 +1,4 @@
-"""Adam: every sample once an epoch, the best weights kept, the same seed the same run."""
+"""Adam: each epoch uses each sample once, the best parameters are kept, runs are reproducible."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ Taught = Callable[..., tuple[NetworkProblem, Tensor]]
 
 @dataclass(frozen=True, eq=False)
 class Spy(NetworkProblem):
-    """A problem that notes which samples it was asked for, None for all."""
+    """A problem that records the samples of each loss, None for all."""
 
-    asked: list[list[int] | None] = field(default_factory=list)
+    recorded: list[list[int] | None] = field(default_factory=list)
 
     def loss_and_gradient(self, theta: Tensor, samples: Tensor | None = None) -> tuple[float, Tensor]:
-        self.asked.append(None if samples is None else samples.tolist())
+        self.recorded.append(None if samples is None else samples.tolist())
         return super().loss_and_gradient(theta, samples)
 
 
 def spied(solver: Adam, made: tuple[NetworkProblem, Tensor]) -> list[list[int] | None]:
-    """Solve; return what was asked for: a judgement, then an epoch and a judgement again and again."""
+    """Solve; return the recorded samples: a check, then an epoch and a check in turn."""
     problem, teacher = made
     spy = Spy(problem.network, problem.x, problem.targets, problem.weights, problem.alpha)
     solver.solve(spy, torch.zeros_like(teacher))
-    return spy.asked
+    return spy.recorded
 
 
-def epochs(asked: list[list[int] | None], per_epoch: int) -> list[list[list[int]]]:
-    """Cut out the batches of each epoch."""
-    starts = range(1, len(asked), per_epoch + 1)
-    return [[batch for batch in asked[start : start + per_epoch] if batch is not None] for start in starts]
+def epochs(recorded: list[list[int] | None], per_epoch: int) -> list[list[list[int]]]:
+    """Extract the batches of each epoch."""
+    starts = range(1, len(recorded), per_epoch + 1)
+    return [[batch for batch in recorded[start : start + per_epoch] if batch is not None] for start in starts]
 
 
 def test_every_sample_is_used_once_an_epoch_including_the_partial_batch(taught: Taught) -> None:
@@ -73,9 +73,9 @@ def test_epochs_make_enough_steps_of_few_samples_and_passes_over_many(taught: Ta
     assert sum(made) == steps
 
 
-def test_long_run_is_judged_about_twenty_times_and_at_its_end(taught: Taught) -> None:
-    asked = spied(Adam(epochs=50, batch_size=10), taught(samples=10))
-    assert [step for step, batch in enumerate(asked) if batch is None] == [4 * k for k in range(17)] + [67]
+def test_a_long_run_has_about_twenty_checks_and_one_at_its_end(taught: Taught) -> None:
+    recorded = spied(Adam(epochs=50, batch_size=10), taught(samples=10))
+    assert [step for step, batch in enumerate(recorded) if batch is None] == [4 * k for k in range(17)] + [67]
 
 
 def test_epochs_shuffle_differently(taught: Taught) -> None:
@@ -83,16 +83,16 @@ def test_epochs_shuffle_differently(taught: Taught) -> None:
     assert first != second != third != first
 
 
-def test_full_loss_judges_where_nothing_is_held_out(taught: Taught) -> None:
+def test_checks_use_the_full_loss_where_nothing_is_held_out(taught: Taught) -> None:
     assert spied(Adam(epochs=3, batch_size=10), taught(samples=10))[::2] == [None] * 4
 
 
-def test_held_out_samples_judge_and_never_train(taught: Taught) -> None:
-    asked = spied(Adam(epochs=3, batch_size=4, validation_fraction=0.3), taught(samples=10))
-    held, *later = asked[::3]
+def test_held_out_samples_are_used_in_checks_alone(taught: Taught) -> None:
+    recorded = spied(Adam(epochs=3, batch_size=4, validation_fraction=0.3), taught(samples=10))
+    held, *later = recorded[::3]
     assert held is not None and len(held) == 3
     assert later == [held] * 3
-    assert [sorted(sum(epoch, held)) for epoch in epochs(asked, 2)] == [list(range(10))] * 3
+    assert [sorted(sum(epoch, held)) for epoch in epochs(recorded, 2)] == [list(range(10))] * 3
 
 
 @pytest.mark.parametrize("validation_fraction", [0.0, 0.3])
@@ -130,7 +130,7 @@ def stop_at(iteration: int) -> Callback:
     return lambda progress: progress.iteration == iteration
 
 
-def test_rate_rises_to_its_peak_and_falls_to_nothing(taught: Taught) -> None:
+def test_rate_rises_to_its_peak_and_falls_to_zero(taught: Taught) -> None:
     """With a slope that hardly changes, each step of Adam is as long as the rate."""
     problem, teacher = taught(noise=0.5)
     start, rate = teacher + 0.1, 1e-9
@@ -220,7 +220,7 @@ def test_impossible_option_is_refused(fields: dict[str, Any], message: str) -> N
 
 
 @pytest.mark.parametrize("schedule", ["one_cycle", "constant"])
-def test_validation_split_that_leaves_nothing_to_train_on_is_refused(taught: Taught, schedule: str) -> None:
+def test_validation_split_without_training_samples_is_refused(taught: Taught, schedule: str) -> None:
     problem, teacher = taught(samples=4)
     with pytest.raises(InputError, match="`validation_fraction` must"):
         Adam(validation_fraction=0.9, schedule=schedule).solve(problem, teacher)

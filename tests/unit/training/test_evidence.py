@@ -1,4 +1,4 @@
-"""The evidence is exact where theory knows it, a linear model; learned precisions are those that maximize it."""
+"""The evidence is exact for a linear model; learned precisions maximize it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_evidence_does_not_depend_on_the_memory_limit() -> None:
     assert log_evidence(problem, minimum, little) == pytest.approx(log_evidence(problem, minimum), rel=1e-12)
 
 
-def test_evidence_is_not_computed_where_its_matrix_does_not_fit() -> None:
+def test_evidence_above_the_memory_limit_is_nan() -> None:
     problem, minimum, _, _ = linear_fit(1.0)
     assert math.isnan(log_evidence(problem, minimum, memory_limit=1))
 
@@ -140,7 +140,7 @@ def test_learned_precisions_maximize_the_evidence_of_a_linear_model() -> None:
     assert -best.fun - 0.1 < learned < -best.fun + 1e-3
 
 
-def test_an_irrelevant_input_is_switched_off() -> None:
+def test_an_irrelevant_input_gets_a_large_alpha() -> None:
     problem = straight(40)
     found = solved(problem)
     alpha, theta = found.precisions.alpha, found.theta
@@ -172,7 +172,7 @@ def test_the_last_state_is_kept_or_the_best(keep_best: bool) -> None:
     assert again.loss == found.loss
 
 
-def test_noise_told_by_few_residuals_leans_to_that_of_the_other_partials() -> None:
+def test_noise_of_few_residuals_is_drawn_towards_that_of_the_other_partials() -> None:
     problem = straight(60, noise_of_partials=0.5)
     weights = problem.weights.clone()
     weights[1:, 0, 3] = 0.0  # one residual is left
@@ -231,7 +231,7 @@ def test_starts_have_several_initial_precisions() -> None:
     assert settings[0].max_iterations == 3
 
 
-def test_callback_is_told_the_negative_evidence_and_stops_at_the_state_it_saw() -> None:
+def test_callback_gets_the_negative_evidence_and_stops_at_that_state() -> None:
     told: list[Progress] = []
 
     def callback(progress: Progress) -> bool:

@@ -1,4 +1,4 @@
-"""L-BFGS: honest about why it stopped, whatever the scale of the loss."""
+"""L-BFGS: the status is correct at any scale of the loss."""
 
 from __future__ import annotations
 
@@ -84,9 +84,7 @@ def test_small_weights_do_not_end_the_run_early(taught: Taught) -> None:
     assert result.loss < 1e-5 * result.history[0]
 
 
-def test_infinite_loss_around_the_start_is_not_called_convergence(
-    taught: Taught, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_infinite_loss_around_the_start_is_no_convergence(taught: Taught, monkeypatch: pytest.MonkeyPatch) -> None:
     problem, teacher = taught()
     start = moved(teacher, 0.3)
     genuine = NetworkProblem.loss_and_gradient

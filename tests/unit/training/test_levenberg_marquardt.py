@@ -1,4 +1,4 @@
-"""Levenberg-Marquardt: exact steps in either space, fast at the end, honest about why it stopped."""
+"""Levenberg-Marquardt: exact steps in both spaces, quadratic convergence, correct status."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def moved(theta: Tensor, distance: float) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Uphill(NetworkProblem):
-    """A problem whose Jacobian has the wrong sign, so that every step it suggests goes up."""
+    """A problem whose Jacobian has the wrong sign, so that every step raises the loss."""
 
     def linearized(self, theta: Tensor, memory_limit: int) -> Iterator[tuple[Tensor, Tensor]]:
         for residuals, jacobian in super().linearized(theta, memory_limit):
@@ -43,7 +43,7 @@ class Overflowing(NetworkProblem):
 
 @dataclass(frozen=True, eq=False)
 class Scripted(NetworkProblem):
-    """A problem that tells what its loss is from a list, then NaN; gradient and Jacobian are genuine."""
+    """A problem whose loss comes from a list, then is NaN; gradient and Jacobian are genuine."""
 
     losses: list[float] = field(default_factory=list)
 
@@ -93,7 +93,7 @@ def test_space_and_chunks_do_not_change_the_run(taught: Taught, samples: int) ->
     assert runs[0].history == pytest.approx(runs[1].history, rel=1e-7)
 
 
-def test_ample_memory_lets_few_residuals_work_in_their_own_space(
+def test_with_enough_memory_few_residuals_are_solved_in_their_own_space(
     taught: Taught, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*arguments: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ def test_ample_memory_lets_few_residuals_work_in_their_own_space(
 
 @pytest.mark.parametrize("seed", [1, 6, 8])
 def test_convergence_is_quadratic_where_the_residuals_vanish(taught: Taught, seed: int) -> None:
-    """Of these teachers J is well enough conditioned, below 1e4, for the quadratic region to be wide."""
+    """The condition number of J of these problems is below 1e4, so that the quadratic region is wide."""
     problem, teacher = taught((2, 4, 1), samples=40, seed=seed)
     result = LevenbergMarquardt(damping=0.0).solve(problem, moved(teacher, 1e-3))
     fast = [(now, then) for now, then in zip(result.history, result.history[1:], strict=False) if 1e-25 < now < 1e-3]
@@ -192,10 +192,10 @@ def test_decrease_of_just_the_tolerance_is_negligible(taught: Taught) -> None:
 
 
 @pytest.mark.parametrize(("losses", "status"), [([1.0, 1.0 - 1e-10], "CONVERGED"), ([1.0, 0.9], "NO_PROGRESS")])
-def test_rejected_to_the_end_is_convergence_only_after_a_negligible_decrease(
+def test_rejected_steps_at_the_end_are_convergence_only_after_a_negligible_decrease(
     taught: Taught, losses: list[float], status: str
 ) -> None:
-    """The script ends in NaN: every later step is rejected, though much is left to gain."""
+    """The losses end in NaN: every later step is rejected, though the loss could fall far."""
     result = LevenbergMarquardt(damping=1e6).solve(*scripted(taught, losses))
     assert (result.status, result.iterations) == (Status[status], 1)
 
@@ -245,7 +245,7 @@ def test_step_to_a_loss_that_is_not_finite_is_rejected(taught: Taught, monkeypat
 
 @pytest.fixture
 def dampings(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Note the damping of every step tried in the space of the parameters."""
+    """Record the damping of every step in the space of the parameters."""
     tried: list[float] = []
 
     def noting(matrix: Tensor, gradient: Tensor, mu: float) -> Tensor | None:
@@ -261,7 +261,9 @@ def largest_diagonal(problem: NetworkProblem, theta: Tensor) -> float:
 
 
 @pytest.mark.parametrize("alpha", [0.0, 100.0])
-def test_damping_starts_as_a_part_of_the_largest_diagonal(taught: Taught, dampings: list[float], alpha: float) -> None:
+def test_damping_starts_as_a_fraction_of_the_largest_diagonal_entry(
+    taught: Taught, dampings: list[float], alpha: float
+) -> None:
     problem, teacher = taught(noise=0.3, alpha=alpha, beta=7.0)
     start = moved(teacher, 1.0)
     LevenbergMarquardt(max_iterations=1, damping=0.02).solve(problem, start)

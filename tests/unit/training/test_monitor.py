@@ -1,4 +1,4 @@
-"""The monitor keeps the best state and stops a run for the reason it names."""
+"""The monitor keeps the best state and ends a run with the right status."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run(
     time_limit: float | None = None,
     error: BaseException | None = None,
 ) -> SolverResult:
-    """Record parameters 0, 1, 2 ... with these losses, then raise the error or end by itself."""
+    """Record parameters 0, 1, 2 ... with these losses, then raise the error or return."""
     monitor = Monitor(callback, time_limit)
 
     def body() -> Status:
@@ -48,7 +48,7 @@ def test_history_holds_every_loss_from_the_initial_one() -> None:
     assert result.iterations == 2
 
 
-def test_callback_hears_of_every_iteration_but_not_of_the_start() -> None:
+def test_callback_is_called_after_every_iteration_and_not_before_the_first() -> None:
     heard: list[Progress] = []
     run([3.0, 1.0, 2.0], heard.append)
     assert [(progress.iteration, progress.loss) for progress in heard] == [(1, 1.0), (2, 2.0)]
@@ -60,9 +60,9 @@ def test_callback_stops_the_run() -> None:
     assert (result.status, result.loss, result.history) == (Status.STOPPED, 2.0, (4.0, 3.0, 2.0))
 
 
-@pytest.mark.parametrize("answer", [None, False])
-def test_callback_that_does_not_answer_true_lets_the_run_go_on(answer: bool | None) -> None:
-    assert run([2.0, 1.0], lambda progress: answer).status is Status.CONVERGED
+@pytest.mark.parametrize("returned", [None, False])
+def test_a_run_continues_unless_the_callback_returns_true(returned: bool | None) -> None:
+    assert run([2.0, 1.0], lambda progress: returned).status is Status.CONVERGED
 
 
 def test_time_limit_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Each partial has a noise level of its own; those of an output lean on each other; values can be had alone."""
+"""Each partial has its own noise level, drawn towards those of its output; partials can be removed."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def test_where_memory_is_short_an_output_has_one_group_of_partials(
     assert problem.residual_parents.tolist() == [0, 1, 0, 1]
 
 
-def test_of_values_leaves_the_partials_out(taught: Taught) -> None:
+def test_without_partials_has_values_alone(taught: Taught) -> None:
     problem, theta = taught((3, 4, 2), samples=5, noise=0.1)
-    values = problem.of_values()
+    values = problem.without_partials()
     assert not values.has_partials and values.residual_pools.tolist() == [0, 1]
     expected = problem.residuals(theta)[problem.residual_groups < 2]
     torch.testing.assert_close(values.residuals(theta), expected, rtol=1e-12, atol=1e-12)
@@ -64,9 +64,9 @@ def test_the_noise_of_each_partial_is_learned() -> None:
     assert found == pytest.approx([0.1, 0.02, 0.5], rel=0.15)
 
 
-def test_a_partial_known_in_few_samples_leans_on_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_noise_of_a_partial_known_in_few_samples_is_drawn_towards_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     def both(known: int, leaning: float) -> list[float]:
-        monkeypatch.setattr(evidence, "_LEANING", leaning)
+        monkeypatch.setattr(evidence, "_POOL_RESIDUALS", leaning)
         return learned_noise(linear([0.02, 0.5], [400, known]))[1:]
 
     (of_many, of_few), (_, by_itself) = both(2, 3.0), both(2, 0.0)
@@ -74,18 +74,18 @@ def test_a_partial_known_in_few_samples_leans_on_the_others(monkeypatch: pytest.
     assert both(100, 3.0)[1] > 0.4
 
 
-def test_partials_are_no_more_than_ten_times_as_exact_as_the_values() -> None:
+def test_noise_of_partials_is_at_least_a_tenth_of_that_of_the_values() -> None:
     values, exact, noisy = learned_noise(linear([0.0, 0.5], [400, 400]))
     assert exact == pytest.approx(0.1 * values, rel=1e-3) and noisy == pytest.approx(0.5, rel=0.15)
 
 
-def test_partials_without_values_may_be_as_exact_as_they_are() -> None:
+def test_noise_of_partials_without_values_has_no_such_bound() -> None:
     problem = linear([0.0, 0.0], [400, 400])
     weights = problem.weights.clone()
     weights[:, :, 0] = 0.0
     assert learned_noise(replace(problem, weights=weights))[1:] == pytest.approx([1e-4, 1e-4], rel=1e-3)
 
 
-def test_a_partial_known_nowhere_has_no_say() -> None:
+def test_a_partial_known_nowhere_changes_nothing() -> None:
     of_other = learned_noise(linear([0.02, 0.5], [400, 0]))[1]
     assert of_other == pytest.approx(0.02, rel=0.1)

@@ -1,4 +1,4 @@
-"""The one loss: its gradient, its residuals and its parts agree with each other and with the definition."""
+"""The loss of data: gradient, residuals and terms agree with each other and with the definition."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def relative_error(actual: Tensor, expected: Tensor) -> float:
     return float((actual - expected).norm() / expected.norm())
 
 
-def test_gradient_equals_central_differences(weighted: tuple[NetworkProblem, Tensor]) -> None:
+def test_gradient_equals_central_finite_differences(weighted: tuple[NetworkProblem, Tensor]) -> None:
     problem, theta = weighted
     steps = 1e-5 * torch.eye(len(theta), dtype=theta.dtype)
     losses = [[problem.loss_and_gradient(theta + sign * step)[0] for sign in (1, -1)] for step in steps]
@@ -70,7 +70,7 @@ def test_terms_equal_the_definition() -> None:
     beta, gamma = np.array([[2.0], [3.0]]), np.array([[[4.0]], [[0.0]]])
     problem = NetworkProblem.build(Network((1, 1)), x, y, dydx, beta, gamma, alpha=0.1)
     values, partials = 2.0 * (7.0 - 1.0) ** 2 / 2 + 3.0 * (10.0 - 4.0) ** 2 / 2, 4.0 * (3.0 - 0.5) ** 2 / 2
-    expected = {"values": values, "partials": partials, "prior": 0.1 * (3.0**2 + 1.0**2) / 2}
+    expected = {"values": values, "partials": partials, "regularization": 0.1 * (3.0**2 + 1.0**2) / 2}
     assert problem.terms(torch.tensor([3.0, 1.0], dtype=torch.float64)) == pytest.approx(expected, rel=1e-14)
 
 
@@ -90,7 +90,7 @@ def test_entries_of_zero_weight_have_no_residual(taught: Taught) -> None:
     assert problem.n_residuals == len(problem.residuals(theta)) == len(concatenated(problem, theta)[0]) == positive
 
 
-def test_unknown_partials_do_no_harm(taught: Taught) -> None:
+def test_unknown_partials_change_nothing(taught: Taught) -> None:
     problem, theta = taught(known=0.5)
     assert torch.isfinite(problem.targets).all()
     assert torch.isfinite(problem.residuals(theta)).all()
@@ -148,7 +148,7 @@ def test_minibatches_of_a_partition_average_to_the_full_loss(taught: Taught) -> 
     torch.testing.assert_close(mean, gradient, rtol=1e-12, atol=1e-12)
 
 
-def test_without_gamma_nothing_is_spent_on_partials(taught: Taught, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_gamma_partials_are_not_computed(taught: Taught, monkeypatch: pytest.MonkeyPatch) -> None:
     problem, theta = taught(gamma=0.0)
 
     def refuse(*arguments: Tensor) -> Tensor:
@@ -164,7 +164,7 @@ def test_without_gamma_nothing_is_spent_on_partials(taught: Taught, monkeypatch:
 
 
 @pytest.mark.parametrize("name", ["float32", "float64"])
-def test_computation_runs_in_the_type_asked_for(name: str) -> None:
+def test_computation_has_the_requested_type(name: str) -> None:
     x, y, dydx = np.zeros((3, 2)), np.zeros((3, 1)), np.zeros((3, 1, 2))
     dtype = getattr(torch, name)
     problem = NetworkProblem.build(Network((2, 3, 1)), x, y, dydx, y + 1.0, dydx + 1.0, 0.1, dtype)

@@ -1,4 +1,4 @@
-"""Results say what happened and survive the way through JSON."""
+"""Results have their numbers and survive JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gradopt.training.result import FitResult, SolverResult, Status
 
 RESULT = FitResult(
     status=Status.NO_PROGRESS,
-    loss={"values": 1.0, "partials": 2.0, "prior": 0.25},
+    loss={"values": 1.0, "partials": 2.0, "regularization": 0.25},
     iterations=2,
     seconds=0.5,
     solver="LBFGS",
@@ -23,7 +23,7 @@ RESULT = FitResult(
     n_residuals=20,
     n_parameters=7,
     history=(9.0, 5.0, 3.25),
-    notes=("Constant in the data, so held fixed with zero partials: x.",),
+    notes=("Constant in the data, so held fixed with partials of 0: x.",),
 )
 
 

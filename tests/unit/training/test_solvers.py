@@ -1,4 +1,4 @@
-"""What every solver promises, on networks and on a problem that is none; names and the automatic choice."""
+"""The contract of a solver, on networks and on a problem without network; names and the automatic choice."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ every_solver = pytest.mark.parametrize(
 
 
 def sized(residuals: int, parameters: int, samples: int) -> FitProblem:
-    """Make something of these sizes, all that the automatic choice may look at."""
+    """Make an object with these sizes, on which the automatic choice depends."""
     return cast(FitProblem, SimpleNamespace(n_residuals=residuals, n_parameters=parameters, n_samples=samples))
 
 
 @every_solver
-def test_solver_knows_no_network(solver: Solver, rosenbrock: FitProblem) -> None:
+def test_solver_works_on_a_problem_without_network(solver: Solver, rosenbrock: FitProblem) -> None:
     result = solver.solve(rosenbrock, START)
     torch.testing.assert_close(result.theta, torch.ones_like(START), rtol=0.0, atol=2e-3)
 
@@ -62,7 +62,7 @@ def test_history_begins_with_the_loss_at_the_start(solver: Solver, rosenbrock: F
 
 
 @every_solver
-def test_start_is_left_alone(solver: Solver, rosenbrock: FitProblem) -> None:
+def test_initial_parameters_are_not_changed(solver: Solver, rosenbrock: FitProblem) -> None:
     start = START.clone()
     solver.solve(rosenbrock, start, lambda progress: progress.iteration == 5)
     assert torch.equal(start, START)
@@ -138,7 +138,7 @@ def test_solver_object_is_used_as_it_is(rosenbrock: FitProblem) -> None:
         (10_001, 1_000, 1_001, Adam),
     ],
 )
-def test_auto_weighs_work_then_samples(residuals: int, parameters: int, samples: int, kind: type) -> None:
+def test_auto_depends_on_work_then_samples(residuals: int, parameters: int, samples: int, kind: type) -> None:
     assert get_solver("auto", sized(residuals, parameters, samples)) == kind()
 
 

@@ -1,4 +1,4 @@
-"""Truths run in a folder of their own: OpenMDAO writes next to where it is started."""
+"""Tests of truths run in a folder of their own: OpenMDAO writes files into the current folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A program as the truth: what it is given, what may go wrong with it, and what that costs."""
+"""A program as a truth: input files, failed runs, limits, and wrong arguments."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradopt import CommandTruth, EvaluationError, Finished, InputError, Program, ShapeError, Variable
+from gradopt import CommandTruth, Variable
+from gradopt.errors import EvaluationError, InputError, ShapeError
+from gradopt.truth import Finished, Program
 from gradopt.truth.protocol import PointStatus
 from gradopt.truth.store import EvaluationStore
 
@@ -38,7 +40,7 @@ def truth(code: str = BEAM, parse: Callable[[Finished], Any] = result, **options
     return CommandTruth(python(code, **options), template, parse, X, Y)
 
 
-def test_it_gets_all_digits_and_answers() -> None:
+def test_template_values_have_all_digits() -> None:
     found = truth().evaluate([AT, 2.0 * AT])
     assert found.ok.all() and found.y[:, 0].tolist() == [6.0 + 1.0 / 3.0, 24.0 + 2.0 / 3.0]
     assert np.isnan(found.dydx).all()
@@ -71,18 +73,18 @@ def test_each_run_has_a_folder_of_its_own_that_is_gone_afterwards(tmp_path: Path
     assert folders[0] != folders[1] and not any(folder.exists() for folder in folders)
 
 
-def test_it_is_given_standard_input() -> None:
+def test_a_file_becomes_standard_input() -> None:
     code = "import sys; print(sum(map(float, sys.stdin.read().split())))"
     found = truth(code, lambda run: float(run.stdout), stdin="beam.in").evaluate([[1.0, 2.0, 4.0]])
     assert found.y.tolist() == [[7.0]]
 
 
-def test_without_standard_input_it_reads_nothing() -> None:
+def test_without_stdin_standard_input_is_empty() -> None:
     code = "import sys; print(len(sys.stdin.read()))"
     assert truth(code, lambda run: float(run.stdout)).evaluate([AT]).y.tolist() == [[0.0]]
 
 
-def test_no_shell_reads_the_command(tmp_path: Path) -> None:
+def test_the_command_runs_without_a_shell(tmp_path: Path) -> None:
     code = "import sys; open('beam.out', 'w').write(str(len(sys.argv[1])))"
     program = Program([sys.executable, "-c", code, "$HOME; *"])
     assert CommandTruth(program, TEMPLATE, result, X, Y).evaluate([AT]).y.tolist() == [[8.0]]
@@ -94,19 +96,19 @@ def test_environment_is_added() -> None:
     assert found.evaluate([AT]).y.tolist() == [[7.0]]
 
 
-def test_death_after_the_work_is_done_is_no_failure() -> None:
+def test_a_crash_after_the_results_are_written_is_no_failure() -> None:
     found = truth(BEAM + "; import os, signal; os.kill(os.getpid(), signal.SIGFPE)").evaluate([AT])
     assert found.ok.all() and found.y[0, 0] == pytest.approx(6.0 + 1.0 / 3.0)
 
 
-def test_death_before_is_one_that_names_the_signal_and_the_last_words() -> None:
+def test_a_crash_before_is_a_failure_that_gives_signal_and_printed_text() -> None:
     code = "import os, signal, sys; print('iteration 7', flush=True); os.kill(os.getpid(), signal.SIGFPE)"
     found = truth(code).evaluate([AT])
     assert found.status == (PointStatus.FAILED,)
-    assert "It left no file 'beam.out'. It was ended by SIGFPE; its last words: 'iteration 7'" in found.message[0]
+    assert "no file 'beam.out'. The program was ended by SIGFPE and printed last: 'iteration 7'" in found.message[0]
 
 
-def test_exit_code_is_told_to_parse_and_in_messages() -> None:
+def test_the_exit_code_is_passed_to_parse_and_in_messages() -> None:
     codes = []
 
     def parse(run: Finished) -> float:
@@ -114,14 +116,14 @@ def test_exit_code_is_told_to_parse_and_in_messages() -> None:
         raise EvaluationError(f"did not converge. {run.ending}")
 
     found = truth("import sys; sys.exit(3)", parse).evaluate([AT])
-    assert codes == [3] and found.message == ("did not converge. It ended with exit code 3.",)
+    assert codes == [3] and found.message == ("did not converge. The program ended with exit code 3.",)
 
 
-@pytest.mark.parametrize("garbage", ["", "nonsense", "1.0 2.0", "\\x00\\xff"])
-def test_garbage_is_a_failed_point(garbage: str) -> None:
-    code = f"open('beam.out', 'wb').write(b'{garbage}')"
+@pytest.mark.parametrize("content", ["", "nonsense", "1.0 2.0", "\\x00\\xff"])
+def test_an_unreadable_file_is_a_failed_point(content: str) -> None:
+    code = f"open('beam.out', 'wb').write(b'{content}')"
     found = truth(code).evaluate([AT])
-    assert not found.ok[0] and "What it left cannot be read (ValueError" in found.message[0]
+    assert not found.ok[0] and "The results cannot be read (ValueError" in found.message[0]
 
 
 def test_not_a_number_is_a_failed_point() -> None:
@@ -145,7 +147,7 @@ def test_a_program_that_hangs_is_killed_with_its_children(tmp_path: Path) -> Non
     began = time.monotonic()
     found = truth(code, timeout=2.0).evaluate([AT])
     assert time.monotonic() - began < 20.0
-    assert found.message == ("It was killed after 2 s.",)
+    assert found.message == ("The program was killed after 2 s.",)
     with pytest.raises(ProcessLookupError):
         for _ in range(100):  # until the system has taken it away
             os.kill(int((tmp_path / "child").read_text()), 0)
@@ -153,8 +155,8 @@ def test_a_program_that_hangs_is_killed_with_its_children(tmp_path: Path) -> Non
 
 
 def test_a_program_that_prints_without_end_is_killed() -> None:
-    found = truth("while True: print('more? ' * 1000)", timeout=60.0, most_bytes=10**6).evaluate([AT])
-    assert found.message == ("It was killed after it had printed 1000000 bytes.",)
+    found = truth("while True: print('more? ' * 1000)", timeout=60.0, max_printed_bytes=10**6).evaluate([AT])
+    assert found.message == ("The program was killed after 1000000 printed bytes.",)
 
 
 def test_failed_runs_can_be_kept(tmp_path: Path) -> None:
@@ -165,21 +167,21 @@ def test_failed_runs_can_be_kept(tmp_path: Path) -> None:
     assert truth(keep_failed=tmp_path / "none").evaluate([AT]).ok.all() and not (tmp_path / "none").exists()
 
 
-def test_attempts_are_made_until_there_is_an_answer() -> None:
+def test_input_files_are_tried_until_a_run_succeeds() -> None:
     code = "text = open('beam.in').read(); open('beam.out', 'w').write(text)"
     attempts = [{"beam.in": "diverged"}, {"beam.in": "5.0"}, {"beam.in": "6.0"}]
     assert truth(code, template=lambda x: attempts).evaluate([AT]).y.tolist() == [[5.0]]
     assert not truth(code, template=lambda x: attempts[:1]).evaluate([AT]).ok[0]
 
 
-def test_a_program_that_is_not_there_is_an_error_with_a_remedy() -> None:
+def test_a_missing_program_is_an_error_with_a_remedy() -> None:
     missing = CommandTruth(Program(["no-such-solver"], install="apt-get install solver."), TEMPLATE, result, X, Y)
     expected = r"`command` must name an installed program, got 'no-such-solver'\. apt-get install solver\."
     with pytest.raises(InputError, match=expected):
         missing.evaluate([AT])
 
 
-def test_it_goes_to_other_processes_and_has_an_identity(tmp_path: Path) -> None:
+def test_a_command_truth_can_be_pickled_and_has_an_identity(tmp_path: Path) -> None:
     there = pickle.loads(pickle.dumps(truth()))
     assert there.evaluate([AT]).y.tolist() == truth().evaluate([AT]).y.tolist()
     assert there.identity == truth().identity is not None
@@ -206,10 +208,16 @@ def test_it_goes_to_other_processes_and_has_an_identity(tmp_path: Path) -> None:
         ),
         (
             {"template": {"in": "{length} {force}"}},
-            r"`template` must format the inputs, got one with: .*entry by entry",
+            r"`template` must be format strings of the inputs, got \{'in': .*entry by entry",
         ),
-        ({"template": {"in": "{length} {force[2]}"}}, r"`template` must format the inputs, got one with: index 2"),
-        ({"template": {"in": "{length"}}, r"`template\['in'\]` must be a format, got one with: .*Write a brace"),
+        (
+            {"template": {"in": "{length} {force[2]}"}},
+            r"`template` must be format strings of the inputs, got \{'in': .*force.*\(index 2",
+        ),
+        (
+            {"template": {"in": "{length"}},
+            r"`template\['in'\]` must be a format string, got '\{length' \(.*Write a literal brace",
+        ),
         ({"template": "{length}"}, r"`template` must map names of files to texts, got '\{length\}'"),
         ({"parse": "beam.out"}, "`parse` must be a function of a Finished, got 'beam.out'"),
         ({"stdin": "other"}, r"`stdin` must be one of the files \['beam.in'\], got 'other'"),

@@ -1,23 +1,18 @@
-"""Finite differences: right where the truth is smooth, masked where it jumps, and as noisy as is estimated."""
+"""Finite differences: right where the truth is smooth, unknown where it jumps; and the estimate of noise."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import pytest
 
-from gradopt import (
-    EvaluationError,
-    FiniteDifferences,
-    FiniteDifferenceTruth,
-    FunctionTruth,
-    InputError,
-    ShapeError,
-    Variable,
-)
-from gradopt.truth.finite_differences import estimate_noise
+from gradopt import FunctionTruth, Variable
+from gradopt.errors import EvaluationError, InputError, ShapeError
+from gradopt.truth import FiniteDifferences, FiniteDifferenceTruth
+from gradopt.truth.finite_differences import FiniteDifferencePlan, estimate_noise
 from gradopt.truth.store import EvaluationStore
 
 X = (Variable("x", (3,), lower=[0.0, -1.0, 0.0], upper=[2.0, 1.0, 100.0]), Variable("free"))
@@ -40,7 +35,7 @@ def truth(f: Callable[[np.ndarray], Any] = smooth, identity: str | None = "smoot
     return FunctionTruth(f, X, Y, identity=identity)
 
 
-def test_differences_are_the_partials_of_a_smooth_truth() -> None:
+def test_finite_differences_are_the_partials_of_a_smooth_truth() -> None:
     found = FiniteDifferenceTruth(truth(), FiniteDifferences(1e-6)).evaluate([AT, AT + 0.1])
     for row, x in enumerate((AT, AT + 0.1)):
         assert np.array_equal(found.y[row], smooth(x))
@@ -48,29 +43,29 @@ def test_differences_are_the_partials_of_a_smooth_truth() -> None:
 
 
 def test_steps_are_parts_of_the_ranges_and_stay_within_bounds() -> None:
-    asked: list[np.ndarray] = []
+    evaluated_at: list[np.ndarray] = []
 
     def noted(x: np.ndarray) -> np.ndarray:
-        asked.append(x)
+        evaluated_at.append(x)
         return smooth(x)
 
     at = np.array([2.0, 0.2, 30.0, 4.0])
     FiniteDifferenceTruth(truth(noted), FiniteDifferences((0.01, 0.02, 0.03, 0.04))).evaluate([at])
-    steps = np.array(asked[1:]) - at
+    steps = np.array(evaluated_at[1:]) - at
     np.testing.assert_allclose(steps, np.diag([-0.02, 0.04, 3.0, 0.16]), atol=1e-12)  # the first is at its upper bound
 
 
-def test_known_partials_are_kept_and_cost_nothing() -> None:
-    asked: list[np.ndarray] = []
+def test_known_partials_are_kept_without_evaluations() -> None:
+    evaluated_at: list[np.ndarray] = []
 
     def half(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        asked.append(x)
+        evaluated_at.append(x)
         known = np.full((2, 4), 7.0)
         known[1, 2] = np.nan
         return smooth(x), known
 
     found = FiniteDifferenceTruth(truth(half), FiniteDifferences(1e-6)).evaluate([AT])
-    assert len(asked) == 2
+    assert len(evaluated_at) == 2
     assert (np.delete(found.dydx.ravel(), 6) == 7.0).all()
     assert found.dydx[0, 1, 2] == pytest.approx(slopes(AT)[1, 2], rel=1e-4)
 
@@ -121,18 +116,18 @@ def test_a_steep_slope_is_kept_where_both_sides_agree() -> None:
     assert found.dydx[0, 0, 1] == pytest.approx(1e4 + 0.4, rel=1e-5)
 
 
-def test_a_failed_point_is_not_differenced() -> None:
-    asked: list[np.ndarray] = []
+def test_a_failed_point_gets_no_finite_differences() -> None:
+    evaluated_at: list[np.ndarray] = []
 
     def broken(x: np.ndarray) -> np.ndarray:
-        asked.append(x)
+        evaluated_at.append(x)
         raise EvaluationError("it broke")
 
     found = FiniteDifferenceTruth(truth(broken)).evaluate([AT])
-    assert not found.ok[0] and found.message == ("it broke",) and len(asked) == 1
+    assert not found.ok[0] and found.message == ("it broke",) and len(evaluated_at) == 1
 
 
-def test_other_steps_are_another_truth_to_a_store() -> None:
+def test_other_steps_are_another_truth_in_a_store() -> None:
     one, other = (FiniteDifferenceTruth(truth(), FiniteDifferences(step)) for step in (1e-4, 1e-3))
     assert one.identity != other.identity and str(one.identity).startswith("smooth")
     assert FiniteDifferenceTruth(truth(lambda x: smooth(x), identity=None)).identity is None
@@ -148,7 +143,9 @@ def test_steps_that_are_not_positive_are_refused(step: Any) -> None:
 
 
 def test_a_wrong_number_of_steps_is_refused() -> None:
-    with pytest.raises(ShapeError, match=r"`step` must have shape \(d,\) = \(4,\), got \(2,\)\. One for each input"):
+    with pytest.raises(
+        ShapeError, match=r"`step` must have shape \(d,\) = \(4,\), got \(2,\)\. Pass one number, or one for each"
+    ):
         FiniteDifferenceTruth(truth(), FiniteDifferences((1e-4, 1e-4))).evaluate([AT])
 
 
@@ -165,18 +162,71 @@ def test_noise_is_estimated_to_a_factor(level: float) -> None:
     assert (typical < 2.5 * level * np.array([1.0, 10.0])).all()
 
 
-def test_a_function_seen_instead_of_noise_gives_none() -> None:
+def test_a_step_at_which_the_function_dominates_gives_no_noise() -> None:
     def curved(x: np.ndarray) -> np.ndarray:
         return np.exp(3.0 * np.array([x[0], x[1]]))
 
     assert np.isnan(estimate_noise(truth(curved), AT, step=1e-2)).all()
 
 
-def test_noise_needs_points_that_answer() -> None:
+def test_noise_needs_points_where_the_truth_succeeds() -> None:
     def broken(x: np.ndarray) -> np.ndarray:
         raise EvaluationError("it broke")
 
-    with pytest.raises(InputError, match="`x` must be away from where the truth fails, got it broke"):
+    with pytest.raises(
+        InputError,
+        match=r"`x` must be away from points where the truth fails, got \[0\.\d.*\], where it failed with \'it broke\'",
+    ):
         estimate_noise(truth(broken), AT)
     with pytest.raises(InputError, match="`points` must be at least 6, got 3"):
         estimate_noise(truth(), AT, points=3)
+
+
+def rough(x: np.ndarray) -> np.ndarray:
+    if x[0] > 0.5:
+        raise EvaluationError("no mesh")
+    return smooth(x) + (50.0 if x[1] > 0.2 else 0.0)
+
+
+def test_the_second_stage_has_the_other_side_of_failed_and_of_suspicious_points() -> None:
+    plan = FiniteDifferences(1e-4).plan(AT, smooth(AT), np.full((2, 4), np.nan), X)
+    steps = np.array([2e-4, 2e-4, 1e-2, 4e-4])
+    np.testing.assert_allclose(plan.points, AT + np.diag(steps), rtol=1e-15)
+    second = plan.after(truth(rough).evaluate(plan.points))
+    np.testing.assert_allclose(second.points, (AT - np.diag(steps))[:2], rtol=1e-15)
+    last = second.after(truth(rough).evaluate(second.points))
+    assert last.points.shape == (0, 4)
+    np.testing.assert_allclose(last.partials(), slopes(AT), rtol=1e-2, atol=1e-3)
+
+
+def test_a_plan_without_doubts_has_one_stage_and_one_without_unknowns_none() -> None:
+    plan = FiniteDifferences(1e-6).plan(AT, smooth(AT), np.full((2, 4), np.nan), X)
+    last = plan.after(truth().evaluate(plan.points))
+    assert len(last.points) == 0
+    np.testing.assert_allclose(last.partials(), slopes(AT), rtol=2e-5, atol=1e-6)
+    none = FiniteDifferences(1e-6).plan(AT, smooth(AT), slopes(AT), X)
+    assert len(none.points) == 0
+    assert np.array_equal(none.partials(), slopes(AT))
+
+
+def test_a_plan_rebuilt_from_its_arrays_in_each_stage_gives_the_same_partials() -> None:
+    differences = FiniteDifferences(1e-4)
+    plan = differences.plan(AT, smooth(AT), np.full((2, 4), np.nan), X)
+    while len(plan.points):
+        saved = {field.name: getattr(plan, field.name).tolist() for field in fields(plan)}
+        plan = FiniteDifferencePlan(**{name: np.array(values) for name, values in saved.items()})
+        plan = plan.after(truth(rough).evaluate(plan.points))
+    expected = differences.partials(truth(rough).evaluate, AT, smooth(AT), np.full((2, 4), np.nan), X)
+    assert np.array_equal(plan.partials(), expected)
+    with pytest.raises(ValueError, match="read-only"):
+        plan.slopes[0, 0, 0] = 1.0
+
+
+def test_evaluations_at_other_points_and_early_partials_are_refused() -> None:
+    plan = FiniteDifferences(1e-4).plan(AT, smooth(AT), np.full((2, 4), np.nan), X)
+    expected = r"`evaluations` must be at `points` = \[\[.*\]\], got \[\[.*\]\]\. Pass one row for each point, in the"
+    for other in (plan.points[::-1], plan.points[:2]):
+        with pytest.raises(InputError, match=expected):
+            plan.after(truth().evaluate(other))
+    with pytest.raises(InputError, match=r"`plan` must have no points left, got 4 points\. Evaluate `points` and pass"):
+        plan.partials()

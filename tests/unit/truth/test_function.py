@@ -1,4 +1,4 @@
-"""A function as the truth: what it may return, what makes a point fail, and what is an error of the program."""
+"""A function as a truth: accepted results, failed points, and errors of the program."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 import openmdao.api as om
 import pytest
 
-from gradopt import EvaluationError, InputError, ShapeError, Variable
+from gradopt import Variable
+from gradopt.errors import EvaluationError, InputError, ShapeError
 from gradopt.truth.function import FunctionTruth
 from gradopt.truth.protocol import PointStatus
 
@@ -65,7 +66,7 @@ def test_unknown_partials_are_no_failure() -> None:
         ((1.0, [1.0, np.inf]), r"dydx\[0, 1\] is inf"),
     ],
 )
-def test_what_is_not_finite_fails(returned: Any, message: str) -> None:
+def test_results_that_are_not_finite_fail(returned: Any, message: str) -> None:
     found = truth(lambda x: returned).evaluate([[1.0, 2.0]])
     assert found.status == (PointStatus.NOT_FINITE,)
     assert np.isnan(found.y).all() and np.isnan(found.dydx).all()
@@ -99,7 +100,7 @@ def test_a_failed_point_is_a_row_and_the_others_go_on(error: Exception, message:
     assert np.isnan(found.y[1]).all() and np.isnan(found.dydx[1]).all()
 
 
-def test_another_exception_passes_with_the_point_in_its_notes() -> None:
+def test_another_exception_is_raised_with_the_point_in_its_notes() -> None:
     def f(x: np.ndarray) -> float:
         raise ZeroDivisionError("division by zero")
 
@@ -131,7 +132,7 @@ def test_other_shapes_are_explained(outputs: Variable, returned: Any, message: s
         truth(lambda x: returned, outputs=outputs).evaluate([[1.0, 2.0]])
 
 
-def test_what_is_no_number_is_explained() -> None:
+def test_results_other_than_numbers_are_explained() -> None:
     with pytest.raises(InputError, match=r"`f\(x\)` must hold real numbers"):
         truth(lambda x: "three").evaluate([[1.0, 2.0]])
 

@@ -1,4 +1,4 @@
-"""An identity changes with what the function computes, and is None where that cannot be seen."""
+"""An identity changes with what the function computes, and is None where the source does not determine that."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def identity_in(folder: Path, name: str, source: str = SOURCE) -> str | None:
     return identity_of(getattr(module(folder, source), name))
 
 
-def test_it_names_module_and_function(tmp_path: Path) -> None:
+def test_an_identity_has_module_and_function(tmp_path: Path) -> None:
     identity = identity_of(module(tmp_path / "a").f)
     assert identity and identity.startswith("source.f ") and len(identity.split()[1]) == 64
 
@@ -139,13 +139,13 @@ def test_the_same_source_has_the_same_identity(tmp_path: Path, name: str) -> Non
         ("g", "offset = 1.0", "offset = 2.0"),
     ],
 )
-def test_a_change_in_what_is_used_changes_it(tmp_path: Path, name: str, old: str, new: str) -> None:
+def test_a_change_of_used_source_changes_the_identity(tmp_path: Path, name: str, old: str, new: str) -> None:
     assert old in SOURCE
     changed = identity_in(tmp_path / "b", name, SOURCE.replace(old, new))
     assert changed is not None and changed != identity_in(tmp_path / "a", name)
 
 
-def test_a_change_elsewhere_does_not(tmp_path: Path) -> None:
+def test_a_change_elsewhere_does_not_change_the_identity(tmp_path: Path) -> None:
     changed = identity_in(tmp_path / "b", "g", SOURCE.replace("SCALE = 2.0", "SCALE = 3.0"))
     assert changed == identity_in(tmp_path / "a", "g")
 
@@ -179,11 +179,11 @@ def test_a_change_elsewhere_does_not(tmp_path: Path) -> None:
         "numpy",
     ],
 )
-def test_what_cannot_be_seen_has_none(tmp_path: Path, make: Any) -> None:
+def test_functions_with_hidden_state_have_no_identity(tmp_path: Path, make: Any) -> None:
     assert identity_of(make(module(tmp_path / "a"))) is None
 
 
-def test_without_source_the_code_tells(tmp_path: Path) -> None:
+def test_without_source_the_identity_is_made_of_the_code(tmp_path: Path) -> None:
     def made(text: str) -> Any:
         space: dict[str, Any] = {"__name__": "typed"}
         exec(text, space)
@@ -195,7 +195,7 @@ def test_without_source_the_code_tells(tmp_path: Path) -> None:
     assert first != identity_of(made("def f(x):\n    return 2.0 + x[0]"))
 
 
-def test_a_spawned_process_gives_the_same(tmp_path: Path) -> None:
+def test_a_spawned_process_gives_the_same_identity(tmp_path: Path) -> None:
     source = module(tmp_path / "a")
     for thing in (source.f, source.inner):
         thing.__module__ = "__main__"
@@ -205,7 +205,7 @@ def test_a_spawned_process_gives_the_same(tmp_path: Path) -> None:
     assert identity is not None and identity_of(source.f) == identity
 
 
-def test_a_truth_takes_it_unless_it_is_given(tmp_path: Path) -> None:
+def test_a_truth_has_the_identity_of_its_function_unless_one_is_given(tmp_path: Path) -> None:
     f = module(tmp_path / "a").f
     variables = (Variable("u"),), (Variable("v"),)
     assert FunctionTruth(f, *variables).identity == identity_of(f)

@@ -1,4 +1,4 @@
-"""A model as the truth: values and totals in the units of the variables, whatever driver, setup and solvers it has."""
+"""A model as a truth: values and totals in the units of the variables, for any driver, setup and solvers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 import openmdao.api as om
 import pytest
 
-from gradopt import InputError, ShapeError, Variable
+from gradopt import Variable
+from gradopt.errors import InputError, ShapeError
 from gradopt.truth.model import ModelTruth
 from gradopt.truth.protocol import Evaluations
 

@@ -1,4 +1,4 @@
-"""A run that fails is a failed row, and leaves nothing behind that reaches the next."""
+"""A run that fails is a failed row and has no effect on the next run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OK, FAILED, NOT_FINITE = PointStatus.OK, PointStatus.FAILED, PointStatus.NOT_FIN
 
 
 class Moody(om.ExplicitComponent):  # type: ignore[misc]
-    """y = x^2; what else happens, a hook tells."""
+    """y = x^2, with a hook for everything else."""
 
     def __init__(self, hook: Callable[[float], float | None]) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ def test_listed_exceptions_are_failed_rows() -> None:
     assert found.message[1].startswith("FloatingPointError: ")
 
 
-def test_other_exceptions_pass_and_the_truth_can_still_be_used() -> None:
+def test_other_exceptions_are_raised_and_the_truth_can_still_be_used() -> None:
     truth = moody(raising(FloatingPointError("overflow")))
     with pytest.raises(FloatingPointError, match="overflow") as caught:
         truth.evaluate([[1.0], [5.0]])
@@ -228,7 +228,7 @@ def nested(outer: Any, inner_iterations: int) -> om.Problem:
     ],
     ids=["newton", "residuals", "changes", "once"],
 )
-def test_an_inner_solver_may_stop_early_where_the_outer_one_sees_its_residuals(outer: Any, fails: bool) -> None:
+def test_an_inner_solver_may_stop_early_where_the_outer_one_checks_its_residuals(outer: Any, fails: bool) -> None:
     truth = ModelTruth(lambda: nested(outer(), 2), ["x"], ["y"], check_totals=False)
     found = truth.evaluate([[1000.0]])
     assert bool(found.ok[0]) is not fails, found.message

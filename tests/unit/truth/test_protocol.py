@@ -1,4 +1,4 @@
-"""Evaluations hold what was answered and what was not, and never a number where a point failed."""
+"""Evaluations hold the results of points that succeeded, and no number where a point failed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradopt import InputError, ShapeError, Variable
+from gradopt import Variable
+from gradopt.errors import InputError, ShapeError
 from gradopt.truth.protocol import Evaluations, PointStatus
 
 OK, FAILED = PointStatus.OK, PointStatus.FAILED
@@ -31,7 +32,7 @@ def test_arrays_are_copied_and_read_only() -> None:
             getattr(found, name)[...] = 1.0
 
 
-def test_the_mask_tells_the_good_rows() -> None:
+def test_the_mask_marks_the_good_rows() -> None:
     assert three().n == 3 and three().ok.tolist() == [True, False, True]
 
 
@@ -44,9 +45,9 @@ def test_the_dataset_keeps_the_good_rows_and_unknown_partials() -> None:
 
 def test_no_good_row_makes_no_dataset() -> None:
     failed = Evaluations(np.zeros((1, 1)), [[np.nan]], [[[np.nan]]], [FAILED], ["burst"], np.zeros(1))  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="at least one good row, got 1 failed ones, the first with 'burst'"):
+    with pytest.raises(InputError, match="at least one good row, got 1 failed rows, the first with message 'burst'"):
         failed.dataset([Variable("u")], [Variable("v")])
-    with pytest.raises(InputError, match="at least one good row, got no rows at all"):
+    with pytest.raises(InputError, match="at least one good row, got 0 rows"):
         Evaluations.join([], 1, 1).dataset([Variable("u")], [Variable("v")])
 
 
@@ -79,20 +80,19 @@ def test_other_shapes_are_refused(changes: dict[str, Any], message: str) -> None
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "message"),
     [
-        {"x": np.full((3, 2), np.nan)},
-        {"y": np.full((3, 1), np.nan)},
-        {"y": np.array([[np.inf], [np.nan], [1.0]])},
-        {"dydx": np.array([[[1.0, -np.inf]], [[np.nan, np.nan]], [[3.0, 4.0]]])},
+        ({"x": np.full((3, 2), np.nan)}, r"`x` must be finite, got nan at \[0, 0\]\. Leave the row out"),
+        ({"y": np.array([[1.0], [np.nan], [np.nan]])}, r"`y` must be finite in good rows, got nan at \[2, 0\]\. Give"),
+        ({"y": np.array([[np.inf], [np.nan], [1.0]])}, r"`y` must be finite in good rows, got inf at \[0, 0\]"),
+        (
+            {"dydx": np.array([[[1.0, -np.inf]], [[np.nan, np.nan]], [[3.0, 4.0]]])},
+            r"`dydx` must be finite or NaN in good rows, got -inf at \[0, 0, 1\]\. Give such a row the status",
+        ),
+        ({"y": np.ones((3, 1))}, r"`y` must be NaN in failed rows, got 1\.0 at \[1, 0\]\. Put NaN there"),
+        ({"dydx": np.ones((3, 1, 2))}, r"`dydx` must be NaN in failed rows, got 1\.0 at \[1, 0, 0\]"),
     ],
 )
-def test_a_good_row_is_finite(changes: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="be finite in good rows"):
-        replace(three(), **changes)
-
-
-@pytest.mark.parametrize("changes", [{"y": np.ones((3, 1))}, {"dydx": np.ones((3, 1, 2))}])
-def test_a_failed_row_holds_no_numbers(changes: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="be NaN in failed rows"):
+def test_numbers_that_do_not_fit_the_status_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         replace(three(), **changes)

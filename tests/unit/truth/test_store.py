@@ -1,4 +1,4 @@
-"""A store hands out what it has to the last bit, evaluates what it lacks once, and keeps failures too."""
+"""A store returns stored evaluations to the last bit, evaluates other points once, and keeps failures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradopt import EvaluationError, InputError, ShapeError, Variable
+from gradopt import Variable
+from gradopt.errors import EvaluationError, InputError, ShapeError
 from gradopt.truth.function import FunctionTruth
 from gradopt.truth.protocol import Evaluations, PointStatus, Truth
 from gradopt.truth.store import EvaluationStore
@@ -25,14 +26,14 @@ INPUTS, OUTPUTS = (Variable("u", (2,), "m", lower=-10.0, upper=10.0),), (Variabl
 class Counted:
     """u0^2 / 3 + u1 with its partials, one unknown; fails where u0 < 0, until mended."""
 
-    asked: list[list[float]] = field(default_factory=list)
+    evaluated_at: list[list[float]] = field(default_factory=list)
     mended: bool = False
 
     def __call__(self, x: np.ndarray) -> tuple[float, list[float]]:
         """Evaluate, and note the point."""
-        self.asked.append(x.tolist())
+        self.evaluated_at.append(x.tolist())
         if x[0] < 0.0 and not self.mended:
-            raise EvaluationError(f"negative for the {len(self.asked)}. time")
+            raise EvaluationError(f"negative for the {len(self.evaluated_at)}. time")
         return x[0] ** 2 / 3.0 + x[1], [2.0 * x[0] / 3.0, np.nan]
 
 
@@ -50,30 +51,30 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Evaluation
 AWKWARD = np.array([[0.1, 1.0 / 3.0], [np.nextafter(0.1, 1.0), 5e-324], [1.7e153, -2.5], [1e-310, np.pi]])
 
 
-def same(found: Evaluations, wanted: Evaluations) -> None:
+def same(found: Evaluations, expected: Evaluations) -> None:
     for name in ("x", "y", "dydx"):
-        assert getattr(found, name).tobytes() == getattr(wanted, name).tobytes(), name
-    assert (found.status, found.message) == (wanted.status, wanted.message)
+        assert getattr(found, name).tobytes() == getattr(expected, name).tobytes(), name
+    assert (found.status, found.message) == (expected.status, expected.message)
 
 
 def test_numbers_come_back_to_the_last_bit(store: EvaluationStore) -> None:
     truth = truth_of(Counted())
     points = np.concatenate([AWKWARD, [[-1.0, 0.0]]])
     first = store.evaluate(truth, points)
-    wanted = truth_of(Counted()).evaluate(points)
-    same(first, replace(wanted, message=first.message))
+    expected = truth_of(Counted()).evaluate(points)
+    same(first, replace(expected, message=first.message))
     same(store.evaluate(truth, points), first)
     same(store.evaluations(truth), first)
     assert np.array_equal(store.evaluations(truth).seconds, first.seconds) and (first.seconds > 0.0).all()
 
 
-def test_a_file_keeps_them_after_it_is_closed(tmp_path: Path) -> None:
+def test_a_file_keeps_evaluations_after_the_store_is_closed(tmp_path: Path) -> None:
     f = Counted()
     with EvaluationStore(tmp_path / "store") as store:
         first = store.evaluate(truth_of(f), AWKWARD)
     with EvaluationStore(str(tmp_path / "store")) as store:
         same(store.evaluate(truth_of(f), AWKWARD), first)
-        assert store.evaluated == 0 and len(f.asked) == 4 and store.count(truth_of(f)) == 4
+        assert store.evaluated == 0 and len(f.evaluated_at) == 4 and store.count(truth_of(f)) == 4
 
 
 def test_no_point_is_evaluated_twice(store: EvaluationStore) -> None:
@@ -81,7 +82,7 @@ def test_no_point_is_evaluated_twice(store: EvaluationStore) -> None:
     truth = truth_of(f)
     store.evaluate(truth, [[1.0, 2.0], [-1.0, 0.0]])
     found = store.evaluate(truth, [[3.0, 0.0], [1.0, 2.0], [3.0, 0.0], [-1.0, 0.0]])
-    assert f.asked == [[1.0, 2.0], [-1.0, 0.0], [3.0, 0.0]]
+    assert f.evaluated_at == [[1.0, 2.0], [-1.0, 0.0], [3.0, 0.0]]
     assert found.x.tolist() == [[3.0, 0.0], [1.0, 2.0], [3.0, 0.0], [-1.0, 0.0]]
     assert found.y[:3, 0].tolist() == [3.0, 1.0 / 3.0 + 2.0, 3.0]
     assert store.evaluated == store.count(truth) == 3
@@ -90,13 +91,13 @@ def test_no_point_is_evaluated_twice(store: EvaluationStore) -> None:
 def test_a_neighbor_in_the_last_bit_is_another_point(store: EvaluationStore) -> None:
     f = Counted()
     store.evaluate(truth_of(f), [[1.0, 2.0], [np.nextafter(1.0, 2.0), 2.0]])
-    assert len(f.asked) == 2
+    assert len(f.evaluated_at) == 2
 
 
 def test_minus_zero_is_zero(store: EvaluationStore) -> None:
     f = Counted()
     found = store.evaluate(truth_of(f), [[-0.0, 1.0], [0.0, 1.0]])
-    assert len(f.asked) == 1 and not np.signbit(f.asked[0]).any() and not np.signbit(found.x).any()
+    assert len(f.evaluated_at) == 1 and not np.signbit(f.evaluated_at[0]).any() and not np.signbit(found.x).any()
 
 
 def test_failed_points_are_kept_and_not_repeated(store: EvaluationStore) -> None:
@@ -104,7 +105,7 @@ def test_failed_points_are_kept_and_not_repeated(store: EvaluationStore) -> None
     for _ in range(2):
         found = store.evaluate(truth_of(f), [[-1.0, 0.0]])
         assert found.status == (PointStatus.FAILED,) and found.message == ("negative for the 1. time",)
-    assert len(f.asked) == store.count(truth_of(f)) == 1
+    assert len(f.evaluated_at) == store.count(truth_of(f)) == 1
 
 
 def test_failed_points_are_repeated_on_request_and_good_ones_are_not(store: EvaluationStore) -> None:
@@ -112,12 +113,12 @@ def test_failed_points_are_repeated_on_request_and_good_ones_are_not(store: Eval
     truth, points = truth_of(f), [[-1.0, 0.0], [1.0, 0.0]]
     store.evaluate(truth, points)
     again = store.evaluate(truth, points, retry_failed=True)
-    assert again.message[0] == "negative for the 3. time" and len(f.asked) == 3
+    assert again.message[0] == "negative for the 3. time" and len(f.evaluated_at) == 3
     f.mended = True
     mended = store.evaluate(truth, points, retry_failed=True)
-    assert mended.ok.all() and mended.y[0, 0] == 1.0 / 3.0 and len(f.asked) == 4
+    assert mended.ok.all() and mended.y[0, 0] == 1.0 / 3.0 and len(f.evaluated_at) == 4
     store.evaluate(truth, points, retry_failed=True)
-    assert len(f.asked) == store.evaluated == 4
+    assert len(f.evaluated_at) == store.evaluated == 4
     same(store.evaluations(truth), mended)  # in the old place
 
 
@@ -133,10 +134,10 @@ def test_rows_stand_in_the_order_they_were_written(store: EvaluationStore) -> No
 
 def test_without_good_rows_there_is_no_dataset(store: EvaluationStore) -> None:
     truth = truth_of(Counted())
-    with pytest.raises(InputError, match="must hold at least one good row, got no rows at all"):
+    with pytest.raises(InputError, match="must hold at least one good row, got 0 rows"):
         store.dataset(truth)
     store.evaluate(truth, [[-1.0, 0.0]])
-    with pytest.raises(InputError, match="got 1 failed ones, the first with 'negative for the 1. time'"):
+    with pytest.raises(InputError, match="got 1 failed rows, the first with message 'negative for the 1. time'"):
         store.dataset(truth)
 
 
@@ -163,14 +164,14 @@ def test_another_truth_has_rows_of_its_own(store: EvaluationStore, change: dict[
     other = truth_of(f, **change)
     assert store.count(other) == 0
     store.evaluate(other, [[1.0, 2.0]])
-    assert len(f.asked) == 2 and store.count(other) == store.count(truth_of(f)) == 1
+    assert len(f.evaluated_at) == 2 and store.count(other) == store.count(truth_of(f)) == 1
 
 
 def test_bounds_and_transforms_may_change(store: EvaluationStore) -> None:
     f = Counted()
     store.evaluate(truth_of(f), [[1.0, 2.0]])
     wider = (Variable("u", (2,), "m", lower=0.0, upper=99.0, transform="log"),)
-    assert store.evaluate(truth_of(f, inputs=wider), [[1.0, 2.0]]).ok.all() and len(f.asked) == 1
+    assert store.evaluate(truth_of(f, inputs=wider), [[1.0, 2.0]]).ok.all() and len(f.evaluated_at) == 1
     assert store.dataset(truth_of(f, inputs=wider)).inputs == wider
 
 
@@ -186,14 +187,14 @@ def shifted(offset: int) -> Callable[[np.ndarray], float]:
     return lambda x: float(x[0]) + offset
 
 
-def test_memory_needs_none_and_tells_truths_apart() -> None:
+def test_memory_needs_no_identity_and_distinguishes_truths() -> None:
     with EvaluationStore() as store:
         for offset in range(20):  # most would get the address of the one before
             found = store.evaluate(truth_of(shifted(offset), None), [[1.0, 2.0]])
             assert found.y[0, 0] == 1.0 + offset
 
 
-def test_what_raises_leaves_the_points_before_it(store: EvaluationStore) -> None:
+def test_an_exception_leaves_the_points_before_it(store: EvaluationStore) -> None:
     def f(x: np.ndarray) -> float:
         if x[0] == 3.0:
             raise ZeroDivisionError("bug")
@@ -219,7 +220,7 @@ def test_a_point_is_on_the_disk_before_the_next_begins(tmp_path: Path) -> None:
     assert seen == [0, 1, 2]
 
 
-def test_what_another_process_wrote_meanwhile_is_handed_out(tmp_path: Path) -> None:
+def test_rows_that_another_process_wrote_meanwhile_are_returned(tmp_path: Path) -> None:
     path = tmp_path / "store"
     quick = truth_of(lambda x: 1.0)
 
@@ -285,10 +286,10 @@ def test_a_store_in_memory_is_not_pickled() -> None:
         pickle.dumps(store)
 
 
-def test_a_closed_store_says_so(store: EvaluationStore) -> None:
+def test_a_closed_store_is_refused(store: EvaluationStore) -> None:
     store.close()
     store.close()
-    with pytest.raises(InputError, match="`store` must be open, got a closed one. Open it again"):
+    with pytest.raises(InputError, match="`store` must be open, got a closed one. Open the file again"):
         store.evaluate(truth_of(Counted()), [[1.0, 2.0]])
 
 
@@ -306,7 +307,7 @@ def test_wrong_points_are_explained(store: EvaluationStore, x: Any, kind: type[I
 
 
 class TwoRows:
-    """A truth that answers with two rows whatever it is asked."""
+    """A truth that returns two rows for any points."""
 
     inputs, outputs, identity = INPUTS, OUTPUTS, "two rows"
 
@@ -314,21 +315,21 @@ class TwoRows:
         return truth_of(Counted()).evaluate([[1.0, 2.0], [3.0, 4.0]])
 
 
-def test_a_truth_that_answers_something_else_is_explained(store: EvaluationStore) -> None:
+def test_a_truth_that_returns_other_rows_is_explained(store: EvaluationStore) -> None:
     truth: Truth = TwoRows()
-    with pytest.raises(ShapeError, match=r"must have shape \(1, 1, 2\), got \(2, 1, 2\). It must answer with one row"):
+    with pytest.raises(ShapeError, match=r"must have shape \(1, 1, 2\), got \(2, 1, 2\)\. Return one row for each"):
         store.evaluate(truth, [[1.0, 2.0]])
     assert store.count(truth) == 0
 
 
 class Rounds(TwoRows):
-    """A truth that tells another point than it was asked."""
+    """A truth that returns another point than the requested one."""
 
     def evaluate(self, x: Any) -> Evaluations:
         return truth_of(Counted()).evaluate(np.round(x))
 
 
-def test_a_row_belongs_to_the_point_that_was_asked(store: EvaluationStore) -> None:
+def test_a_row_belongs_to_the_requested_point(store: EvaluationStore) -> None:
     assert store.evaluate(Rounds(), [[1.25, 2.0]]).x.tolist() == [[1.25, 2.0]]
     assert store.evaluations(Rounds()).x.tolist() == [[1.25, 2.0]]
 
@@ -342,7 +343,7 @@ def test_the_path_outlives_a_change_of_folder(tmp_path: Path, monkeypatch: pytes
             assert twin.count(truth_of(Counted())) == 1
 
 
-def test_rows_tell_time_and_versions(tmp_path: Path) -> None:
+def test_rows_have_time_and_versions(tmp_path: Path) -> None:
     with EvaluationStore(tmp_path / "store") as store:
         store.evaluate(truth_of(Counted()), [[1.0, 2.0]])
     database = sqlite3.connect(tmp_path / "store")

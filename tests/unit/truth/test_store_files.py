@@ -1,4 +1,4 @@
-"""Files that are no store are refused with a reason and left as they are; processes share a file and may be killed."""
+"""Files that are not stores are refused and stay unchanged; processes share a file and may be killed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 import gradopt
-from gradopt import FileFormatError, InputError, Variable
+from gradopt import Variable
+from gradopt.errors import FileFormatError, InputError
 from gradopt.truth import tables
 from gradopt.truth.function import FunctionTruth
 from gradopt.truth.store import EvaluationStore
@@ -60,7 +61,7 @@ def odd(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (text, "is no SQLite file, or a damaged one .* or of a new one"),
+        (text, "is not an SQLite file, or a damaged one .* or of a new one"),
         (foreign, r"is an SQLite file of another program \(tables \['cases'\], format None\)"),
         (alike, r"is an SQLite file of another program .*format None\)"),
         (newer, "has schema version '2', this gradopt reads up to 1. .*pip install -U gradopt"),
@@ -91,7 +92,7 @@ def test_a_path_that_cannot_be_opened_is_explained(tmp_path: Path, name: str, me
 
 def test_a_file_that_another_program_keeps_locked_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     foreign(tmp_path / "file")
-    monkeypatch.setattr(tables, "_PATIENCE", 0.01)
+    monkeypatch.setattr(tables, "_WAIT", 0.01)
     database = sqlite3.connect(tmp_path / "file")
     database.execute("BEGIN EXCLUSIVE")
     with pytest.raises(InputError, match=r"`path` must be a file that SQLite can open and write, .*database is locked"):

@@ -1,4 +1,4 @@
-"""Wrong partials are found before the budget is spent on them; right ones pass, whatever their scale."""
+"""The check of the totals finds wrong partials and accepts right ones, at any scale."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 import openmdao.api as om
 import pytest
 
-from gradopt import EvaluationError, InputError, Variable
+from gradopt import Variable
+from gradopt.errors import EvaluationError, InputError
 from gradopt.truth.model import ModelTruth
 from gradopt.truth.totals_check import check_partials
 
@@ -85,7 +86,7 @@ def test_swapped_columns_are_found() -> None:
         check(lambda x: x[:1] + 2.0 * x[1:], lambda x: np.array([[2.0, 1.0]]), [1.0, 1.0])
 
 
-def test_wrong_partials_are_refused_again_until_they_are_not_checked() -> None:
+def test_wrong_partials_are_refused_again_unless_the_check_is_off() -> None:
     truth, _ = sloped(0.5)
     for _ in range(2):
         with pytest.raises(InputError, match="do not fit its values"):
@@ -94,7 +95,7 @@ def test_wrong_partials_are_refused_again_until_they_are_not_checked() -> None:
     assert unchecked.evaluate(X).ok.all() and unchecked.check_evaluations == 0 and comp.runs == 1
 
 
-def test_right_partials_cost_two_runs_once() -> None:
+def test_right_partials_take_two_runs_once() -> None:
     truth, comp = sloped(1.0)
     truth.evaluate(X), truth.evaluate([[1.0, 1.0, 1.0], [3.0, 1.0, 1.0]])
     assert truth.check_evaluations == 2 and comp.runs == 5
@@ -107,11 +108,11 @@ def check(
     inputs: Any = None,
     outputs: Any = None,
 ) -> list[np.ndarray]:
-    """Check and return the points that were asked."""
-    asked: list[np.ndarray] = []
+    """Check and return the evaluated points."""
+    evaluated_at: list[np.ndarray] = []
 
     def values(point: np.ndarray) -> np.ndarray:
-        asked.append(point.copy())
+        evaluated_at.append(point.copy())
         return f(point)
 
     x = np.array(x, dtype=float)
@@ -119,8 +120,8 @@ def check(
     calls = check_partials(
         values, x, y, jacobian(x), inputs or [Variable("a", (x.size,))], outputs or [Variable("b", (y.size,))]
     )
-    assert calls == len(asked)
-    return asked
+    assert calls == len(evaluated_at)
+    return evaluated_at
 
 
 SCALES = np.array([1e-9, 1.0, 1e9])
@@ -169,10 +170,10 @@ def test_points_stay_within_bounds() -> None:
     low, high = np.array([0.0, -1.0, 5.0, -np.inf]), np.array([1.0, 1.0, 6.0, np.inf])
     inputs = [Variable("a", (4,), lower=low, upper=high)]
     for x in ([0.0, 1.0, 5.5, 0.0], [1.0, -1.0, 6.0, 3.0], [0.0011, 0.0, 5.5, 1.0], [0.5, 0.0, 5.5, 1.0]):
-        asked = check(lambda x: np.array([(x**3).sum()]), lambda x: 3.0 * x[None] ** 2, x, inputs)
-        assert len(asked) == 2
-        assert all((point >= low).all() and (point <= high).all() for point in asked)
-        assert all((point != x).all() for point in asked)
+        evaluated_at = check(lambda x: np.array([(x**3).sum()]), lambda x: 3.0 * x[None] ** 2, x, inputs)
+        assert len(evaluated_at) == 2
+        assert all((point >= low).all() and (point <= high).all() for point in evaluated_at)
+        assert all((point != x).all() for point in evaluated_at)
 
 
 def test_the_step_is_about_a_thousandth_of_the_bounds_or_of_the_value() -> None:
@@ -181,8 +182,8 @@ def test_the_step_is_about_a_thousandth_of_the_bounds_or_of_the_value() -> None:
         Variable("c"),
         Variable("e", lower=1e-6, upper=1e6, transform="log"),
     ]
-    asked = check(lambda x: x.sum()[None], lambda x: np.ones((1, 3)), [100.0, 5.0, 2.0], inputs)
-    step = np.abs(asked[0] - [100.0, 5.0, 2.0]) / [0.2, 0.005, 0.002]
+    evaluated_at = check(lambda x: x.sum()[None], lambda x: np.ones((1, 3)), [100.0, 5.0, 2.0], inputs)
+    step = np.abs(evaluated_at[0] - [100.0, 5.0, 2.0]) / [0.2, 0.005, 0.002]
     assert (step >= 0.5).all() and (step <= 1.0).all() and len(set(step)) == 3
 
 
@@ -211,7 +212,7 @@ def cliff(width: float) -> Callable[[np.ndarray], np.ndarray]:
     return f
 
 
-def test_points_that_fail_are_tried_nearer() -> None:
+def test_after_a_failure_nearer_points_are_tried() -> None:
     assert len(check(cliff(5e-4), lambda x: np.array([[3.0]]), [1.0])) == 3
     with pytest.raises(InputError, match="do not fit"):
         check(cliff(5e-4), lambda x: np.array([[-3.0]]), [1.0])
@@ -223,11 +224,11 @@ def test_a_check_that_cannot_be_done_is_logged(caplog: pytest.LogCaptureFixture)
     assert "at x = [1.0] could not be checked: the points beside it failed" in caplog.text
 
 
-def test_what_a_solver_leaves_is_not_taken_for_wrong_partials() -> None:
+def test_solver_noise_is_not_taken_for_wrong_partials() -> None:
     assert len(check(lambda x: 1.0 + 1e-3 * x + 1.3e-8 * np.sign(x - 1.0), lambda x: np.array([[1e-3]]), [1.0])) == 2
 
 
-def test_an_output_of_rounding_errors_is_not_accused(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_output_of_rounding_errors_passes(caplog: pytest.LogCaptureFixture) -> None:
     rng = np.random.default_rng(1)
     with caplog.at_level(logging.WARNING):
         assert len(check(lambda x: 1e-17 * rng.standard_normal(1), lambda x: np.zeros((1, 1)), [1.0])) == 6
@@ -235,7 +236,7 @@ def test_an_output_of_rounding_errors_is_not_accused(caplog: pytest.LogCaptureFi
 
 
 class Fragile(om.ExplicitComponent):  # type: ignore[misc]
-    """y = x with the partial of 2 x; beyond `reach` of 1 there is no answer, or NaN."""
+    """y = x with the partial of 2 x; beyond `reach` of 1 it fails or returns NaN."""
 
     def __init__(self, reach: float, raises: bool) -> None:
         super().__init__()

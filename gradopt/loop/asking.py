@@ -1,0 +1,127 @@
+"""Ask: from the state of a run to the points that are to be evaluated next. Evaluates no truth, changes no state."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from gradopt.errors import InputError, explain
+from gradopt.loop.derivative_check import probes
+from gradopt.loop.initial_optimum import find_initial_optimum
+from gradopt.loop.learning import can_differentiate, on_corrected
+from gradopt.loop.problem import Problem, initial_surrogates
+from gradopt.loop.recovery import recover
+from gradopt.loop.request import Purpose, Request
+from gradopt.loop.settings import Settings
+from gradopt.loop.state import Stage, State
+from gradopt.loop.subproblem import Candidate, solve_subproblem
+from gradopt.loop.trust_region import TrustRegion
+
+_NO_STEP = 1e-12  # largest component of a step, in units of the ranges, that counts as none: round-off
+_SHRINK_UNEVALUATED = 0.2  # factor on a trust region without a candidate: no evaluation is spent on it; by hand
+
+
+def ask(state: State, problem: Problem, settings: Settings) -> Request:
+    """Find the points that are to be evaluated next.
+
+    The same state gives the same request. Where no better point is known the request has no points: tell it, and the
+    run goes on by other means or ends.
+
+    Args:
+        state: State of a run that has not ended.
+        problem: Problem.
+        settings: Settings of the run.
+
+    Returns:
+        The request.
+
+    Raises:
+        InputError: If the run has ended.
+    """
+    if state.exit is not None:
+        remedy = "Begin a new run; to go on with this one raise what ended it."
+        raise InputError(explain("state", "be that of a run that has not ended", f"{state.exit.value!r}", remedy))
+    clock = time.perf_counter()
+    if state.stage is Stage.START:
+        u = state.waiting[0] if samples_first(state, settings) else state.start
+        return Request(u[None], Purpose.START)
+    if state.stage is Stage.CHECKING:
+        u = probes(state.iterate, problem.limits)[state.checks]
+        return Request(u[None], Purpose.VERIFICATION, trust_region=state.trust_region)
+    if state.stage is Stage.INITIAL_STEP:
+        request = _initial_optimum(state, problem, settings)
+    elif state.stage is Stage.SETTLING or _differentiates_first(state, problem):
+        request = Request(state.iterate.u[None], Purpose.DIFFERENCE, trust_region=state.trust_region)
+    else:
+        request = _candidate(state, problem, settings)
+    return replace(request, seconds=time.perf_counter() - clock)
+
+
+def samples_first(state: State, settings: Settings) -> bool:
+    """Whether an initial sample is to be evaluated before the start, for which one evaluation must be left."""
+    return bool(len(state.waiting)) and state.evaluations < settings.max_evaluations - 1
+
+
+def _initial_optimum(state: State, problem: Problem, settings: Settings) -> Request:
+    surrogates = initial_surrogates(problem)
+    assert surrogates is not None
+    found = find_initial_optimum(
+        lambda u: problem.evaluate_on(surrogates, u), problem.limits, state.iterate.u, state.penalties, settings
+    )
+    if found is None:
+        return Request(_nothing(state), Purpose.INITIAL_OPTIMUM)
+    return Request(
+        found.candidate.predicted.u[None],
+        Purpose.INITIAL_OPTIMUM,
+        found.candidate,
+        replace(settings.trust_region, radius=found.radius),
+        found.predicted_reduction,
+        found.penalties,
+    )
+
+
+def _differentiates_first(state: State, problem: Problem) -> bool:
+    """Whether partials at the current iterate are to be finite-differenced before the next candidate.
+
+    Estimates have done what they can where they say that the iterate is an optimum, and after a poor step.
+    """
+    last = state.history[-1]
+    spent = state.conditions.certified or not last.accepted or not last.ratio >= state.trust_region.poor
+    return spent and can_differentiate(state, problem)
+
+
+def _candidate(state: State, problem: Problem, settings: Settings) -> Request:
+    found, region = _search(state, problem, settings)
+    purpose = Purpose.RECOVERY if state.failed else Purpose.CANDIDATE
+    if found is not None:
+        return Request(found.predicted.u[None], purpose, found, region)
+    if can_differentiate(state, problem):
+        return Request(state.iterate.u[None], Purpose.DIFFERENCE, trust_region=region)
+    return Request(_nothing(state), purpose, trust_region=region)
+
+
+def _search(state: State, problem: Problem, settings: Settings) -> tuple[Candidate | None, TrustRegion]:
+    """A candidate with a lower predicted merit than the iterate, and the region, shrunk until there is one."""
+    limits, iterate, region = problem.limits, state.iterate, state.trust_region
+    model = on_corrected(state, problem, settings)
+    distance = [float(np.abs((point.u - iterate.u) / limits.width).max()) for point in state.points]
+    nearest = [state.points[i].u for i in np.argsort(distance, kind="stable")[1 : settings.starts]]
+    if state.failed:
+        found = recover(state, model, limits, nearest)
+        if found is not None:
+            return found, region
+        region = region.after(np.nan, region.length(state.failed[-1][0] - iterate.u, limits))
+    smallest = settings.smallest_differenced if state.finite_differenced else 0.0
+    while not region.exhausted and region.radius >= smallest:
+        box = region.box(iterate.u, limits)
+        found = solve_subproblem(model, limits, iterate, box, state.penalties, nearest)
+        if region.length(found.predicted.u - iterate.u, limits) > _NO_STEP:
+            return found, region
+        region = region.after(np.nan, _SHRINK_UNEVALUATED * region.radius)
+    return None, region
+
+
+def _nothing(state: State) -> np.ndarray:
+    return np.empty((0, len(state.start)))

@@ -1,0 +1,243 @@
+"""Truth passes: runs of the model in which each component evaluates its truth. The driver's side of ask and tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import openmdao.api as om
+
+from gradopt import openmdao_private as private
+from gradopt.corrected.samples import Gain, Samples
+from gradopt.data.variables import total_size
+from gradopt.errors import EvaluationError
+from gradopt.loop.asking import samples_first
+from gradopt.loop.learning import Guess, corrected_surrogates, guesses, no_partials
+from gradopt.loop.request import Outcome, Purpose, Request
+from gradopt.loop.settings import Settings
+from gradopt.loop.state import Stage, State
+from gradopt.om.problem_view import ProblemView
+from gradopt.om.quantities import set_design
+from gradopt.om.truth_evaluator import Tangent, TruthEvaluator
+from gradopt.surrogates.protocol import SupportsEvaluate
+from gradopt.truth.finite_differences import FiniteDifferences
+from gradopt.truth.protocol import Evaluations, Truth
+from gradopt.truth.store import EvaluationStore
+
+_SWEEPS = 6  # passes over a coupled model on tangents, which converge like Newton's method; by hand
+_SETTLED = 1e-8  # relative change of a component's inputs below which its tangent is as good as the truth; by hand
+
+Record = Callable[[], AbstractContextManager[object]]
+"""Makes a context within which a truth pass is recorded."""
+
+
+class TruthPasses:
+    """Evaluates the requests of the loop on the truths of a problem, through a store."""
+
+    def __init__(
+        self,
+        view: ProblemView,
+        truths: Sequence[Truth],
+        store: EvaluationStore,
+        settings: Settings,
+        record: Record = nullcontext,
+    ) -> None:
+        """Make what evaluates.
+
+        Args:
+            view: Problem.
+            truths: Its truths.
+            store: Store of their evaluations.
+            settings: Settings of the run.
+            record: Context of each pass.
+        """
+        self._view, self._truths, self._store, self._settings, self._record = view, truths, store, settings, record
+
+    def __call__(self, state: State, request: Request) -> list[Outcome]:
+        """Evaluate the points of a request, one after the other."""
+        return [self._evaluate(state, request.purpose, u) for u in request.points]
+
+    def repeat(self, state: State) -> Outcome:
+        """Run the model at the current iterate again: nothing new is evaluated, not even where solvers iterate."""
+        found = guesses(state, self._view, self._settings)
+        return self._pass(state, state.iterate.u, self._gatherings(state, found), state.iterate.context)
+
+    def _evaluate(self, state: State, purpose: Purpose, u: np.ndarray) -> Outcome:
+        if purpose is Purpose.DIFFERENCE:
+            return self._differentiate(state)
+        sampling = state.stage is Stage.START and samples_first(state, self._settings)
+        found = no_partials(state) if sampling else guesses(state, self._view, self._settings)
+        return self._pass(state, u, self._gatherings(state, found), {})
+
+    def _differentiate(self, state: State) -> Outcome:
+        """Finite-difference the partials at the current iterate, and run the model with them."""
+        gatherings = self._gatherings(state, guesses(state, self._view, self._settings))
+        for component, row in zip(self._view.components, state.iterate.rows, strict=True):
+            gatherings[component.truth].differentiate(row)
+        context = dict(state.iterate.context)
+        for index, component in enumerate(self._view.components):
+            if f"x {index}" in context:
+                tangent = Tangent.of(gatherings[component.truth].evaluator, context[f"x {index}"])
+                context |= _context_of(index, tangent)
+        return self._pass(state, state.iterate.u, gatherings, context)
+
+    def _gatherings(self, state: State, found: Sequence[Guess | None]) -> list[_Gathering]:
+        parts = zip(self._truths, state.samples, found, strict=True)
+        return [
+            _Gathering(t, samples, guess, self._store, self._settings.finite_differences) for t, samples, guess in parts
+        ]
+
+    def _pass(
+        self, state: State, u: np.ndarray, gatherings: list[_Gathering], context: Mapping[str, np.ndarray]
+    ) -> Outcome:
+        """Run the model at u (k,), each component on its truth.
+
+        Where components are coupled, the model's solver would evaluate the truths in every sweep. Once there are
+        corrected surrogates, the model is converged on these instead, corrected anew where that leads, until nothing
+        moves any more.
+
+        Args:
+            state: State of the run.
+            u: Design variables.
+            gatherings: For each truth what is evaluated.
+            context: What an earlier pass at this point left, {} at a new one.
+        """
+        view, components = self._view, self._view.components
+        started = [len(one.samples.evaluated) for one in gatherings]
+        new = "outputs" not in context
+        before = private.get_outputs(view.problem) if new else context["outputs"]
+        if not new:  # the same state as the first time, so that solvers take the same way and evaluate nothing else
+            private.set_outputs(view.problem, before)
+        tangents = [_tangent_from(context, index, gatherings[c.truth]) for index, c in enumerate(components)]
+        try:
+            with self._record():
+                if new and state.coupled and state.selections:
+                    tangents = self._converged(state, u, gatherings)
+                    before = private.get_outputs(view.problem)
+                everyone: list[SupportsEvaluate] = [
+                    tangent or gatherings[component.truth].evaluator
+                    for tangent, component in zip(tangents, components, strict=True)
+                ]
+                for comp, evaluator in zip(view.comps, everyone, strict=True):
+                    comp.evaluate_with(evaluator)
+                found = view.run(u)
+                assert view.totals is not None
+                view.totals.record(view.problem.driver)
+        except EvaluationError as failed:
+            return Outcome(None, str(failed), tuple(one.gain() for one in gatherings))
+        evaluated = sum(len(one.samples.evaluated) for one in gatherings) - sum(started)
+        left = {"outputs": before}
+        for index, tangent in enumerate(tangents):
+            left |= {} if tangent is None else _context_of(index, tangent)
+        return Outcome(
+            found,
+            "",
+            tuple(one.gain() for one in gatherings),
+            tuple(view.inputs_of(i) if tangent is None else tangent.x for i, tangent in enumerate(tangents)),
+            tuple(np.sign(weights[0]) for weights in view.sensitivities()),
+            evaluated > len(components),
+            left,
+        )
+
+    def _converged(self, state: State, u: np.ndarray, gatherings: list[_Gathering]) -> list[Tangent | None]:
+        """Tangents of the truths about the state in which a coupled model is consistent; None if it does not settle."""
+        view, components = self._view, self._view.components
+        for comp, surrogate in zip(view.comps, corrected_surrogates(state, view, self._settings), strict=True):
+            comp.evaluate_with(surrogate)
+        last: list[Tangent] = []
+        before = private.get_outputs(view.problem)
+        try:
+            set_design(view.problem, view.design(), u)
+            for _ in range(_SWEEPS):
+                private.run_model(view.problem)
+                points = [view.inputs_of(index) for index in range(len(components))]
+                if last and all(_same(x, tangent.x) for x, tangent in zip(points, last, strict=True)):
+                    return list(last)
+                evaluators = [gatherings[component.truth].evaluator for component in components]
+                last = [Tangent.of(evaluator, x) for evaluator, x in zip(evaluators, points, strict=True)]
+                for comp, tangent in zip(view.comps, last, strict=True):
+                    comp.evaluate_with(tangent)
+        except (om.AnalysisError, EvaluationError) as failed:
+            private.set_outputs(view.problem, before)
+            raise EvaluationError(str(failed)) from failed
+        return [None] * len(components)
+
+
+class _Gathering:
+    """What one pass evaluates of one truth."""
+
+    def __init__(
+        self,
+        truth: Truth,
+        samples: Samples,
+        guess: Guess | None,
+        store: EvaluationStore,
+        finite_differences: FiniteDifferences,
+    ) -> None:
+        self.samples = samples
+        self.evaluator = TruthEvaluator(truth, store, self._note, self._complete)
+        self._guess, self._finite_differences = guess, finite_differences
+        self._found: list[Evaluations] = []
+        self._beside: list[np.ndarray] = []
+        self._differenced: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def differentiate(self, row: int) -> None:
+        """Finite-difference the unknown partials of a row; where the truth fails beside it they stay unknown."""
+        if not self.samples.can_differentiate(row):
+            return
+        data, truth = self.samples.data, self.evaluator.truth
+        assert data is not None
+
+        def beside(x: np.ndarray) -> Evaluations:
+            self._beside.append(x[0])
+            return self.evaluator.store.evaluate(truth, x)
+
+        x, y, known = data.x[row], data.y[row], data.partials[row]
+        partials = self._finite_differences.partials(beside, x, y, known, truth.inputs)
+        self.samples = self.samples.with_partials(row, partials)
+        self._differenced.append((x, partials))
+
+    def gain(self) -> Gain:
+        """Return what was evaluated."""
+        m, d = total_size(self.evaluator.outputs), total_size(self.evaluator.inputs)
+        return Gain(
+            Evaluations.join(self._found, m, d),
+            np.array(self._beside).reshape(-1, d),
+            np.array([x for x, _ in self._differenced]).reshape(-1, d),
+            np.array([partials for _, partials in self._differenced]).reshape(-1, m, d),
+        )
+
+    def _note(self, found: Evaluations) -> None:
+        self.samples = self.samples.with_evaluations(found)
+        self._found.append(found)
+
+    def _complete(self, x: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Fill in what finite differences gave of the partials (m, d) at x (d,), and estimates for the others.
+
+        Without an estimate they are finite-differenced at once, and 0 where that fails.
+        """
+        row = self.samples.row(x)
+        if self._guess is None:
+            self.differentiate(row)
+        data = self.samples.data
+        assert data is not None
+        differenced = np.where(np.isnan(known), data.partials[row], known)
+        if not np.isnan(differenced).any():
+            return differenced
+        guessed = np.zeros(known.shape) if self._guess is None else self._guess(x)
+        return np.where(np.isnan(differenced), guessed, differenced)
+
+
+def _tangent_from(context: Mapping[str, np.ndarray], index: int, gathering: _Gathering) -> Tangent | None:
+    if f"x {index}" not in context:
+        return None
+    return Tangent(gathering.evaluator, *(context[f"{part} {index}"] for part in ("x", "y", "partials")))
+
+
+def _context_of(index: int, tangent: Tangent) -> dict[str, np.ndarray]:
+    return {f"x {index}": tangent.x, f"y {index}": tangent.y, f"partials {index}": tangent.partials}
+
+
+def _same(x: np.ndarray, other: np.ndarray) -> bool:
+    return bool(np.allclose(x, other, rtol=_SETTLED, atol=_SETTLED * _SETTLED))

@@ -1,0 +1,9 @@
+"""The loop without OpenMDAO: ask and tell for other programs, and SciPy's calling convention. Floor 7."""
+
+from gradopt.optimizer.flat_problem import Constraint, LinearConstraint, Objective
+
+__all__ = [
+    "Constraint",
+    "LinearConstraint",
+    "Objective",
+]

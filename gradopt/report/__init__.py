@@ -1,0 +1,1 @@
+"""Result files, and measures of a run that has ended; nothing here evaluates a model."""

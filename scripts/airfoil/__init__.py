@@ -1,0 +1,1 @@
+"""Airfoils: the loop on NeuralFoil and on XFOIL, and drag by RANS."""

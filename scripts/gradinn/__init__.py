@@ -1,0 +1,1 @@
+"""GradINN: what a prior about the gradient is worth."""

@@ -1,0 +1,1 @@
+"""The adaptive loop: truth evaluations, certificates, failures, interruption."""

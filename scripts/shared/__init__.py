@@ -1,0 +1,1 @@
+"""Parts of the scripts of several themes: the call, rows, statistics, costs, problems and peer methods."""

@@ -1,0 +1,1 @@
+"""Accuracy and cost of surrogates, alone and against peers."""
