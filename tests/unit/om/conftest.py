@@ -77,18 +77,18 @@ def ready() -> Callable[..., om.Problem]:
 
 
 @pytest.fixture
-def asked() -> list[np.ndarray]:
+def evaluated() -> list[np.ndarray]:
     """Points at which the truths of `rosenbrock` were evaluated."""
     return []
 
 
 @pytest.fixture
-def rosenbrock(asked: list[np.ndarray]) -> Callable[..., FunctionTruth]:
+def rosenbrock(evaluated: list[np.ndarray]) -> Callable[..., FunctionTruth]:
     """Return a maker of truths f(x) of two inputs in [-2, 2] with the minimum 0 at (1, 1)."""
 
     def make(fails: Callable[[np.ndarray], bool] | None = None, **settings: Any) -> FunctionTruth:
         def valley(x: np.ndarray) -> tuple[float, list[float]]:
-            asked.append(x.copy())
+            evaluated.append(x.copy())
             if fails is not None and fails(x):
                 raise EvaluationError("no mesh")
             bend = x[1] - x[0] ** 2

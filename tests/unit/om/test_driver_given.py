@@ -24,7 +24,7 @@ Point = tuple[float, np.ndarray]
 
 
 def valley(x: np.ndarray, least: float = 1.0) -> Point:
-    """Rosenbrock's function, with its least value at another place if asked."""
+    """Rosenbrock's function, with its least value at another place if evaluated."""
     bend = x[1] - x[0] ** 2
     slope = [-400.0 * x[0] * bend - 2.0 * (least - x[0]), 200.0 * bend]
     return float(100.0 * bend**2 + (least - x[0]) ** 2), np.array(slope)
@@ -70,10 +70,10 @@ class Given:
 
 
 class Runs:
-    """Runs of the valley in the unit disk, which is exact, and the points at which its truth was asked."""
+    """Runs of the valley in the unit disk, which is exact, and the points at which its truth was evaluated."""
 
     def __init__(self) -> None:
-        self.asked: list[np.ndarray] = []
+        self.evaluated: list[np.ndarray] = []
 
     def __call__(
         self,
@@ -85,11 +85,16 @@ class Runs:
         """Run; the answer of the truth is value and partials, or a value alone."""
 
         def truth(x: np.ndarray) -> Any:
-            self.asked.append(x.copy())
+            self.evaluated.append(x.copy())
             return answer(x)
 
-        self.asked.clear()
-        options = {"configuration": None, "max_evaluations": 150, "differences": FiniteDifferences(1e-7), **options}
+        self.evaluated.clear()
+        options = {
+            "configuration": None,
+            "max_evaluations": 150,
+            "finite_differences": FiniteDifferences(1e-7),
+            **options,
+        }
         made = om.Problem(reports=None, driver=AdaptiveDriver(**options))
         expensive = SurrogateComp(given, truth=FunctionTruth(truth, (X,), (F,), identity="valley"))
         made.model.add_subsystem("valley", expensive, promotes=["*"])
@@ -125,7 +130,7 @@ def test_the_second_point_is_the_optimum_of_the_given_surrogate(run: Runs) -> No
     driver = run(Given(good)).driver
     first, second = driver.history[:2]
     assert first.u.tolist() == START.tolist()
-    assert run.asked[1].tolist() == second.u.tolist()
+    assert run.evaluated[1].tolist() == second.u.tolist()
     assert np.abs(second.u - BEST).max() < 0.1 < np.abs(second.u - START).max()
     assert (second.number, second.evaluations, second.accepted, second.radius) == (1, 2, True, 1.0)
     assert second.predicted_objective == pytest.approx(good(second.u)[0])
@@ -159,7 +164,7 @@ def test_a_wrong_surrogate_costs_one_evaluation(run: Runs, answer: Any, monkeypa
 
 def test_a_truth_that_fails_there_leaves_the_loop_at_the_start(run: Runs) -> None:
     def fails(x: np.ndarray) -> Point:
-        if np.abs(x - BEST).max() < 0.1 and len(run.asked) == 2:
+        if np.abs(x - BEST).max() < 0.1 and len(run.evaluated) == 2:
             raise EvaluationError("no mesh")
         return valley(x)
 
@@ -174,7 +179,7 @@ def test_a_truth_that_fails_there_leaves_the_loop_at_the_start(run: Runs) -> Non
 @pytest.mark.parametrize(("given", "better"), [(good, 1), (wrong, 0)], ids=["good", "wrong"])
 def test_only_the_better_point_is_differenced(run: Runs, given: Any, better: int) -> None:
     made = run(Given(given), value)
-    start, candidate, *beside = run.asked[:4]  # partials of both inputs
+    start, candidate, *beside = run.evaluated[:4]  # partials of both inputs
     center = (start, candidate)[better]
     assert [np.abs(point - center).max() < 1e-5 for point in beside] == [True, True]
     assert [record.evaluations for record in made.driver.history[:2]] == [1, 2]
@@ -216,7 +221,7 @@ def test_an_optimum_of_the_surrogate_is_not_left(run: Runs) -> None:
 def test_the_budget_ends_before_and_after_the_jump(run: Runs, most: int, answer: Any) -> None:
     driver = run(Given(good), answer, max_evaluations=most).driver
     assert driver.exit is Exit.BUDGET
-    assert len(driver.history) == len(run.asked) == most
+    assert len(driver.history) == len(run.evaluated) == most
     assert not driver.certificate.certified
 
 
@@ -227,7 +232,7 @@ def test_a_run_repeated_on_its_store_takes_the_same_steps(run: Runs, tmp_path: P
         assert steps(again) == steps(whole)[: len(again.driver.history)]
     assert again.driver.store.evaluated < whole.driver.evaluations
     repeated = run(Given(good), value, store=tmp_path / "run.sqlite")
-    assert run.asked == []
+    assert run.evaluated == []
     assert steps(repeated) == steps(whole)
 
 
