@@ -30,7 +30,8 @@ from gradopt.training.result import Callback, FitResult
 from gradopt.training.solvers import Solver, check_solver
 
 # Activation and trend of each start in turn; the evidence selects. Of the sets tried on the problems of
-# scripts/surrogates/accuracy_vs_peers.py this set had the lowest errors: softplus suits most problems, the others some far better.
+# scripts/surrogates/accuracy_vs_peers.py this one had the lowest errors: softplus suits most problems, the others some
+# far better.
 _SHAPES = (("softplus", None), ("tanh", None), ("sin", "quadratic"), ("softplus", None))
 _FOR_MANY_SAMPLES = ("silu", None)  # for fits that are too large for several starts; see scripts/airfoil/drag_data.py
 

@@ -95,8 +95,8 @@ def read(path: str | Path, kind: Kind = SURROGATE) -> tuple[dict[str, Any], dict
                 f"any code. Write the file with `{kind.written_by}` where it was made."
             ) from broken
         raise FileFormatError(
-            f"{str(path)!r} is no safetensors file, or a truncated one ({broken}). Copy it again from where it was "
-            f"saved; such files are written by `{kind.written_by}`."
+            f"{str(path)!r} is no safetensors file, or a truncated one ({broken}). Copy the original file again; "
+            f"such files are written by `{kind.written_by}`."
         ) from broken
     if metadata.get("format") != kind.format:
         raise FileFormatError(
@@ -107,7 +107,7 @@ def read(path: str | Path, kind: Kind = SURROGATE) -> tuple[dict[str, Any], dict
     if not version.isdigit() or int(version) > kind.version:
         raise FileFormatError(
             f"{str(path)!r} has schema version {version!r}, this gradopt reads up to {kind.version}. "
-            "It was written by a newer gradopt: upgrade with `pip install -U gradopt`."
+            "The file was written by a newer gradopt: upgrade with `pip install -U gradopt`."
         )
     text = metadata.get("header", "")
     if metadata.get("checksum") != _checksum(text, arrays):
