@@ -14,16 +14,16 @@ from typing import Any, cast
 
 import numpy as np
 import openmdao.api as om
-from cases.direct import run_direct
 
 import gradopt as go
-from cases.__main__ import CASES, build_parser
 from cases.adaptive import run_adaptive
+from cases.adaptive_case import AdaptiveCase
 from cases.airfoil_study.conditions import sample_conditions
 from cases.airfoil_study.engine import Rules
 from cases.airfoil_study.problem import make_problem
 from cases.airfoil_study.study import run_study
-from cases.case import AdaptiveCase
+from cases.baseline import run_baseline
+from cases.cli import CASES, build_parser
 from cases.rosenbrock.disk import rosenbrock_disk
 from cases.rosenbrock.function import rosenbrock
 from scripts.loop.digest_record import Record, Recorded, disturbed, record
@@ -37,8 +37,8 @@ AIRFOILS = ("naca0012", "rae2822", "naca4412")
 
 def case_of(arguments: str, **changes: Any) -> AdaptiveCase:
     """Make a case from its arguments on the command line, and change fields of it."""
-    asked = build_parser().parse_args(["run", *arguments.split()])
-    return replace(CASES[asked.name].adaptive(asked), **changes)
+    options = build_parser().parse_args(["run", *arguments.split()])
+    return replace(CASES[options.name].adaptive(options), **changes)
 
 
 def run_case(case: AdaptiveCase, budget: int, store: go.EvaluationStore | None = None) -> Record:
@@ -46,18 +46,18 @@ def run_case(case: AdaptiveCase, budget: int, store: go.EvaluationStore | None =
     truths = tuple(Recorded(truth) for truth in case.truths)
     case = replace(case, truths=truths, max_evaluations=budget, closing=None)
     found = run_adaptive(case, 0, store or go.EvaluationStore(), lambda line: None)
-    objective = found.answer.true[case.responses[0].name]
-    return record(truths, found.rounds, found.exit.value, found.evaluations, objective)
+    objective = found.final.true[case.responses[0].name]
+    return record(truths, found.iterations, found.exit.value, found.evaluations, objective)
 
 
-def run_direct_case(case: AdaptiveCase, budget: int) -> Record:
+def run_baseline_case(case: AdaptiveCase, budget: int) -> Record:
     """Run a case by SLSQP on the truth models themselves."""
     truths = tuple(Recorded(truth) for truth in case.truths)
-    found = run_direct(replace(case, truths=truths), lambda line: None, budget)
+    found = run_baseline(replace(case, truths=truths), lambda line: None, budget)
     name = case.responses[0].name
     history = tuple((one.x.copy(), float(one.true[name][0]), np.nan, one.accepted) for one in found.visits)
     points = tuple(tuple(truth.points) for truth in truths)
-    return Record(points, history, f"success {found.success}", found.evaluations, float(found.answer.true[name][0]))
+    return Record(points, history, f"success {found.success}", found.evaluations, float(found.final.true[name][0]))
 
 
 def run_loop(model: om.Group, truths: Sequence[Recorded], name: str, start: Sequence[float], **options: Any) -> Record:
@@ -306,8 +306,8 @@ RUNS: dict[str, Callable[[], Record]] = {
     "shared truth": run_shared,
     "resumed": run_resumed,
     "optimize": partial(run_optimize, configuration=None),
-    "direct": lambda: run_direct_case(case_of("rosenbrock_disk"), 40),
-    "direct, without partials": lambda: run_direct_case(disk_of(values), 40),
+    "direct": lambda: run_baseline_case(case_of("rosenbrock_disk"), 40),
+    "direct, without partials": lambda: run_baseline_case(disk_of(values), 40),
     "noisy": lambda: run_disk(noisy, finite_differences=go.truth.FiniteDifferences(1e-2)),
     "given": lambda: run_given(rosenbrock),
     "given, without partials": lambda: run_given(value),
