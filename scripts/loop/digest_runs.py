@@ -1,7 +1,4 @@
-"""Short runs of the loop, each with every point that was evaluated and its history: what `scripts.loop.digests` pins.
-
-`RUNS` maps a name to a function without arguments that runs one and returns its `Record`.
-"""
+"""Short runs of the loop, by name; each function returns its `Record`. For `loop.digests` and `tests/golden`."""
 
 from __future__ import annotations
 
@@ -67,7 +64,7 @@ def run_loop(model: om.Group, truths: Sequence[Recorded], name: str, start: Sequ
         model: The model.
         truths: The truth models in it.
         name: The objective.
-        start: Where x stands.
+        start: Initial x.
         **options: Of the driver.
     """
     problem = om.Problem(model, go.AdaptiveDriver(**{"configuration": None, **options}), reports=None)
@@ -91,9 +88,9 @@ def run_disk(
     Args:
         f: The function of the truth model.
         given: Fitted surrogate of it, or None.
-        start: Where x stands.
+        start: Initial x.
         limit: Upper bound of r2.
-        budget: Evaluations.
+        budget: Largest number of evaluations.
         **options: Of the driver.
     """
     y = f(np.array([-1.9, -1.9]))  # no function fails there
@@ -141,13 +138,13 @@ def fails_far(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def wrong_partials(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Compute Rosenbrock's function and the square of the radius, with partials that say that all is flat."""
+    """Compute Rosenbrock's function and the square of the radius, with partials that are all 0."""
     y, dydx = rosenbrock_disk(x)
     return y, 0.0 * dydx
 
 
 def noisy(x: np.ndarray) -> np.ndarray:
-    """Compute Rosenbrock's function and the square of the radius with waves that stand for noise."""
+    """Compute Rosenbrock's function and the square of the radius with short waves in the place of noise."""
     return values(x) + 1e-4 * np.sin(1e5 * x) * np.cos(3e5 * x[::-1])
 
 
@@ -164,7 +161,7 @@ def run_given(f: Callable[[np.ndarray], Any], **options: Any) -> Record:
 
 
 def run_resumed() -> Record:
-    """Run the disk on a store on disk, and go on from there; the points are those of both runs."""
+    """Run rosenbrock_disk with a store in a file, and continue; the points are those of both runs."""
     with TemporaryDirectory() as folder:
         runs = []
         for budget in (9, 40):
@@ -174,7 +171,7 @@ def run_resumed() -> Record:
 
 
 def run_maximized(scaling: dict[str, Any]) -> Record:
-    """Maximize a power in other units, and with another scaling, than the truth model has them."""
+    """Maximize a power in units and a scaling that the truth does not have."""
     inputs, outputs = (go.Variable("x", (2,), "cm", lower=-200.0, upper=200.0),), (go.Variable("power", units="kW"), R2)
 
     def f(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -339,3 +336,6 @@ GOLDEN = (
     "direct, without partials",
 )
 """Fast runs without a network and without extras, for `tests/golden`."""
+
+QUICK = ("sellar 2", "fails at the start", "wrong partials", "direct, without partials")
+"""Fast runs of `GOLDEN`, for a tiny budget."""
