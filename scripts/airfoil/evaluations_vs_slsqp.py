@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from cases.__main__ import build_parser
-from cases.adaptive import FEASIBLE
+from cases.adaptive_case import AdaptiveCase
 from cases.airfoil.case import adaptive
-from cases.case import AdaptiveCase
+from cases.cli import build_parser
+from gradopt.om.baseline import FEASIBLE
 from scripts.shared.against_slsqp import Row, compare, scaled
 from scripts.shared.airfoil_problem import AIRFOILS, SCALINGS
 from scripts.shared.script import begin, parser_of, run

@@ -26,16 +26,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cases.direct import run_direct
 from rich.table import Table
 
-from cases.adaptive import Visit, run_adaptive
+from cases.adaptive import run_adaptive
+from cases.adaptive_case import AdaptiveCase, Visit
 from cases.airfoil.aerodynamics import NeuralFoilTruth
 from cases.airfoil.case import airfoil_case
 from cases.airfoil.geometry import KulfanShape, load_shape
 from cases.airfoil.on_xfoil import xfoil_case
 from cases.airfoil.xfoil import Xfoil
-from cases.case import AdaptiveCase
+from cases.baseline import run_baseline
 from cases.model import adaptive_case
 from gradopt.errors import EvaluationError
 from gradopt.truth.finite_differences import FiniteDifferences
@@ -82,12 +82,12 @@ def loop(case: AdaptiveCase, most: int) -> tuple[Row, np.ndarray]:
         found = run_adaptive(replace(case, max_evaluations=most), 0, store, silent)
         failed = int((~store.evaluations(case.truths[0]).ok).sum())
     row = row_of(case, found.visits, found.evaluations, failed, found.exit.value, found.seconds)
-    return row, found.answer.x
+    return row, found.final.x
 
 
 def slsqp(case: AdaptiveCase, step: float, most: int) -> Row:
     """Run SLSQP with finite differences."""
-    found = run_direct(replace(case, finite_differences=FiniteDifferences(step), direct_ref=REACH), silent, most)
+    found = run_baseline(replace(case, finite_differences=FiniteDifferences(step), baseline_ref=REACH), silent, most)
     end = "converged" if found.success else "stopped" if found.evaluations >= most else "did not converge"
     return row_of(case, found.visits, found.evaluations, found.failed, end, found.seconds)
 
@@ -96,16 +96,16 @@ def compare(airfoil: str, most: int, rival_most: int, steps: Sequence[float], pr
     """Run all methods from one start."""
     on_neuralfoil, shape = airfoil_case(airfoil, REYNOLDS), load_shape(airfoil)
     given = xfoil_case(on_neuralfoil, shape, REYNOLDS)
-    alone = xfoil_case(on_neuralfoil, shape, REYNOLDS, believe=False)
+    alone = xfoil_case(on_neuralfoil, shape, REYNOLDS, initial_surrogate=False)
     cheap = adaptive_case(on_neuralfoil, configuration=None, max_evaluations=min(200, 2 * most), tolerance=1e-3)
-    optimum = run_adaptive(cheap, 0, EvaluationStore(), silent).answer.x
+    optimum = run_adaptive(cheap, 0, EvaluationStore(), silent).final.x
     rows: dict[str, Row] = {}
 
     def add(name: str, row: Row) -> None:
         rows[name] = row
         progress(f"{airfoil}: {name}", row)
 
-    row, answer = loop(given, most)
+    row, xfoil_optimum = loop(given, most)
     add("loop", row)
     add("loop, alone", loop(alone, 2 * most)[0])
     add("loop after NeuralFoil", loop(replace(given, start=optimum), most)[0])
@@ -115,7 +115,7 @@ def compare(airfoil: str, most: int, rival_most: int, steps: Sequence[float], pr
     best = min(row["drag"] for name, row in rows.items() if name.startswith("SLSQP, "))
     for row in rows.values():
         row["until"] = {f"{near:g}": until(row, (1.0 + near) * best) for near in NEAR}
-    return {"methods": rows, "xfoil_optimum": answer, "neuralfoil_optimum": optimum, "best_of_SLSQP": best}
+    return {"methods": rows, "xfoil_optimum": xfoil_optimum, "neuralfoil_optimum": optimum, "best_of_SLSQP": best}
 
 
 def cross(shape: KulfanShape, designs: dict[str, np.ndarray]) -> dict[str, Row]:

@@ -44,11 +44,11 @@ Method = Callable[[Dataset, int, Mapping[str, Any]], Fit]
 
 
 def _fit_of(surrogate: Surrogate) -> Fit:
-    belief, learned = surrogate.fit_result.belief, surrogate.fit_result.learned
+    prior, learned = surrogate.fit_result.prior, surrogate.fit_result.learned
     about: dict[str, Any] = {}
-    if belief is not None:
+    if prior is not None:
         omega = list(learned.omega) if learned is not None and learned.omega else None
-        about = {"kept": belief.kept, "gain": belief.gain, "omega": omega}
+        about = {"kept": prior.kept, "gain": prior.gain, "omega": omega}
     return Fit((surrogate.predict, lambda at: surrogate.linearize(at)[1]), about)
 
 
@@ -63,8 +63,8 @@ def _small_start(data: Dataset, seed: int, settings: Mapping[str, Any]) -> Fit:
     """Fit fixed weights once, from 0.3 times the usual initial parameters."""
     configuration = MLP(**{**NETWORK, "weights": "fixed", **settings, "starts": 1}, seed=seed)
     untrained = replace(configuration, solver=LevenbergMarquardt(max_iterations=0)).fit(data)
-    (member,) = untrained.members
-    shrunk = replace(untrained, members=(replace(member, theta=SHRUNK * member.theta),))
+    (trained,) = untrained.networks
+    shrunk = replace(untrained, networks=(replace(trained, theta=SHRUNK * trained.theta),))
     return _fit_of(configuration.fit(data, warm_start=shrunk))
 
 

@@ -20,7 +20,8 @@ from gradopt import Dataset
 from gradopt.data.scaling import Scaling
 from gradopt.plots.figure import new_figure
 from gradopt.solvers import LevenbergMarquardt
-from gradopt.surrogates.fitting.networks import Member, build_problem
+from gradopt.surrogates.fitting.networks import build_problem
+from gradopt.surrogates.fitting.trained_network import TrainedNetwork
 from gradopt.surrogates.gradinn.configuration import GradINN
 from gradopt.training.evidence import Evidence
 from scripts.shared.costs import STATUS, growth_exponent, measured_alone, memory_of_process
@@ -42,14 +43,14 @@ def seconds(d: int, points: int, with_prior: bool, iterations: int = ITERATIONS)
     rng = np.random.default_rng(0)
     data = Dataset(rng.random((SAMPLES * d, d)), rng.random((SAMPLES * d, 1)))
     configuration = GradINN((WIDTH,), activation="tanh", starts=1, collocation=points, solver=LevenbergMarquardt())
-    (network,) = configuration._networks(data)
-    prior = configuration.belief
+    (network,) = configuration._shapes_of_starts(data)
+    prior = configuration.active_prior
     assert prior is not None, "its weight is not 0"
     auxiliary = prior.initialize(d, 1, rng) if with_prior else None
-    member = Member(network, network.initialize(rng), auxiliary=auxiliary)
+    trained = TrainedNetwork(network, network.initialize(rng), auxiliary=auxiliary)
     weights = configuration.data_weights(data)
-    problem = build_problem(configuration, member, data, Scaling.of(data), weights)
-    start = torch.tensor(member.parameters)
+    problem = build_problem(configuration, trained, data, Scaling.of(data), weights)
+    start = torch.tensor(trained.parameters)
     Evidence(1).solve(problem, start)
     begun = time.process_time()
     Evidence(iterations, tolerance=0.0).solve(problem, start)

@@ -28,9 +28,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from cases.records import provenance
 from rich.console import Console
 
+from gradopt.report.records import provenance
 from scripts.jenn import accuracy, noise_break_even, one_shot_optimizations, polishing_sweep, samples_to_accuracy
 from scripts.shared.script import begin, parser_of, run
 

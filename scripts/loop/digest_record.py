@@ -1,4 +1,4 @@
-"""The record of a run: every point at which its truth models were evaluated, and its history."""
+"""The record of a run: every point at which its truths were evaluated, and its history. For `loop.digests`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import gradopt as go
 from gradopt.truth.protocol import Truth
 
 ROUND_OFF = 2e-15
-"""Standard deviation of what `disturbance` adds, relatively."""
+"""Standard deviation of the relative error that `disturbance` adds: ten times the resolution of float64; by hand."""
 
 _RANDOM: ContextVar[np.random.Generator | None] = ContextVar("_RANDOM", default=None)
 
 
 @contextmanager
 def disturbance(seed: int) -> Iterator[None]:
-    """Add round-off to all answers of truth models within: what another CPU or library may do to a run."""
+    """Add round-off to all outputs of truths within the context, as another CPU or library may."""
     token = _RANDOM.set(np.random.default_rng(seed))
     try:
         yield
@@ -31,10 +31,10 @@ def disturbance(seed: int) -> Iterator[None]:
         _RANDOM.reset(token)
 
 
-def disturbed(answer: np.ndarray) -> np.ndarray:
-    """Return an answer of a truth model, with round-off added within `disturbance`."""
+def disturbed(values: np.ndarray) -> np.ndarray:
+    """Return outputs or partials of a truth, with round-off added within `disturbance`."""
     random = _RANDOM.get()
-    return answer if random is None else answer * (1.0 + ROUND_OFF * random.standard_normal(np.shape(answer)))
+    return values if random is None else values * (1.0 + ROUND_OFF * random.standard_normal(np.shape(values)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class Recorded:
 
     Attributes:
         truth: The truth model.
-        points: The points (d,) in the order of their evaluation, failed ones and those of differences included.
+        points: The points (d,) in the order of their evaluation, failed ones and those of finite differences included.
     """
 
     truth: Truth
@@ -78,9 +78,9 @@ class Record:
     Attributes:
         points: For each truth model all evaluated points, in order.
         history: For each iteration u, objective, radius and whether it was accepted.
-        exit: Why it ended.
-        evaluations: Number of evaluations that the run reports.
-        objective: At the end.
+        exit: Reason of the termination.
+        evaluations: Number of evaluations, as the run reports it.
+        objective: Objective at the end.
     """
 
     points: tuple[tuple[np.ndarray, ...], ...]
@@ -91,7 +91,7 @@ class Record:
 
     @property
     def marks(self) -> list[str]:
-        """Short hashes of the points and then of the iterations: they tell where two runs part."""
+        """Short hashes of the points and then of the iterations: the first that differs shows where two runs part."""
         return [_sha256([point])[:8] for points in self.points for point in points] + [
             _sha256(one)[:8] for one in self.history
         ]

@@ -1,7 +1,4 @@
-"""Short runs of the loop, each with every point that was evaluated and its history: what `scripts.loop.digests` pins.
-
-`RUNS` maps a name to a function without arguments that runs one and returns its `Record`.
-"""
+"""Short runs of the loop, by name; each function returns its `Record`. For `loop.digests` and `tests/golden`."""
 
 from __future__ import annotations
 
@@ -14,16 +11,16 @@ from typing import Any, cast
 
 import numpy as np
 import openmdao.api as om
-from cases.direct import run_direct
 
 import gradopt as go
-from cases.__main__ import CASES, build_parser
 from cases.adaptive import run_adaptive
+from cases.adaptive_case import AdaptiveCase
 from cases.airfoil_study.conditions import sample_conditions
-from cases.airfoil_study.family import Rules
+from cases.airfoil_study.engine import Rules
 from cases.airfoil_study.problem import make_problem
 from cases.airfoil_study.study import run_study
-from cases.case import AdaptiveCase
+from cases.baseline import run_baseline
+from cases.cli import CASES, build_parser
 from cases.rosenbrock.disk import rosenbrock_disk
 from cases.rosenbrock.function import rosenbrock
 from scripts.loop.digest_record import Record, Recorded, disturbed, record
@@ -37,8 +34,8 @@ AIRFOILS = ("naca0012", "rae2822", "naca4412")
 
 def case_of(arguments: str, **changes: Any) -> AdaptiveCase:
     """Make a case from its arguments on the command line, and change fields of it."""
-    asked = build_parser().parse_args(["run", *arguments.split()])
-    return replace(CASES[asked.name].adaptive(asked), **changes)
+    options = build_parser().parse_args(["run", *arguments.split()])
+    return replace(CASES[options.name].adaptive(options), **changes)
 
 
 def run_case(case: AdaptiveCase, budget: int, store: go.EvaluationStore | None = None) -> Record:
@@ -46,18 +43,18 @@ def run_case(case: AdaptiveCase, budget: int, store: go.EvaluationStore | None =
     truths = tuple(Recorded(truth) for truth in case.truths)
     case = replace(case, truths=truths, max_evaluations=budget, closing=None)
     found = run_adaptive(case, 0, store or go.EvaluationStore(), lambda line: None)
-    objective = found.answer.true[case.responses[0].name]
-    return record(truths, found.rounds, found.exit.value, found.evaluations, objective)
+    objective = found.final.true[case.responses[0].name]
+    return record(truths, found.iterations, found.exit.value, found.evaluations, objective)
 
 
-def run_direct_case(case: AdaptiveCase, budget: int) -> Record:
+def run_baseline_case(case: AdaptiveCase, budget: int) -> Record:
     """Run a case by SLSQP on the truth models themselves."""
     truths = tuple(Recorded(truth) for truth in case.truths)
-    found = run_direct(replace(case, truths=truths), lambda line: None, budget)
+    found = run_baseline(replace(case, truths=truths), lambda line: None, budget)
     name = case.responses[0].name
     history = tuple((one.x.copy(), float(one.true[name][0]), np.nan, one.accepted) for one in found.visits)
     points = tuple(tuple(truth.points) for truth in truths)
-    return Record(points, history, f"success {found.success}", found.evaluations, float(found.answer.true[name][0]))
+    return Record(points, history, f"success {found.success}", found.evaluations, float(found.final.true[name][0]))
 
 
 def run_loop(model: om.Group, truths: Sequence[Recorded], name: str, start: Sequence[float], **options: Any) -> Record:
@@ -67,7 +64,7 @@ def run_loop(model: om.Group, truths: Sequence[Recorded], name: str, start: Sequ
         model: The model.
         truths: The truth models in it.
         name: The objective.
-        start: Where x stands.
+        start: Initial x.
         **options: Of the driver.
     """
     problem = om.Problem(model, go.AdaptiveDriver(**{"configuration": None, **options}), reports=None)
@@ -91,9 +88,9 @@ def run_disk(
     Args:
         f: The function of the truth model.
         given: Fitted surrogate of it, or None.
-        start: Where x stands.
+        start: Initial x.
         limit: Upper bound of r2.
-        budget: Evaluations.
+        budget: Largest number of evaluations.
         **options: Of the driver.
     """
     y = f(np.array([-1.9, -1.9]))  # no function fails there
@@ -141,13 +138,13 @@ def fails_far(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def wrong_partials(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Compute Rosenbrock's function and the square of the radius, with partials that say that all is flat."""
+    """Compute Rosenbrock's function and the square of the radius, with partials that are all 0."""
     y, dydx = rosenbrock_disk(x)
     return y, 0.0 * dydx
 
 
 def noisy(x: np.ndarray) -> np.ndarray:
-    """Compute Rosenbrock's function and the square of the radius with waves that stand for noise."""
+    """Compute Rosenbrock's function and the square of the radius with short waves in the place of noise."""
     return values(x) + 1e-4 * np.sin(1e5 * x) * np.cos(3e5 * x[::-1])
 
 
@@ -164,7 +161,7 @@ def run_given(f: Callable[[np.ndarray], Any], **options: Any) -> Record:
 
 
 def run_resumed() -> Record:
-    """Run the disk on a store on disk, and go on from there; the points are those of both runs."""
+    """Run rosenbrock_disk with a store in a file, and continue; the points are those of both runs."""
     with TemporaryDirectory() as folder:
         runs = []
         for budget in (9, 40):
@@ -174,7 +171,7 @@ def run_resumed() -> Record:
 
 
 def run_maximized(scaling: dict[str, Any]) -> Record:
-    """Maximize a power in other units, and with another scaling, than the truth model has them."""
+    """Maximize a power in units and a scaling that the truth does not have."""
     inputs, outputs = (go.Variable("x", (2,), "cm", lower=-200.0, upper=200.0),), (go.Variable("power", units="kW"), R2)
 
     def f(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -259,13 +256,13 @@ def run_airfoil_study() -> Record:
     """Run the study of airfoils as with --quick; the history has one entry for each design."""
     problem = make_problem()
     truth = Recorded(problem.truth)
-    rules = replace(Rules(), waves=(1, 3), rounds=(4, 1), budget=6.0, finish=1)
+    rules = replace(Rules(), waves=(1, 3), iterations=(4, 1), budget=6.0, final_iterations=1)
     shared, store = replace(problem, truth=cast(Any, truth)), go.EvaluationStore()
     found = run_study(shared, sample_conditions(4, 0), store, rules, 8, 0, lambda line: None)
-    members = [found.engine.members[index] for index in range(len(found.designs))]
+    states = [found.engine.designs[index] for index in range(len(found.designs))]
     history = tuple(
-        (design.responses.u.copy(), float(design.responses.f), float(member.region.radius), bool(design.resting))
-        for design, member in zip(found.designs, members, strict=True)
+        (design.responses.u.copy(), float(design.responses.f), float(state.trust_region.radius), design.stopped)
+        for design, state in zip(found.designs, states, strict=True)
     )
     ended = f"{sum(design.kkt.certified for design in found.designs)} of {len(history)} certified"
     return Record((tuple(truth.points),), history, ended, found.evaluations, sum(d.drag for d in found.designs))
@@ -306,8 +303,8 @@ RUNS: dict[str, Callable[[], Record]] = {
     "shared truth": run_shared,
     "resumed": run_resumed,
     "optimize": partial(run_optimize, configuration=None),
-    "direct": lambda: run_direct_case(case_of("rosenbrock_disk"), 40),
-    "direct, without partials": lambda: run_direct_case(disk_of(values), 40),
+    "direct": lambda: run_baseline_case(case_of("rosenbrock_disk"), 40),
+    "direct, without partials": lambda: run_baseline_case(disk_of(values), 40),
     "noisy": lambda: run_disk(noisy, finite_differences=go.truth.FiniteDifferences(1e-2)),
     "given": lambda: run_given(rosenbrock),
     "given, without partials": lambda: run_given(value),
@@ -339,3 +336,6 @@ GOLDEN = (
     "direct, without partials",
 )
 """Fast runs without a network and without extras, for `tests/golden`."""
+
+QUICK = ("sellar 2", "fails at the start", "wrong partials", "direct, without partials")
+"""Fast runs of `GOLDEN`, for a tiny budget."""

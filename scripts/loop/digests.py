@@ -1,31 +1,29 @@
-"""Pin what the loop does: the digest of every evaluated point and of the history of short runs, to the last bit.
+"""Digests of short runs of the loop: every evaluated point and the history, to the last bit.
 
-A change of the code that is to change no result is checked so: write the digests of the code before, and compare those
-of the code after with them, on the same machine, with the same libraries and one thread:
+The digests show that a change of the code changes no result. Write those of the code before the change, and compare
+those of the code after the change, on the same machine with the same libraries:
 
-    OMP_NUM_THREADS=1 python -m scripts.loop.digests --out results/before.json
-    OMP_NUM_THREADS=1 python -m scripts.loop.digests --out results/after.json --compare results/before.json
+    python -m scripts.loop.digests --out results/before.json
+    python -m scripts.loop.digests --out results/after.json --compare results/before.json
 
-It ends with an error where any run differs, and says at which evaluation or iteration it first does. For each run the
-file holds, with versions and commit:
+The exit code is 1 where a run differs; the table says at which evaluation or iteration it first does. Written to the
+result file, for each run:
 
-- `sha256` of the points, those of each truth model in the order evaluated, failed ones and those of finite differences
-  included, then of u, objective, radius and acceptance in all iterations;
-- `exit`, `evaluations`, and the final `objective` as Python writes it;
+- `sha256`: hash of the points, those of each truth in the order of their evaluation, failed ones and those of finite
+  differences included, then of u, objective, radius and acceptance in all iterations. A *truth* is the model that the
+  loop evaluates.
+- `exit`, `evaluations`, and the final `objective` as Python writes it.
 - `marks`: short hashes of each point, then of each iteration; `points`: how many of them are points; `seconds`.
 
-Digests of two kinds of CPU differ, for the loop amplifies round-off. `--golden FILE` writes what holds on all, which
-`tests/golden` compares: exits, evaluations and the first objectives to six digits, as far as they are the same when
-round-off is added to what the truth models answer.
+Digests of two kinds of CPU differ, since the loop amplifies round-off. `--golden FILE` writes figures that hold on all
+CPUs, for `tests/golden`: exits, evaluations, and the first objectives to six digits, as far as round-off in the outputs
+of the truths does not change them.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import logging
 import os
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -34,23 +32,23 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import torch
-from cases.records import write_result
 from rich.console import Console
 from rich.table import Table
 
+from gradopt.report.records import write_result
 from scripts.loop.digest_record import Record, disturbance
-from scripts.loop.digest_runs import GOLDEN, RUNS
+from scripts.loop.digest_runs import GOLDEN, QUICK, RUNS
+from scripts.shared.script import begin, parser_of, run
 
 Row = dict[str, Any]
-"""What is written of one run."""
+"""Figures of one run, in the result file."""
 
-THREADS = "OMP_NUM_THREADS"
-GOLDEN_OBJECTIVES, GOLDEN_SEEDS = 8, 8
+GOLDEN_OBJECTIVES = 8  # objectives of a golden row at most; by hand
+GOLDEN_SEEDS = 8  # runs with round-off behind a golden row; by hand
 
 
 def row_of(record: Record, seconds: float) -> Row:
-    """Make what is written of one run."""
+    """Return the figures of a run."""
     return {
         "sha256": record.sha256,
         "exit": record.exit,
@@ -62,22 +60,24 @@ def row_of(record: Record, seconds: float) -> Row:
     }
 
 
-def golden_row(record: Record, disturbed: Sequence[Record]) -> Row:
-    """Make what is compared on other machines, from a run and the same ones with round-off in the truth models.
+def golden_row(name: str, record: Record, disturbed: Sequence[Record]) -> Row:
+    """Return the figures that hold on other machines.
 
     Args:
-        record: Of the run.
-        disturbed: Of the others.
+        name: Name of the run.
+        record: Record of the run.
+        disturbed: Records of the same run with round-off in the outputs of the truths.
 
     Returns:
-        The exit; the number of evaluations and the final objective with how far the others are off; and the first
-        objectives, up to where another one differs in its first six digits, at most eight.
+        The exit; the number of evaluations and the final objective, each with the largest change by round-off; and the
+        first objectives, at most eight, up to the first that changes in its first six digits.
 
     Raises:
-        ValueError: If another run has another exit: it does not do for other machines.
+        ValueError: If round-off changes the exit.
     """
     if any(other.exit != record.exit for other in disturbed):
-        raise ValueError(f"exits {[record.exit, *(other.exit for other in disturbed)]}")
+        exits = [record.exit, *(other.exit for other in disturbed)]
+        raise ValueError(f"The exit of {name!r} must be the same with round-off, got {exits}. Take it out of GOLDEN.")
     objectives: list[float] = []
     for entries in zip(*(one.history[:GOLDEN_OBJECTIVES] for one in (record, *disturbed)), strict=False):
         found = np.array([objective for _, objective, _, _ in entries])
@@ -94,15 +94,15 @@ def golden_row(record: Record, disturbed: Sequence[Record]) -> Row:
     }
 
 
-def golden_rows() -> dict[str, Row]:
+def golden_rows(names: Iterable[str]) -> dict[str, Row]:
     """Make the rows of the golden file."""
     rows = {}
-    for name in GOLDEN:
+    for name in names:
         disturbed = []
         for seed in range(GOLDEN_SEEDS):
             with disturbance(seed):
                 disturbed.append(RUNS[name]())
-        rows[name] = golden_row(RUNS[name](), disturbed)
+        rows[name] = golden_row(name, RUNS[name](), disturbed)
     return rows
 
 
@@ -123,7 +123,7 @@ def verdict(row: Row, before: Row | None) -> str:
 
 @contextmanager
 def own_folder() -> Iterator[None]:
-    """Keep what OpenMDAO writes out of the present folder."""
+    """Keep the files that OpenMDAO writes out of the working directory."""
     home = Path.cwd()
     with TemporaryDirectory() as folder:
         os.chdir(folder)
@@ -133,8 +133,8 @@ def own_folder() -> Iterator[None]:
             os.chdir(home)
 
 
-def run(names: Iterable[str], console: Console) -> dict[str, Row]:
-    """Run some and say how long each took."""
+def measure(names: Iterable[str], console: Console) -> dict[str, Row]:
+    """Make some runs; print the seconds of each."""
     rows = {}
     for name in names:
         clock = time.perf_counter()
@@ -145,54 +145,41 @@ def run(names: Iterable[str], console: Console) -> dict[str, Row]:
 
 
 def table_of(rows: dict[str, Row], earlier: dict[str, Row] | None) -> Table:
-    """Make the table of all runs."""
-    table = Table("name", "evaluations", "exit", "objective", "" if earlier is None else "compared")
+    """Make the table: a line for each run."""
+    table = Table("run", "evaluations", "exit", "objective", "compared")
     for name, row in rows.items():
-        compared = "" if earlier is None else verdict(row, earlier.get(name))
+        compared = "-" if earlier is None else verdict(row, earlier.get(name))
         table.add_row(name, str(row["evaluations"]), row["exit"], row["objective"], compared)
     return table
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run, write, compare.
-
-    Args:
-        argv: Arguments, or None for those of the process.
-
-    Returns:
-        Exit code: 1 where a run differs, else 0.
-    """
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("results/digests.json"), help="result file")
-    parser.add_argument("--only", nargs="+", choices=tuple(RUNS), metavar="NAME", help="run only these")
-    parser.add_argument("--compare", type=Path, metavar="FILE", help="result file of an earlier run")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run, write, print and compare; return 1 where a run differs or is missing."""
+    parser = parser_of(__file__, __doc__)
+    parser.add_argument("--only", nargs="+", choices=tuple(RUNS), metavar="NAME", help="make these runs only")
+    parser.add_argument("--compare", type=Path, metavar="FILE", help="result file of an earlier call")
     parser.add_argument("--golden", type=Path, metavar="FILE", help="write the golden file of the tests, nothing else")
-    options = parser.parse_args(argv)
-    if os.environ.get(THREADS) != "1":
-        parser.error(f"sums depend on the number of threads: set {THREADS}=1 in the environment")
-    torch.set_num_threads(1)
-    logging.getLogger("gradopt").addHandler(logging.NullHandler())
-    console = Console(width=120)
-    if options.golden is not None:
+    call = begin(parser, argv)
+    if call.options.golden is not None:
         with own_folder():
-            rows = golden_rows()
-        write_result(options.golden.absolute(), {"runs": rows})
+            rows = golden_rows(QUICK if call.quick else GOLDEN)
+        write_result(call.options.golden, {"runs": rows})
         return 0
-    earlier = None if options.compare is None else json.loads(options.compare.read_text())["runs"]
-    names = options.only or RUNS
+    earlier = None if call.options.compare is None else json.loads(call.options.compare.read_text())["runs"]
+    names = call.options.only or (QUICK if call.quick else tuple(RUNS))
     with own_folder():
-        rows = run(names, console)
-    write_result(options.out, {"runs": rows})
-    console.print(table_of(rows, earlier), highlight=False)
-    console.print(f"{len(rows)} runs, {sum(row['seconds'] for row in rows.values()):.0f} seconds", highlight=False)
+        rows = measure(names, call.console)
+    call.write({"runs": rows})
+    call.console.print(table_of(rows, earlier), highlight=False)
     if earlier is None:
         return 0
-    missing = [] if options.only else sorted(set(earlier) - set(rows))
+    whole = not (call.options.only or call.quick)
+    missing = sorted(set(earlier) - set(rows)) if whole else []
     different = [name for name, row in rows.items() if verdict(row, earlier.get(name)).startswith("DIFFERENT")]
     if missing or different:
-        console.print(f"DIFFERENT: {different or 'none'}; not run any more: {missing or 'none'}", highlight=False)
+        call.console.print(f"DIFFERENT: {different or 'none'}; not run any more: {missing or 'none'}", highlight=False)
     return int(bool(missing or different))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)

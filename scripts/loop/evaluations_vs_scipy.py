@@ -39,9 +39,9 @@ from scipy.optimize import minimize
 from cases.rosenbrock.function import rosenbrock
 from gradopt import JENN, AdaptiveDriver
 from gradopt.loop import CorrectionTerms
-from gradopt.om.driver import DEFAULT
 from gradopt.plots.figure import new_figure
 from gradopt.solvers import LevenbergMarquardt
+from gradopt.surrogates.configurations.default import default_configuration
 from scripts.shared.airfoil_problem import AIRFOILS, NEAR, SCALINGS, VIOLATION, Airfoil
 from scripts.shared.loop_problems import Counted, rosenbrock_problem
 from scripts.shared.script import begin, parser_of, run
@@ -290,7 +290,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = parser_of(__file__, __doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="parts to measure")
     call = begin(parser, argv, width=170)
-    network = JENN((5,), starts=1, solver=LevenbergMarquardt(max_iterations=2)) if call.quick else DEFAULT
+    network = (
+        JENN((5,), starts=1, solver=LevenbergMarquardt(max_iterations=2)) if call.quick else default_configuration()
+    )
     networks = dict(zip(WITH_NETWORK, (network, network if call.quick else LEARNED), strict=True))
     parts: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
     if "rosenbrock" in call.options.parts:

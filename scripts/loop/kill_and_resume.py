@@ -216,7 +216,7 @@ def show(console: Console, runs: list[dict[str, Any]]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Kill and resume, write and print; return 1 where a run has a fault."""
     call, rng = begin(parser_of(__file__, __doc__), argv), np.random.default_rng(0)
-    kills = 1 if call.quick else KILLS
+    kills = 3 if call.quick else KILLS
     runs: list[dict[str, Any]] = []
     PROCESSES.set_forkserver_preload(["gradopt", "cases.rosenbrock.function", "scripts.shared.script"])
     with tempfile.TemporaryDirectory() as folder:

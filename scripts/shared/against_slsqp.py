@@ -10,11 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from cases.direct import run_direct
 
-from cases.adaptive import FEASIBLE, Visit, evaluations_to, objective, run_adaptive, violation
-from cases.case import AdaptiveCase
+from cases.adaptive import run_adaptive
+from cases.adaptive_case import AdaptiveCase, Visit, evaluations_to, objective, violation
+from cases.baseline import run_baseline
 from gradopt.loop.state import Exit
+from gradopt.om.baseline import FEASIBLE
 from gradopt.truth.store import EvaluationStore
 
 Row = dict[str, Any]
@@ -38,7 +39,7 @@ def scaled(case: AdaptiveCase, design_ref: np.ndarray, objective_ref: float) -> 
         objective_ref: Size of one unit of the objective, in its physical unit.
     """
     first, *others = case.responses
-    return replace(case, direct_ref=design_ref, responses=(replace(first, ref=objective_ref), *others))
+    return replace(case, baseline_ref=design_ref, responses=(replace(first, ref=objective_ref), *others))
 
 
 def compare(
@@ -66,16 +67,16 @@ def compare(
     """
     rows, paths = dict[str, Row](), dict[str, tuple[Visit, ...]]()
     for name, rival in rivals.items():
-        direct = run_direct(rival, silent, most)
-        end = "converged" if direct.success else "did not converge"
-        rows[name] = _row(case, direct.visits, direct.evaluations, end, direct.seconds)
-        rows[name] |= _end(case, direct.answer.true)
-        paths[name] = direct.visits
+        baseline = run_baseline(rival, silent, most)
+        end = "converged" if baseline.success else "did not converge"
+        rows[name] = _row(case, baseline.visits, baseline.evaluations, end, baseline.seconds)
+        rows[name] |= _end(case, baseline.final.true)
+        paths[name] = baseline.visits
     for name, arm in arms.items():
         with EvaluationStore() as store:
             loop = run_adaptive(arm, 0, store, silent)
         rows[name] = _row(case, loop.visits, loop.evaluations, loop.exit.value, loop.seconds)
-        rows[name] |= _end(case, loop.answer.true)
+        rows[name] |= _end(case, loop.final.true)
         paths[name] = loop.visits
     sign = float(np.sign(case.responses[0].driver_ref))  # negative where the objective is maximized
     judges = [rows[name] for name in (rivals if best_of_rivals else rows)]

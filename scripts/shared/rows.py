@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Any
 
-from cases.records import provenance
+from gradopt.report.records import provenance
 
 Row = dict[str, Any]
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from cases.records import write_result
 from rich.console import Console
+
+from gradopt.report.records import write_result
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 RESULTS = Path("results")

@@ -52,7 +52,7 @@ def laplace_alone(surrogate: Surrogate) -> Surrogate:
     """Return the best network with its posterior, not widened."""
     posterior = surrogate.posteriors[0]
     plain = replace(posterior, inflation=np.ones_like(posterior.inflation), optimism=np.zeros(1))
-    return replace(surrogate, members=(replace(surrogate.members[0], share=1.0),), posteriors=(plain,))
+    return replace(surrogate, networks=(replace(surrogate.networks[0], share=1.0),), posteriors=(plain,))
 
 
 def measure(problem: Problem, configuration: JENN | MLP, seed: int) -> dict[str, float]:
@@ -62,7 +62,7 @@ def measure(problem: Problem, configuration: JENN | MLP, seed: int) -> dict[str,
     y, dydx = problem.evaluate(x)
     surrogate, fit_seconds = timed(lambda: configuration.fit(data))
     alone = laplace_alone(surrogate)
-    _, posterior_seconds = timed(lambda: posteriors_of(configuration, surrogate.members, data, surrogate.scaling))
+    _, posterior_seconds = timed(lambda: posteriors_of(configuration, surrogate.networks, data, surrogate.scaling))
     surrogate.std(x), surrogate.predict(x)
     predicted, predict_seconds = timed(lambda: surrogate.predict(x))
     std, std_seconds = timed(lambda: surrogate.std(x))
@@ -74,7 +74,7 @@ def measure(problem: Problem, configuration: JENN | MLP, seed: int) -> dict[str,
         "rank_correlation": float(spearmanr(std[:, 0], np.abs(errors[:, 0])).statistic),
         "nrmse": float(np.sqrt((errors**2).mean() / y.var())),
         "std": float(np.sqrt((std**2).mean() / y.var())),
-        "networks": float(len(surrogate.members)),
+        "networks": float(len(surrogate.networks)),
         "fit_seconds": fit_seconds,
         "posterior_seconds": posterior_seconds,
         "predict_seconds": predict_seconds,

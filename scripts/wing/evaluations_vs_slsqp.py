@@ -26,11 +26,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from cases.adaptive import FEASIBLE
-from cases.case import AdaptiveCase
+from cases.adaptive_case import AdaptiveCase
 from cases.wing.aerostructure import ALPHA, THICKNESS, TWIST
 from cases.wing.case import STARTS, start_of, wing_case
-from gradopt.om.driver import DEFAULT
+from gradopt.om.baseline import FEASIBLE
+from gradopt.surrogates.configurations.default import default_configuration
 from scripts.shared.against_slsqp import Row, compare, scaled
 from scripts.shared.script import begin, parser_of, run
 
@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     case, whole = (wing_case("flat", panels, points, whole=whole) for whole in (False, True))
     arms = {"loop": case, "loop, whole": whole}
     if call.options.network:
-        arms["loop, JENN"] = replace(case, configuration=DEFAULT)
+        arms["loop, JENN"] = replace(case, configuration=default_configuration())
     starts: dict[str, Row] = {}
     result: dict[str, Any] = {
         "setup": {"panels": panels, "points": points, "scalings": SCALINGS, "violation": FEASIBLE, "near": NEAR},

@@ -1,7 +1,6 @@
 """The loop takes the steps that it took when the golden file was written.
 
-After a change that is meant to change them: `OMP_NUM_THREADS=1 python -m scripts.loop.digests --golden
-tests/golden/digests.json`.
+After a change that is meant to change them: `python -m scripts.loop.digests --golden tests/golden/digests.json`.
 """
 
 from __future__ import annotations

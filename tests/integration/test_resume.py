@@ -12,7 +12,7 @@ import pytest
 
 import gradopt as go
 
-Results = Callable[..., tuple[dict[str, Any], str]]
+Smoke = Callable[[str], Any]
 
 
 class PowerCut(BaseException):
@@ -83,8 +83,8 @@ def test_a_run_cut_off_in_the_middle_of_evaluations_continues_bit_for_bit(
     assert result.new_evaluations == 1
 
 
-def test_nothing_is_lost_or_repeated_by_kill_9(results_of: Results, tmp_path: Path) -> None:
-    result, _ = results_of("kill_and_resume", "--kills", "3", "--seed", "1")
+def test_nothing_is_lost_or_repeated_by_kill_9(smoke: Smoke) -> None:
+    result = smoke("loop.kill_and_resume").result
     assert (result["kills"], result["lost"], result["repeated"], result["same"]) == (3, 0, 0, True)
     for each in result["runs"]:
         assert each["rows"] == each["evaluations"] == each["begun"] - each["in_flight"] > 10

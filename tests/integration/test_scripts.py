@@ -18,6 +18,7 @@ WRITTEN = {  # beside the result file
     "airfoil.xfoil_calls": set(),
     "gradinn.experiments": {"rows.jsonl", "noise.png", "priors.png", "hybrid.png", "cost.png"},
     "jenn.experiments": {f"{name}.png" for name in "sine rastrigin noise adflow polishing optimizations".split()},
+    "loop.digests": set(),
     "loop.evaluations_vs_scipy": {"evaluations.png"},
     "loop.failing_truths": set(),
     "loop.false_certificates": set(),

@@ -266,7 +266,7 @@ def test_a_transform_that_has_no_value_is_refused(transform: str, start: float, 
         problem.model.add_design_var("x", lower=-1.5, upper=1.5)
         problem.model.add_objective("f", ref=1.0 if transform == "log" else -1.0)
 
-    message = f"`transforms` must fit 'f', which '{transform}' wants between 0 and {range_}, got a value of"
+    message = f"`transforms` must fit 'f', whose transform '{transform}' takes values between 0 and {range_}, got "
     with pytest.raises(InputError, match=message):
         go.optimize(model("f = x**3", setup=declare, x=start), transforms={"f": transform}, configuration=None)
 
@@ -339,7 +339,7 @@ BAD: list[tuple[Any, dict[str, Any], str]] = [
     (
         bowl(),
         {"initial_data": go.Dataset(np.zeros((2, 1)), np.zeros((2, 1)))},
-        "`initial_data` must have the names, shapes and",
+        "`initial_data.outputs` must have the names, shapes and",
     ),
     (bowl(), {"trust_region": 3}, "`trust_region` must be a TrustRegion, got 3"),
     (bowl(), {"failures": 3}, "`failures` must be a sequence of exception classes"),

@@ -27,10 +27,10 @@ def test_slsqp_on_the_truth_finds_the_least_objective(case: Case) -> None:
 def test_excess_and_violation_of_a_poor_surrogate_are_those_of_the_truth(tmp_path: Path) -> None:
     poor = JENN((2,), starts=1, solver=LevenbergMarquardt(max_iterations=2))
     case = replace(disk(5), stages=(Stage("JENN", poor),))
-    answer = run_one_shot(case, 0, tmp_path, lambda line: None).answer
-    f, r2 = case.truth(answer.x)[0]
-    assert excess(case, best(case), answer) == pytest.approx(f - best(case))
-    assert violation(case, answer) == pytest.approx(max(r2 - 1.0, 0.0))
+    final = run_one_shot(case, 0, tmp_path, lambda line: None).final
+    f, r2 = case.truth(final.x)[0]
+    assert excess(case, best(case), final) == pytest.approx(f - best(case))
+    assert violation(case, final) == pytest.approx(max(r2 - 1.0, 0.0))
 
 
 def test_sweep_compares_with_the_same_fit_without_polish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ def test_build_penalizes_weights_and_no_bias() -> None:
     theta = torch.tensor(NETWORK.initialize(np.random.default_rng(0)))
     plain, penalized = (build(NETWORK, DATA, penalty).terms(theta) for penalty in (0.0, 0.5))
     squares = sum(float((weights**2).sum()) for weights, _ in NETWORK.unpack(theta))
-    assert plain["prior"] == 0.0 and penalized["prior"] == pytest.approx(0.25 * squares)
+    assert plain["regularization"] == 0.0 and penalized["regularization"] == pytest.approx(0.25 * squares)
     assert plain["partials"] == penalized["partials"] > 0.0
 
 
