@@ -153,7 +153,7 @@ def _suggestion(name: str) -> str:
     paths |= {one: f"gradopt.{module}.{one}" for module, names in _SUBMODULES.items() for one in names}
     if name in paths:
         return f" It is `{paths[name]}`."
-    by_lower = {one.lower(): path for one, path in paths.items()}
+    by_lower = {one.lower(): path for one, path in reversed(paths.items())}  # names come before submodules
     near = get_close_matches(name.lower(), by_lower, n=1)
     return f" The nearest name is `{by_lower[near[0]]}`." if near else " `dir(gradopt)` lists the public names."
 
