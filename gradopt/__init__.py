@@ -1,7 +1,8 @@
 """Optimize expensive models with gradient-enhanced neural surrogates, inside OpenMDAO.
 
 The public names stand here and in the submodules diagnostics, errors, loop, om, optimizer, plots, priors, report,
-sampling, solvers, surrogates and truth. All are imported at first use: `import gradopt` loads neither torch nor OpenMDAO.
+sampling, solvers, surrogates and truth. All are imported at first use: `import gradopt` loads neither torch nor
+OpenMDAO.
 
 Reading order: a `Truth` evaluates the expensive model; a `Dataset` holds samples of its values and partials; `JENN` is
 fitted to them and becomes a `Surrogate`; `SurrogateComp` puts that into an OpenMDAO model; `AdaptiveDriver` optimizes
