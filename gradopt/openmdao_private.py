@@ -144,9 +144,16 @@ class Totals:
         return self._info.compute_totals()
 
     def record(self, driver: om.Driver) -> None:
-        """Record the last totals where the driver has recorders and `record_derivatives` is on."""
+        """Record the last totals where the driver has recorders and `record_derivatives` is on.
+
+        They belong to the case that was recorded last: readers find them by the number of its iteration.
+        """
         if driver.recording_options["record_derivatives"] and driver._rec_mgr._recorders:
-            self._info.record_derivatives(driver, create_local_meta(driver._get_name()))
+            driver.iter_count -= 1
+            try:
+                self._info.record_derivatives(driver, create_local_meta(driver._get_name()))
+            finally:
+                driver.iter_count += 1
 
 
 def is_relevant(model: om.Group, component: om.ExplicitComponent) -> bool:

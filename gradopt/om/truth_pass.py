@@ -122,8 +122,8 @@ class TruthPasses:
                 for comp, evaluator in zip(view.comps, everyone, strict=True):
                     comp.evaluate_with(evaluator)
                 found = view.run(u)
-                assert view.totals is not None
-                view.totals.record(view.problem.driver)
+            assert view.totals is not None
+            view.totals.record(view.problem.driver)
         except EvaluationError as failed:
             return Outcome(None, str(failed), tuple(one.gain() for one in gatherings))
         evaluated = sum(len(one.samples.evaluated) for one in gatherings) - sum(started)

@@ -223,22 +223,3 @@ def test_start_out_of_bounds_is_moved_to_them(valley: Problems) -> None:
     problem.driver.options["max_evaluations"] = 2
     problem.run_driver()
     assert problem.driver.history[0].u.tolist() == [2.0, -1.75]
-
-
-# ---- recorders ----
-
-
-def test_recorders_get_one_case_for_each_truth_pass_and_the_answer_last(valley: Problems) -> None:
-    problem = valley(constraint={"upper": 1.0})
-    problem.driver.add_recorder(om.SqliteRecorder("cases.sql", record_viewer_data=False))
-    problem.run_driver()
-    problem.cleanup()
-    reader = om.CaseReader(problem.get_outputs_dir() / "cases.sql")
-    cases = [reader.get_case(name) for name in reader.list_cases("driver", out_stream=None)]
-    history = problem.driver.history
-    check = -2  # point of the derivative check; the last case is the answer
-    assert [case["f"][0] for case in cases[:check]] == [record.objective for record in history]
-    assert [case["g"][0] for case in cases[:check]] == [record.constraints[0] for record in history]
-    np.testing.assert_array_equal(cases[-1]["x"], problem.get_val("x"))
-    assert problem.driver.result.iter_count == len(history) + 2
-    assert problem.driver.result.deriv_evals > len(history)

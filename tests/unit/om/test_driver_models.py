@@ -179,13 +179,3 @@ def test_totals_by_complex_step_will_do(rosenbrock: Truths, evaluated: list[np.n
     problem.set_val("x", [1.25, -1.75])
     assert problem.run_driver().success
     assert len(evaluated) == problem.driver.history[-1].evaluations == len(problem.driver.history) + 1
-
-
-def test_opt_report_can_be_made(rosenbrock: Truths) -> None:
-    problem = om.Problem(driver=AdaptiveDriver(configuration=None, max_evaluations=2), reports=["optimizer"])
-    problem.model.add_subsystem("comp", SurrogateComp(truth=rosenbrock()), promotes=["*"])
-    problem.model.add_design_var("x", lower=-2.0, upper=2.0)
-    problem.model.add_objective("f")
-    problem.setup()
-    problem.run_driver()
-    assert (problem.get_reports_dir() / "opt_report.html").exists()
