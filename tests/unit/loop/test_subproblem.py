@@ -62,6 +62,13 @@ def test_dependent_equalities_do_not_stop_it() -> None:
     np.testing.assert_allclose(found.u, [2.0, -1.0], atol=1e-3)
 
 
+def test_a_search_stuck_at_a_feasible_start_is_repeated_with_slack() -> None:
+    """Of an equality and its copy SLSQP has a singular matrix and stays where it starts."""
+    model = model_of([[1.0, 1.0], [1.0, 1.0]], [3.0, 0.0])
+    found = solve(model, limits([1.0, 1.0], [1.0, 1.0]), [0.7, 0.3])
+    np.testing.assert_allclose(found.u, [2.0, -1.0], atol=1e-3)
+
+
 def test_without_a_feasible_point_in_the_box_the_violation_is_lowered() -> None:
     model, bounds = model_of([[1.0, 0.0]], [0.0, 0.0]), limits([5.0], [np.inf])
     iterate = model(np.zeros(2))

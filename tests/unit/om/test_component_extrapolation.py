@@ -98,6 +98,13 @@ def test_an_overstep_by_rounding_is_no_overstep(surrogate: Surrogate, ready: Rea
     np.testing.assert_array_equal(outputs_of(problem), surrogate.predict([[edge, 0.6, 0.7]]))
 
 
+@pytest.mark.parametrize("edge", [0.8 + 1e-8, 0.2 - 1e-8])
+def test_an_overstep_above_rounding_is_one(surrogate: Surrogate, ready: Ready, edge: float) -> None:
+    problem = ready(SurrogateComp(surrogate), **{**INSIDE, "speed": edge})
+    with pytest.raises(om.AnalysisError, match=r"Input 'speed' is 0\.[28], outside the domain \[0\.2, 0\.8\]"):
+        problem.run_model()
+
+
 def test_partials_at_the_edge_are_those_of_the_surrogate(surrogate: Surrogate, ready: Ready) -> None:
     problem = ready(SurrogateComp(surrogate, extrapolate="clip"), **{**INSIDE, "speed": 0.8 + 1e-12})
     problem.run_model()
