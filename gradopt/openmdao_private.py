@@ -1,6 +1,6 @@
 """Every private name of OpenMDAO that gradopt uses, each with the reason why no public one serves. Floor 1.
 
-Tried with OpenMDAO 3.44 to 3.45. `tests/test_architecture.py` holds that no other file uses one.
+Tried with OpenMDAO 3.45. `tests/test_architecture.py` holds that no other file uses one.
 """
 
 from __future__ import annotations
@@ -52,16 +52,10 @@ def constraints(driver: om.Driver) -> Metadata:
     return dict(driver._cons)
 
 
-def driver_scaling(driver: om.Driver, kind: str, name: str, meta: dict[str, Any]) -> tuple[Any, Any, bool]:
-    """Return adder and scaler of a quantity, and whether the bounds in its metadata are still unscaled.
-
-    From 3.45 on an autoscaler object has the factors, and the metadata's are None.
-    """
-    autoscaler = getattr(driver, "autoscaler", None)
-    if autoscaler is None:
-        return meta["adder"], meta["scaler"], False
-    scaling = autoscaler._var_meta[kind][name]
-    return scaling["total_adder"], scaling["total_scaler"], True
+def driver_scaling(driver: om.Driver, kind: str, name: str) -> tuple[Any, Any]:
+    """Return adder and scaler of a quantity, of which only the driver's autoscaler has the declared ones."""
+    scaling = driver.autoscaler._var_meta[kind][name]
+    return scaling["total_adder"], scaling["total_scaler"]
 
 
 def output_metadata(model: om.Group) -> Metadata:

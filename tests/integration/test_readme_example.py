@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -107,6 +108,12 @@ def the_loop_is_plotted(names: Names, printed: str) -> None:
     assert {path.stem for path in Path().glob("*.png")} == {"convergence", "trust_region", "prediction", "both"}
 
 
+def the_loop_is_compared_with_slsqp(names: Names, printed: str) -> None:
+    ours, theirs = (int(word) for word in printed.split()[:2])
+    assert 1 < ours < theirs
+    assert json.loads(Path("result.json").read_text())["loop"] == ours
+
+
 def errors_say_what_to_do(names: Names, printed: str) -> None:
     lines = printed.splitlines()
     assert lines[0].endswith("got (4, 2, 1). If it is (n, d, m), pass `dydx.swapaxes(1, 2)`.")
@@ -127,7 +134,8 @@ CHECKS: dict[tuple[str, int], Callable[[Names, str], None]] = {
     ("examples.md", 5): every_prior_can_be_fitted,
     ("examples.md", 6): the_loop_is_plotted,
     ("examples.md", 7): the_parts_of_the_loop_make_a_run,
-    ("examples.md", 8): errors_say_what_to_do,
+    ("examples.md", 8): the_loop_is_compared_with_slsqp,
+    ("examples.md", 9): errors_say_what_to_do,
     ("gradinn.md", 0): a_prior_lowers_the_error,
     ("truths.md", 0): an_executable_is_optimized,
 }

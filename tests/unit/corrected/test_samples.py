@@ -63,7 +63,7 @@ def test_samples_are_immutable() -> None:
     first = START.with_evaluations(evaluations(POINTS[:2]))
     first.with_evaluations(evaluations(POINTS[2:])).with_partials(0, np.zeros((1, 2))).with_beside(POINTS)
     np.testing.assert_array_equal(data_of(first).partials, slopes(POINTS[:2]))
-    assert (first.evaluations, data_of(first).n, first.differenced, START.data) == (2, 2, (), None)
+    assert (first.evaluations, data_of(first).n, first.difference_rows, START.data) == (2, 2, (), None)
 
 
 def test_failed_points_count_but_are_no_rows() -> None:
@@ -146,12 +146,12 @@ def test_a_gain_adds_evaluations_points_beside_and_partials() -> None:
     gain = Gain(evaluations(POINTS[:2], unknown=(0,)), POINTS[2:], POINTS[:1], partials)
     samples = START.with_gain(gain)
     np.testing.assert_array_equal(data_of(samples).partials, slopes(POINTS[:2]))
-    assert (samples.evaluations, samples.differenced) == (4, (0,))
+    assert (samples.evaluations, samples.difference_rows) == (4, (0,))
 
 
 def test_a_gain_of_evaluations_alone_has_no_finite_differences() -> None:
     gain = Gain.of(evaluations(POINTS))
-    assert (gain.beside.shape, gain.differenced.shape, gain.partials.shape) == ((0, 2), (0, 2), (0, 1, 2))
+    assert (gain.beside.shape, gain.points.shape, gain.partials.shape) == ((0, 2), (0, 2), (0, 1, 2))
     assert START.with_gain(gain).evaluations == 4
 
 

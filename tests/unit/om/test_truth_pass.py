@@ -312,7 +312,7 @@ def test_later_partials_are_estimates_until_they_are_finite_differenced(values_o
     assert outcome.responses is not None
     np.testing.assert_allclose(outcome.responses.gradient, [0.6, 3.0], rtol=1e-4)
     (gain,) = outcome.gains
-    assert (len(gain.beside), gain.differenced.tolist()) == (2, [[0.3, 0.2]])
+    assert (len(gain.beside), gain.points.tolist()) == (2, [[0.3, 0.2]])
     values_only.state = tell(values_only.state, request, [outcome], values_only.view, values_only.settings)
     assert values_only.state.iterate.exact
     assert values_only.evaluations == 6
