@@ -151,6 +151,11 @@ def test_the_messages_name_the_fault() -> None:
         unpacked({"class": "State2", "fields": {}})
 
 
+def test_the_message_names_what_is_no_enumeration() -> None:
+    with pytest.raises(FileFormatError, match=r"The state has 'TrustRegion' for an enumeration\." + REMEDY):
+        unpacked({"enum": "TrustRegion", "value": 0.1})
+
+
 @pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: {"mapping": {"a": inner}}], ids=["list", "map"])
 def test_deep_nesting_is_refused(wrap: Callable[[Any], Any]) -> None:
     value: Any = 1

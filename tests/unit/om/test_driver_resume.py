@@ -11,7 +11,7 @@ import openmdao.api as om
 import pytest
 
 from gradopt import AdaptiveDriver, Exit, FunctionTruth
-from gradopt.errors import FileFormatError, InputError
+from gradopt.errors import EvaluationError, FileFormatError, InputError
 from gradopt.loop import save_state
 from gradopt.om.component import SurrogateComp
 
@@ -63,6 +63,13 @@ def test_without_the_store_only_the_answer_is_evaluated_again(valley: Problems, 
     assert again.run_driver().success
     assert len(evaluated) <= count + 1
     assert steps(again) == steps(first)
+
+
+def test_a_truth_that_fails_at_the_answer_now_is_an_error(valley: Problems, rosenbrock: Truths) -> None:
+    first = valley()
+    first.run_driver()
+    with pytest.raises(EvaluationError, match="The truth failed at .*no mesh"):
+        valley(rosenbrock(lambda x: True), resume=first.driver.state).run_driver()
 
 
 @pytest.mark.parametrize("resume", [3, {"state": None}])

@@ -12,7 +12,7 @@ import openmdao.api as om
 import pytest
 
 from gradopt import JENN, EvaluationStore, FunctionTruth, Variable
-from gradopt.errors import InputError
+from gradopt.errors import EvaluationError, InputError
 from gradopt.loop import (
     CorrectionTerms,
     LearnedTruth,
@@ -150,10 +150,12 @@ def test_a_state_is_evaluated_without_being_changed(valley: Problems) -> None:
 # ---- coupled components ----
 
 
-def coupled() -> om.Problem:
-    """y1 = (y2^2 + x) / 4 by a truth, y2 = y1 + x / 2 exactly, by Gauss-Seidel."""
+def coupled(largest: float = np.inf) -> om.Problem:
+    """y1 = (y2^2 + x) / 4 by a truth that fails beyond the largest x, y2 = y1 + x / 2 exactly, by Gauss-Seidel."""
 
     def quarter(x: np.ndarray) -> tuple[float, list[float]]:
+        if x[1] > largest:
+            raise EvaluationError("no mesh")
         return 0.25 * (x[0] ** 2 + x[1]), [0.5 * x[0], 0.25]
 
     truth = FunctionTruth(quarter, (Variable("y2"), Variable("x")), (Variable("y1"),))
@@ -202,6 +204,18 @@ def test_coupled_truths_are_evaluated_in_few_sweeps_to_the_same_state() -> None:
     assert again.responses.f == found.f
     assert with_gains(passes.state, again).evaluations == spent
     assert passes.predicted(0.35).f == pytest.approx(found.f, rel=1e-9)
+
+
+def test_a_coupled_truth_that_fails_leaves_the_outputs_as_they_were() -> None:
+    passes = Passes(coupled(0.5))
+    passes.start(0.4)
+    before = passes.view.problem.model._outputs.asarray(copy=True)
+    failed = passes.outcome(np.array([0.6]))
+    assert failed.responses is None
+    assert "The truth failed at" in failed.failure
+    assert "no mesh" in failed.failure
+    np.testing.assert_array_equal(passes.view.problem.model._outputs.asarray(), before)
+    assert passes.predicted(0.4).f == pytest.approx(passes.state.iterate.f, rel=1e-9)
 
 
 def test_components_may_share_a_truth(rosenbrock: Truths) -> None:
