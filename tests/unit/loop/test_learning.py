@@ -100,6 +100,7 @@ def test_without_correction_a_global_surrogate_has_no_edges(flat: Runs) -> None:
 def test_estimates_are_the_partials_of_the_corrected_surrogate(flat: Runs) -> None:
     made = started(flat)
     (guess,) = guesses(made.state, made.problem, made.settings)
+    assert guess is not None
     (surrogate,) = corrected_surrogates(made.state, made.problem, made.settings)
     u = np.array([0.1, 0.2])
     np.testing.assert_array_equal(guess(u), surrogate.evaluate(u[None]).dydx()[0])
@@ -108,6 +109,7 @@ def test_estimates_are_the_partials_of_the_corrected_surrogate(flat: Runs) -> No
 def test_before_any_correction_they_are_those_of_the_initial_surrogate(flat: Runs) -> None:
     made = flat(valley, [0.0, 0.0], initial=valley)
     (guess,) = guesses(made.state, made.problem, made.settings)
+    assert guess is not None
     np.testing.assert_array_equal(guess(np.array([0.1, 0.2])), valley(np.array([0.1, 0.2]))[1])
     (none,) = guesses(flat().state, flat().problem, flat().settings)
     assert none is None
@@ -119,6 +121,7 @@ def test_where_the_surrogate_fails_estimates_are_zero(flat: Runs) -> None:
 
     made = flat(valley, [0.0, 0.0], initial=fails)
     (guess,) = guesses(made.state, made.problem, made.settings)
+    assert guess is not None
     assert guess(np.zeros(2)).tolist() == [[0.0, 0.0]]
     (zero,) = no_partials(made.state)
     assert zero is not None
