@@ -112,7 +112,7 @@ def test_sellar(replaced: tuple[str, ...], solver: Callable[[], om.NonlinearSolv
     assert driver.store.evaluated == driver.history[-1].evaluations
 
 
-def test_coupled_truths_keep_the_budget_but_for_one_pass_and_are_not_asked_again() -> None:
+def test_coupled_truths_keep_the_budget_but_for_one_pass_and_are_not_evaluated_again() -> None:
     problem = sellar(("d1", "d2"), block_gauss_seidel(), max_evaluations=30)
     assert problem.run_driver().exit_status == "budget"
     store, spent = problem.driver.store, [record.evaluations for record in problem.driver.history]
@@ -145,7 +145,7 @@ def test_model_truth_in_centimeters() -> None:
     assert problem.get_val("x", units="cm") == pytest.approx([100.0, 100.0], abs=0.1)
 
 
-def test_loop_runs_on_a_belief_beside_the_partials() -> None:
+def test_loop_runs_on_a_prior_beside_the_partials() -> None:
     problem = om.Problem(reports=None)
     problem.model.add_subsystem("valley", go.SurrogateComp(truth=VALLEY), promotes=["*"])
     problem.model.add_design_var("x", lower=-2.0, upper=2.0)

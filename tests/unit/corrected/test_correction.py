@@ -238,7 +238,7 @@ def test_without_kriging_the_nearest_known_partials_are_carried_to_the_iterate()
 
 
 def test_without_partials_at_the_iterate_kriging_is_used_whatever_its_record() -> None:
-    """Nothing else would learn from the values around it."""
+    """No other term takes the values around it."""
     data = dataset(12)
     previous = correct(None, data, 0, PAIRS, SIGNS)
     poor = replace(previous, correction=replace(previous.correction, record=np.array([5.0, 5.0, -5.0])))

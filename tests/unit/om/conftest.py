@@ -187,7 +187,7 @@ def optimized() -> Callable[..., om.Problem]:
 
 @pytest.fixture(scope="session")
 def openmdao_multipliers() -> Callable[..., tuple[dict[str, Any], dict[str, Any]]]:
-    """Return a function that asks OpenMDAO for its multipliers."""
+    """Return a function that computes OpenMDAO's own multipliers."""
 
     def make(problem: om.Problem, driver_scaling: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
         """Those of design variables and constraints by OpenMDAO's own estimate, zero where it says nothing."""
