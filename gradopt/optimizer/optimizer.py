@@ -204,7 +204,7 @@ class Optimizer:
                 and partials dydx (q, m, d). A row of y with NaN is a failed point; NaN in dydx is an unknown partial.
 
         Raises:
-            InputError: If the request is not the one that was that `ask` returned last, or evaluations are at other points.
+            InputError: If the request is not the one that `ask` returned last, or evaluations are at other points.
             ShapeError: If there is not one row for each point.
         """
         expected = self.ask()
