@@ -168,7 +168,7 @@ def test_penalties_of_violations_that_a_step_left_rise_with_finite_differences(
     flat: Runs, finite_differenced: bool, factor: float | None
 ) -> None:
     made = started(flat, bowl_beside, c_lower=[1.0], c_upper=[np.inf])
-    samples = replace(made.state.samples[0], differenced=(0,) if finite_differenced else ())
+    samples = replace(made.state.samples[0], difference_rows=(0,) if finite_differenced else ())
     state = replace(made.state, samples=(samples,), penalties=np.array([0.3]))
     y, dydu = np.array([0.0, 0.15]), bowl_beside(NEARER)[1]  # 0.85 of a violation of 0.9 is left
     request = proposed(made, NEARER, 0.0, (0.2,))
