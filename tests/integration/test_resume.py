@@ -16,11 +16,11 @@ Smoke = Callable[[str], Any]
 
 
 class PowerCut(BaseException):
-    """What no one catches."""
+    """An exception that nothing catches."""
 
 
 class Valley(om.ExplicitComponent):  # type: ignore[misc]
-    """Rosenbrock's function f and c = |x|^2; the current fails in the run whose number is given."""
+    """Rosenbrock's function f and c = |x|^2; the run of the given number raises `PowerCut`."""
 
     def __init__(self, evaluated: list[list[float]], last: int) -> None:
         super().__init__()
@@ -64,7 +64,10 @@ def record(result: go.OptimizeResult) -> list[str]:
     return [repr({k: v for k, v in vars(r).items() if k != "seconds"}) for r in result.history]
 
 
-@pytest.mark.parametrize("configuration", [None, go.JENN((4,), starts=1)], ids=["no network", "network"])
+NETWORK = go.JENN((4,), starts=1, solver=go.solvers.LevenbergMarquardt(max_iterations=10))
+
+
+@pytest.mark.parametrize("configuration", [None, NETWORK], ids=["no network", "network"])
 def test_a_run_cut_off_in_the_middle_of_evaluations_continues_bit_for_bit(
     configuration: go.JENN | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,7 +88,7 @@ def test_a_run_cut_off_in_the_middle_of_evaluations_continues_bit_for_bit(
 
 def test_nothing_is_lost_or_repeated_by_kill_9(smoke: Smoke) -> None:
     result = smoke("loop.kill_and_resume").result
-    assert (result["kills"], result["lost"], result["repeated"], result["same"]) == (3, 0, 0, True)
+    assert (result["kills"], result["lost"], result["repeated"], result["same"]) == (2, 0, 0, True)
     for each in result["runs"]:
         assert each["rows"] == each["evaluations"] == each["begun"] - each["in_flight"] > 10
         assert each["exits"] == ["certified", "certified"]

@@ -1,14 +1,18 @@
 """Every script runs from the repository's root, says what it measures, and writes its files and its figures."""
 
+import json
 import math
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scripts.__main__ import registry
+from scripts.__main__ import FOLDER, registry
 
 Smoke = Callable[[str], Any]
 
@@ -47,6 +51,14 @@ def test_script_runs_with_a_tiny_budget_and_writes_its_files(name: str, smoke: S
     assert "┃" in done.printed, "no table printed"
 
 
+def test_script_runs_as_a_user_does(tmp_path: Path) -> None:
+    out = tmp_path / "made" / "result.json"
+    command = [sys.executable, "-m", "scripts.loop.digests", "--only", "wrong partials", "--out", str(out)]
+    done = subprocess.run(command, cwd=FOLDER.parent, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr or done.stdout
+    assert "wrong partials" in done.stdout and list(json.loads(out.read_text())["runs"]) == ["wrong partials"]
+
+
 @pytest.mark.parametrize("name", registry())
 def test_script_says_what_it_measures_and_where_its_result_is(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
@@ -82,12 +94,11 @@ COST = [
         for count in (50, 100)
         for of in ("cpu.median", "wall.largest", "runs")
     ),
-    *(f"memory.limits.{2**power}.{of}" for power in (34, 26) for of in ("peak", "cpu_seconds")),
 ]
 INCREMENTAL = [
     *(
         f"functions.{name}.{against}{figure}.{of}"
-        for name in ("rosenbrock_2", "rosenbrock_5", "rosenbrock_10", "smooth_8")
+        for name in ("rosenbrock_2", "smooth_8")
         for against in ("", "against_one_start.")
         for figure in ("seconds", "values", "partials", "near_values", "near_partials")
         for of in ("median", "largest", "ratio_of_sums" if figure == "seconds" else "of_medians")
@@ -98,24 +109,24 @@ INCREMENTAL = [
 EVALUATIONS = [
     *(
         f"rosenbrock.{start}.methods.{method}.{figure}"
-        for start in ("named", "2-D")
-        for method in ("SLSQP", "L-BFGS-B", "BFGS", "trust-constr", "loop")
+        for start, methods in (("named", ("loop",)), ("2-D", ()))
+        for method in ("SLSQP", "L-BFGS-B", "BFGS", "trust-constr", *methods)
         for figure in ("f.median", "f.largest", "restarts", "seconds_per_evaluation")
     ),
-    *(f"rosenbrock.2-D.methods.loop{part}.ratio.f" for part in ("", ", no kriging", ", no secants")),
+    *(f"rosenbrock.named.methods.loop.ratio.{of}" for of in ("f", "restarts")),
+    *(f"rosenbrock.2-D.methods.loop{part}.starts" for part in ("", ", no kriging", ", no secants", ", JENN")),
     *(f"airfoil.naca0012.methods.{m}.evaluations" for m in ("loop", "SLSQP, as the case", "SLSQP, by bounds")),
 ]
 CERTIFICATES = [
     f"arms.{arm}.{of}" for arm in ("corrected", "uncorrected") for of in ("counts.all.runs", "largest_error", "seconds")
 ]
 FAILURES = [
-    *(f"problems.rosenbrock_2.{shape}.share" for shape in ("ball", "stripes", "walls", "slab", "cells")),
+    *(f"problems.rosenbrock_2.{shape}.share" for shape in ("ball", "stripes")),
     *("ratio.median", "ratio.largest", "within"),
 ]
 WING = [
     *(f"starts.crm.methods.{m}.evaluations" for m in ("loop", "loop, whole", "SLSQP, bounds, fuel 10000")),
-    *(f"summary.{arm}.{of}" for arm in ("loop", "loop, whole") for of in ("end.mean", "certified")),
-    "starts.crm.best",
+    *(f"summary.{arm}.starts" for arm in ("loop", "loop, whole")),
 ]
 KILLS = ["kills", "evaluations", "rows", "begun"]
 
