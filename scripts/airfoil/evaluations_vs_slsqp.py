@@ -32,13 +32,14 @@ from scripts.shared.script import begin, parser_of, run
 
 PROBLEMS = ("lift-to-drag", "multipoint")
 NEAR = (0.01,)  # excess over the best objective, relative
-QUICK = 30  # evaluations after which SLSQP is stopped
+QUICK = 30  # evaluations after which SLSQP is stopped with --quick
 
 
 def case_of(problem: str, airfoil: str, quick: bool) -> AdaptiveCase:
-    """Make the case that the command line runs, without the surrogate that is fitted at the end."""
+    """Make the case that the command line runs, without the surrogate at the end; with --quick half of its budget."""
     options = ["run", "airfoil", "--airfoil", airfoil, "--problem", problem, *(["--quick"] if quick else [])]
-    return replace(adaptive(build_parser().parse_args(options)), closing=None)
+    case = adaptive(build_parser().parse_args(options))
+    return replace(case, closing=None, max_evaluations=case.max_evaluations // 2 if quick else case.max_evaluations)
 
 
 def in_scaling(case: AdaptiveCase, label: str) -> AdaptiveCase:

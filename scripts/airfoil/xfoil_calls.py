@@ -51,6 +51,7 @@ NEAR = (0.0, 0.01)  # excess over the least drag of SLSQP, relative
 STEPS = (0.005, 0.02)  # of the finite differences, relative to the ranges; by hand
 REACH = np.append(np.full(16, 0.06), 3.0)  # of the design variables in the one-shot samples
 CALLS = 150  # of the loop; twice as many without NeuralFoil; by hand
+QUICK_CALLS = 4  # of all methods with --quick; enough for a feasible design
 
 Progress = Callable[[str, Row], None]
 
@@ -157,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     airfoils, most, rival_most = AIRFOILS, CALLS, call.options.rival_most
     steps: Sequence[float] = call.options.steps
     if call.quick:
-        airfoils, most, rival_most, steps = AIRFOILS[:1], 20, 20, steps[:1]
+        airfoils, most, rival_most, steps = AIRFOILS[:1], QUICK_CALLS, QUICK_CALLS, steps[:1]
     found: dict[str, Any] = {}
     crossed: dict[str, Any] = {}
 

@@ -51,7 +51,7 @@ def sweeps(quick: bool) -> dict[str, Sweep]:
     """Return the problems; the airfoil, whose fit and polish take seconds, has a coarse grid."""
     learned = JENN(**fit_settings(quick))
     if quick:
-        return {"rosenbrock_2": Sweep(lambda: valley(2, 8), learned, 1, ((10.0, 1000.0), (0.1, 1.0)))}
+        return {"rosenbrock_2": Sweep(lambda: valley(2, 8), learned, 1, ((10.0, 1000.0), (0.1,)))}
     fixed = JENN(activation="tanh", weights="fixed")
     own = airfoil(quick).stages[0].configuration
     assert isinstance(own, JENN)
@@ -69,7 +69,7 @@ def polishing(folder: Path, quick: bool) -> dict[str, Any]:
 
     Args:
         folder: Folder of the picture.
-        quick: Whether to make one problem, one seed and a grid of four only.
+        quick: Whether to make one problem, one seed and a grid of two only.
 
     Returns:
         For each problem: error of the true objective and violation of the constraints, both at the optimum on the

@@ -1,4 +1,5 @@
 """Short runs of the loop, by name; each function returns its `Record`. For `loop.digests` and `tests/golden`."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

@@ -50,6 +50,7 @@ PARTS = ("rosenbrock", "airfoil")
 NAMED = (1.25, -1.75)
 DIMENSIONS, STARTS = (2, 5, 10, 20), 20  # random starts, half of them above 10-D
 NETWORK_STARTS = {2: 5, 5: 3}  # random starts of the loop with networks, by dimension
+QUICK_BUDGET = 4  # evaluations of the loop from a random start with --quick
 LIMIT = 1e-6  # of f, and of the largest partial; by hand
 AIRFOIL_TOLERANCE = 1e-3  # of the certificate, as in the case: NeuralFoil has kinks
 # Tolerances by hand, so tight that no method stops before the limit of f.
@@ -71,6 +72,11 @@ WITH_NETWORK = ("loop, JENN", "loop, learned")
 LEARNED = JENN((20,), starts=2)
 ABLATED = ("loop, no kriging", "loop, no secants")
 Run = dict[str, Any]
+
+
+def budget_of(d: int) -> int:
+    """Return the largest number of evaluations of the loop in d dimensions; by hand."""
+    return 60 + 15 * d
 
 
 def random_starts(d: int, count: int) -> list[np.ndarray]:
@@ -112,13 +118,13 @@ def run_scipy(method: str, start: np.ndarray) -> Run:
     return figures_of(counted, start, time.perf_counter() - clock, str(found.message))
 
 
-def run_loop(method: str, start: np.ndarray, networks: dict[str, JENN]) -> Run:
-    """Minimize Rosenbrock's function with the loop."""
+def run_loop(method: str, start: np.ndarray, networks: dict[str, JENN], budget: int) -> Run:
+    """Minimize Rosenbrock's function with the loop within a budget of evaluations."""
     counted, d = Counted(rosenbrock), start.size
     driver = AdaptiveDriver(
         configuration=networks.get(method),
         correction=TERMS[method],
-        max_evaluations=60 + 15 * d,
+        max_evaluations=budget,
         tolerance=LIMIT,
     )
     problem = rosenbrock_problem(d).loop(driver, start, counted)
@@ -158,13 +164,24 @@ def summarize(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def compare(
-    starts: Sequence[np.ndarray], methods: dict[str, int], networks: dict[str, JENN], console: Console
+    starts: Sequence[np.ndarray], methods: dict[str, int], networks: dict[str, JENN], budget: int, console: Console
 ) -> dict[str, Any]:
-    """Run each method from its number of starts; ratios are to the best SciPy method from the same starts."""
+    """Run each method from its number of starts; ratios are to the best SciPy method from the same starts.
+
+    Args:
+        starts: Starts (d,).
+        methods: Number of starts of each method.
+        networks: Network of a method that has one.
+        budget: Largest number of evaluations of the loop.
+        console: Where the seconds of each method are printed.
+    """
     found: dict[str, Any] = {}
     for method, count in methods.items():
         clock = time.perf_counter()
-        runs = [run_scipy(method, s) if method in SCIPY else run_loop(method, s, networks) for s in starts[:count]]
+        runs = [
+            run_scipy(method, start) if method in SCIPY else run_loop(method, start, networks, budget)
+            for start in starts[:count]
+        ]
         found[method] = summarize(runs)
         console.print(f"  {method}: {len(runs)} runs, {time.perf_counter() - clock:.0f} s")
     for method, of in found.items():
@@ -270,18 +287,20 @@ def show(console: Console, result: dict[str, Any]) -> None:
 def measure_rosenbrock(quick: bool, networks: dict[str, JENN], console: Console) -> dict[str, Any]:
     """Run all methods on Rosenbrock's function, from the named start and from random starts."""
     console.print("(1.25, -1.75)")
-    every = dict.fromkeys(("loop", *ABLATED, *SCIPY, *(() if quick else WITH_NETWORK)), 1)
-    found: dict[str, Any] = {"named": {"d": 2, "methods": compare([np.array(NAMED)], every, networks, console)}}
+    every = dict.fromkeys(("loop", *SCIPY, *(() if quick else (*ABLATED, *WITH_NETWORK))), 1)
+    named = compare([np.array(NAMED)], every, networks, budget_of(2), console)
+    found: dict[str, Any] = {"named": {"d": 2, "methods": named}}
     for d in DIMENSIONS[:1] if quick else DIMENSIONS:
         console.print(f"{d}-D")
-        count = 2 if quick else STARTS if d <= 10 else STARTS // 2
+        count = 1 if quick else STARTS if d <= 10 else STARTS // 2
         methods = {"loop": count}
         if d <= 10:
             methods |= dict.fromkeys(ABLATED, count if d < 10 else count // 2)
         if d in NETWORK_STARTS:
             methods |= dict.fromkeys(WITH_NETWORK, 1 if quick else NETWORK_STARTS[d])
         methods |= dict.fromkeys(SCIPY, count)
-        found[f"{d}-D"] = {"d": d, "methods": compare(random_starts(d, count), methods, networks, console)}
+        budget = QUICK_BUDGET if quick else budget_of(d)
+        found[f"{d}-D"] = {"d": d, "methods": compare(random_starts(d, count), methods, networks, budget, console)}
     return found
 
 

@@ -44,6 +44,7 @@ from scripts.shared.script import begin, parser_of, run
 
 SIZE, RADIUS = 6, 2.0  # number of design variables; radius of the ball
 KILLS = 20
+QUICK_SIZE, QUICK_KILLS = 2, 2
 DELAY = 0.06  # seconds, at most, from the last evaluation to the kill; three evaluations
 NOT_COMPARED = {"seconds"}
 COUNTED = ("kills", "replaying", "in_flight", "evaluations", "rows", "begun", "lost", "repeated")
@@ -51,16 +52,16 @@ PROCESSES = get_context("forkserver")  # its server imports all before it starts
 
 
 class Slow(om.ExplicitComponent):  # type: ignore[misc]
-    """Rosenbrock's function f of x (6,) and c = |x|^2; partials take 20 ms and are noted in a log."""
+    """Rosenbrock's function f of x (d,) and c = |x|^2; partials take 20 ms and are noted in a log."""
 
-    def __init__(self, log: Path) -> None:
-        """Write to `log`."""
+    def __init__(self, log: Path, size: int) -> None:
+        """Write to `log`; `size` is d."""
         super().__init__()
-        self._log = log
+        self._log, self._size = log, size
 
     def setup(self) -> None:
         """Declare x, f and c."""
-        self.add_input("x", shape=SIZE)
+        self.add_input("x", shape=self._size)
         self.add_output("f")
         self.add_output("c")
         self.declare_partials("*", "*")
@@ -82,17 +83,17 @@ class Slow(om.ExplicitComponent):  # type: ignore[misc]
             log.write(json.dumps([os.getpid(), what, x]) + "\n")
 
 
-def optimize(folder: Path, seed: int) -> gradopt.OptimizeResult:
+def optimize(folder: Path, seed: int, size: int) -> gradopt.OptimizeResult:
     """Optimize from a random start, with store and log in a folder."""
 
     def model() -> om.Problem:
         problem = om.Problem(reports=None)
-        problem.model.add_subsystem("slow", Slow(folder / "log.jsonl"), promotes=["*"])
+        problem.model.add_subsystem("slow", Slow(folder / "log.jsonl", size), promotes=["*"])
         problem.model.add_design_var("x", lower=-2.0, upper=2.0)
         problem.model.add_objective("f")
         problem.model.add_constraint("c", upper=RADIUS**2)
         problem.setup()
-        problem.set_val("x", np.random.default_rng(seed).uniform(-1.0, 1.0, SIZE))
+        problem.set_val("x", np.random.default_rng(seed).uniform(-1.0, 1.0, size))
         return problem
 
     return gradopt.optimize(
@@ -100,10 +101,10 @@ def optimize(folder: Path, seed: int) -> gradopt.OptimizeResult:
     )
 
 
-def work(folder: Path, seed: int) -> None:
+def work(folder: Path, seed: int, size: int) -> None:
     """Optimize in this process, and write result and history to folder/result.json."""
     (folder / f"{os.getpid()}.alive").touch()
-    result = optimize(folder, seed)
+    result = optimize(folder, seed, size)
     result.store.close()
     iterations = [{k: v for k, v in vars(r).items() if k not in NOT_COMPARED} for r in result.history]
     found = {"x": result.x["x"], "objective": result.objective, "exit": result.exit.value, "history": iterations}
@@ -130,28 +131,29 @@ def stored(folder: Path) -> list[tuple[float, ...]]:
         return [tuple(np.frombuffer(x, "<f8").tolist()) for (x,) in database.execute("SELECT x FROM evaluations")]
 
 
-def start(folder: Path, seed: int) -> BaseProcess:
+def start(folder: Path, seed: int, size: int) -> BaseProcess:
     """Start a process that optimizes, and wait until its optimization begins."""
-    process = PROCESSES.Process(target=work, args=(folder, seed))
+    process = PROCESSES.Process(target=work, args=(folder, seed, size))
     process.start()
     while process.is_alive() and not (folder / f"{process.pid}.alive").exists():
         time.sleep(0.002)
     return process
 
 
-def run_process(folder: Path, seed: int, rng: np.random.Generator | None) -> tuple[bool, Counter[str]]:
+def run_process(folder: Path, seed: int, size: int, rng: np.random.Generator | None) -> tuple[bool, Counter[str]]:
     """Run one process of a run, to its end or until it is killed.
 
     Args:
         folder: Folder of the run.
         seed: Seed of the start.
+        size: Number of design variables.
         rng: Generator that draws the moment of the kill, or None for no kill.
 
     Returns:
         Whether the process was killed, and its counts.
     """
     before = set(stored(folder))
-    process = start(folder, seed)
+    process = start(folder, seed, size)
     if rng is not None:
         more = int(rng.integers(0, 4))
         while process.is_alive() and len(points(folder, "begin", process.pid)) < more:
@@ -176,19 +178,19 @@ def run_process(folder: Path, seed: int, rng: np.random.Generator | None) -> tup
     )
 
 
-def compare(parent: Path, seed: int, kills: int, rng: np.random.Generator) -> dict[str, Any]:
+def compare(parent: Path, seed: int, size: int, kills: int, rng: np.random.Generator) -> dict[str, Any]:
     """Run from one start without a kill, and then with at most `kills`."""
     whole, torn = parent / f"whole_{seed}", parent / f"torn_{seed}"
     for folder in (whole, torn):
         folder.mkdir()
     clock = time.perf_counter()
-    run_process(whole, seed, None)
+    run_process(whole, seed, size, None)
     seconds = [time.perf_counter() - clock]
     total: Counter[str] = Counter()
     clock = time.perf_counter()
     killed = True
     while killed:
-        killed, counts = run_process(torn, seed, rng if total["kills"] < kills else None)
+        killed, counts = run_process(torn, seed, size, rng if total["kills"] < kills else None)
         total.update(counts)
     seconds.append(time.perf_counter() - clock)
     results = [json.loads((folder / "result.json").read_text()) for folder in (whole, torn)]
@@ -216,12 +218,12 @@ def show(console: Console, runs: list[dict[str, Any]]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Kill and resume, write and print; return 1 where a run has a fault."""
     call, rng = begin(parser_of(__file__, __doc__), argv), np.random.default_rng(0)
-    kills = 3 if call.quick else KILLS
+    size, kills = (QUICK_SIZE, QUICK_KILLS) if call.quick else (SIZE, KILLS)
     runs: list[dict[str, Any]] = []
-    PROCESSES.set_forkserver_preload(["gradopt", "cases.rosenbrock.function", "scripts.shared.script"])
+    PROCESSES.set_forkserver_preload(["gradopt.om.optimize", "cases.rosenbrock.function", "scripts.shared.script"])
     with tempfile.TemporaryDirectory() as folder:
         while (left := kills - sum(one["kills"] for one in runs)) > 0:
-            runs.append(compare(Path(folder), len(runs), left, rng))
+            runs.append(compare(Path(folder), len(runs), size, left, rng))
     sums = {name: sum(one[name] for one in runs) for name in COUNTED}
     call.write({**sums, "same": all(one["same"] for one in runs), "runs": runs})
     show(call.console, runs)

@@ -19,16 +19,18 @@ continues where it was; `--redo` makes rows of `--methods` again. The result fil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from gradopt import JENN, MLP, Dataset
 from gradopt.versions import versions
 from scripts.shared.benchmark_problems import PROBLEMS, TEST_POINTS, TEST_SEED
+from scripts.shared.fits import fit_settings
 from scripts.shared.peer_methods import PEERS, Method, Predictor, Setting
 from scripts.shared.rows import Row, RowFile
 from scripts.shared.script import begin, parser_of, run
@@ -38,12 +40,9 @@ from scripts.surrogates.peer_tables import show, tabulate
 
 FEWEST = 4  # samples
 SEEDS, TIME_LIMIT = 10, 60.0  # the latter in CPU seconds of a fit; by hand
-OURS: dict[str, Callable[[int], JENN | MLP]] = {  # configurations by seed
-    "JENN": lambda seed: JENN(seed=seed),
-    "MLP": lambda seed: MLP(seed=seed),
-}
+OURS: dict[str, type[JENN] | type[MLP]] = {"JENN": JENN, "MLP": MLP}
 VALUES_RIVALS = ("KRG", "GP")
-QUICK_PROBLEMS, QUICK_SIZES, QUICK_ITERATIONS = ("sine", "branin"), (5,), 50
+QUICK_PROBLEMS, QUICK_SIZES, QUICK_ITERATIONS = ("sine",), (5,), 50
 
 
 @dataclass(frozen=True)
@@ -67,28 +66,30 @@ class Plan:
     redo: bool
 
 
-def method_of(make: Callable[[int], JENN | MLP]) -> Method:
-    """Make a method of a configuration of ours."""
+def method_of(kind: type[JENN] | type[MLP], settings: Mapping[str, Any]) -> Method:
+    """Make a method of a configuration of ours, with some fields other than the defaults."""
 
     def fit(data: Dataset, seed: int, setting: Setting) -> Predictor:
-        surrogate = make(seed).fit(data)
+        surrogate = kind(seed=seed, **settings).fit(data)
         return surrogate.predict, lambda at: surrogate.linearize(at)[1]
 
-    return Method(fit, "gradopt", isinstance(make(0), JENN))
+    return Method(fit, "gradopt", issubclass(kind, JENN))
 
 
-METHODS = {name: method_of(make) for name, make in OURS.items()} | PEERS
+METHODS = {name: method_of(kind, {}) for name, kind in OURS.items()} | PEERS
 
 
-def quick(method: Method) -> Method:
-    """Shorten the grid of a peer to two settings of few iterations."""
+def quick(name: str) -> Method:
+    """Make a method with few iterations, and two settings of the grid at most."""
 
     def grid(d: int) -> tuple[Setting, ...]:
         shortened = ({k: min(v, QUICK_ITERATIONS) if k == "max_iter" else v for k, v in s.items()} for s in full(d))
         return tuple(shortened)[:2]
 
-    full = method.grid
-    return replace(method, grid=grid)
+    if name in OURS:
+        return method_of(OURS[name], fit_settings(True))
+    full = METHODS[name].grid
+    return replace(METHODS[name], grid=grid)
 
 
 def planned(plan: Plan, file: RowFile) -> Iterator[Row]:
@@ -136,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     methods = {name: METHODS[name] for name in options.methods}
     plan = Plan(tuple(PROBLEMS), tuple(options.sizes), tuple(range(SEEDS)), methods, TIME_LIMIT, options.redo)
     if call.quick:
-        shortened = {name: quick(method) for name, method in methods.items()}
+        shortened = {name: quick(name) for name in methods}
         plan = replace(plan, problems=QUICK_PROBLEMS, sizes=QUICK_SIZES, seeds=(0,), methods=shortened)
     rows = fit_all(call.folder / "rows.jsonl", plan)
     result = {

@@ -36,6 +36,7 @@ from gradopt.solvers import LevenbergMarquardt
 from gradopt.training.solvers import Solver
 from scripts.shared.benchmark_problems import TEST_POINTS, TEST_SEED
 from scripts.shared.costs import timed
+from scripts.shared.fits import QUICK_ITERATIONS, fit_settings
 from scripts.shared.script import begin, parser_of, run
 from scripts.shared.statistics import over_seeds
 
@@ -112,14 +113,14 @@ def summary(runs: Sequence[dict[str, float]]) -> dict[str, dict[str, Any]]:
     return {name: over_seeds([run[name] for run in runs]) for name in runs[0]}
 
 
-def small_design(seeds: int, solver: str | Solver, test: Dataset) -> dict[str, Any]:
-    """Fit designs of 20 points, one for each seed."""
+def small_design(seeds: int, settings: dict[str, Any], test: Dataset) -> dict[str, Any]:
+    """Fit designs of 20 points, one for each seed, with some fields other than the defaults."""
 
     def fits(kind: type[JENN] | type[MLP], activation: str) -> dict[str, dict[str, Any]]:
         runs = []
         for seed in range(seeds):
             data = evaluate(gradopt.sampling.latin_hypercube(INPUTS, SMALL_DESIGN, seed))
-            configuration = kind(activation=activation, solver=solver, seed=seed)
+            configuration = kind(activation=activation, seed=seed, **settings)
             surrogate, seconds = timed(lambda c=configuration, d=data: c.fit(d))  # type: ignore[misc]
             runs.append({**errors(surrogate, test), "seconds": seconds})
         return summary(runs)
@@ -208,14 +209,14 @@ def show(console: Console, result: dict[str, Any]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure both parts, write and print."""
     call = begin(parser_of(__file__, __doc__), argv)
-    few: Solver = LevenbergMarquardt(max_iterations=5)
+    few: Solver = LevenbergMarquardt(max_iterations=QUICK_ITERATIONS)
     test = evaluate(uniform(TEST_POINTS, TEST_SEED))
-    JENN(solver=few).fit(test.select(range(SMALL_DESIGN)))  # torch's first call is slow
-    seeds, fraction = (2, QUICK_FRACTION) if call.quick else (SEEDS, 1.0)
+    JENN(starts=1, solver=few).fit(test.select(range(SMALL_DESIGN)))  # torch's first call is slow
+    seeds, fraction = (1, QUICK_FRACTION) if call.quick else (SEEDS, 1.0)
     result = {
         "setup": {"bounds": [-2.0, 2.0], "test_points": TEST_POINTS, "test_seed": TEST_SEED, "seeds": seeds},
         "jenn": {"version": jenn.__version__, **JENN_SETTINGS, "iterations": [JENN_FIT, JENN_POLISH]},
-        "small_design": small_design(seeds, few if call.quick else "auto", test),
+        "small_design": small_design(seeds, fit_settings(call.quick), test),
         "demonstration": demonstration(few if call.quick else DEMO_SOLVER, fraction, test),
     }
     call.write(result)

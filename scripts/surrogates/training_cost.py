@@ -224,7 +224,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "setup": {"samples": SAMPLES, "hidden_sizes": HIDDEN, "outputs": 1, "dtype": "float64"},
         "jenn_version": jenn.__version__,
         "gradient": gradient_cost(inputs, repeats),
-        "against_jenn": against_jenn(turns=1 if call.quick else 20, many=12),
+        "against_jenn": against_jenn(turns=1 if call.quick else 20, many=6 if call.quick else 12),
         "component": component_cost(blocks=2 if call.quick else 25, size=5 if call.quick else 100),
         "time_to_loss": time_to_loss(call.quick),
         "memory": memory(call.quick),

@@ -37,6 +37,7 @@ from scripts.shared.script import begin, parser_of, run
 NEAR = (0.01, 0.001)  # excess over SLSQP's best fuel burn, relative
 PANELS, POINTS = 10, 5  # panels of one half of the span; control points of twist, and of thickness
 EVALUATIONS = 100  # budget of the loop; by hand
+QUICK = 4  # budget of each run with --quick
 RANDOM_STARTS = 3
 WIDTH = (TWIST[1] - TWIST[0], THICKNESS[1] - THICKNESS[0], ALPHA[1] - ALPHA[0])
 # Sizes of one unit of twist (degrees), thickness (m), alpha (degrees), and of fuel (kg), for SLSQP; by hand.
@@ -115,11 +116,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         "starts": starts,
     }
     for name, x in every.items():
-        budget = 30 if call.quick else EVALUATIONS
+        budget = QUICK if call.quick else EVALUATIONS
         here = replace(case, start=x)
         rivals = {f"SLSQP, {label}": in_scaling(here, points, label) for label in scalings}
         loops = {arm: replace(of, start=x, max_evaluations=budget) for arm, of in arms.items()}
-        starts[name] = {"x": x, **compare(here, loops, rivals, NEAR, best_of_rivals=True)}
+        starts[name] = {
+            "x": x,
+            **compare(here, loops, rivals, NEAR, QUICK if call.quick else None, best_of_rivals=True),
+        }
         result["summary"] = summarize(starts, list(arms))
         call.write(result)
         call.console.print(f"{name}: done after {call.seconds:.0f} s")

@@ -26,6 +26,7 @@ def valley(x: np.ndarray) -> tuple[float, list[float]]:
     return 100.0 * bend**2 + (1.0 - x[0]) ** 2, [-400.0 * x[0] * bend - 2.0 * (1.0 - x[0]), 200.0 * bend]
 
 
+SHORT = go.solvers.LevenbergMarquardt(max_iterations=30)
 VALLEY = go.FunctionTruth(valley, (go.Variable("x", shape=(2,), lower=-2, upper=2),), (go.Variable("f"),))
 
 
@@ -107,12 +108,12 @@ def test_sellar(replaced: tuple[str, ...], solver: Callable[[], om.NonlinearSolv
     assert problem.get_val("x") == pytest.approx([0.0], abs=1e-4)
     assert problem.get_val("obj") == pytest.approx([3.18339395], abs=1e-4)
     assert driver.certificate.multipliers["con1"] == pytest.approx([0.987], abs=1e-3)
-    assert driver.history[-1].evaluations == driver.store.evaluated  # nothing more for the answer
+    assert driver.history[-1].evaluations == driver.store.evaluated  # none for the final design
     problem.run_model()
     assert driver.store.evaluated == driver.history[-1].evaluations
 
 
-def test_coupled_truths_keep_the_budget_but_for_one_pass_and_are_not_asked_again() -> None:
+def test_coupled_truths_keep_the_budget_but_for_one_pass_and_are_not_evaluated_again() -> None:
     problem = sellar(("d1", "d2"), block_gauss_seidel(), max_evaluations=30)
     assert problem.run_driver().exit_status == "budget"
     store, spent = problem.driver.store, [record.evaluations for record in problem.driver.history]
@@ -145,12 +146,12 @@ def test_model_truth_in_centimeters() -> None:
     assert problem.get_val("x", units="cm") == pytest.approx([100.0, 100.0], abs=0.1)
 
 
-def test_loop_runs_on_a_belief_beside_the_partials() -> None:
+def test_loop_runs_on_a_prior_beside_the_partials() -> None:
     problem = om.Problem(reports=None)
     problem.model.add_subsystem("valley", go.SurrogateComp(truth=VALLEY), promotes=["*"])
     problem.model.add_design_var("x", lower=-2.0, upper=2.0)
     problem.model.add_objective("f")
-    network = go.GradINN((10,), activation="tanh", starts=1, weight=1.0, alpha=1e-6)
+    network = go.GradINN((10,), activation="tanh", starts=1, weight=1.0, alpha=1e-6, solver=SHORT)
     problem.driver = go.AdaptiveDriver(max_evaluations=40, configuration=network)
     problem.setup()
     problem.set_val("x", [1.25, -1.75])

@@ -44,7 +44,7 @@ def test_script_writes_its_figures(smoke: Smoke) -> None:
     curve = parts["noise"]["rosenbrock_2"]["weights"]
     assert set(curve["fixed"]["JENN"]) == set(curve["learned"]["JENN"]) == {"0.0", "0.08", "0.5"}
     assert set(parts["adflow"]["methods"]["JENN"]) == {"100", "200", "500"}
-    assert len(parts["polishing"]["problems"]["rosenbrock_2"]["settings"]) == 5, "a grid of 4, and the paper's"
+    assert len(parts["polishing"]["problems"]["rosenbrock_2"]["settings"]) == 3, "a grid of 2, and the paper's"
     methods = parts["optimizations"]["rosenbrock_disk"]["methods"]
     assert set(methods) == {"JENN", "JENN, polished", "MLP", "MLP, twice the samples"}
     assert "One-shot optimizations" in done.printed and "Polishing" in done.printed

@@ -16,15 +16,15 @@ Smoke = Callable[[str], Any]
 
 
 class PowerCut(BaseException):
-    """What no one catches."""
+    """An exception that nothing catches."""
 
 
 class Valley(om.ExplicitComponent):  # type: ignore[misc]
-    """Rosenbrock's function f and c = |x|^2; the current fails in the run whose number is given."""
+    """Rosenbrock's function f and c = |x|^2; the run of the given number raises `PowerCut`."""
 
-    def __init__(self, asked: list[list[float]], last: int) -> None:
+    def __init__(self, evaluated: list[list[float]], last: int) -> None:
         super().__init__()
-        self._asked, self._last = asked, last
+        self._evaluated, self._last = evaluated, last
 
     def setup(self) -> None:
         self.add_input("x", [-0.4, 0.5])
@@ -38,18 +38,18 @@ class Valley(om.ExplicitComponent):  # type: ignore[misc]
 
     def compute_partials(self, inputs: Any, partials: Any) -> None:
         x, y = inputs["x"]
-        if len(self._asked) == self._last:
+        if len(self._evaluated) == self._last:
             raise PowerCut
-        self._asked.append([x, y])
+        self._evaluated.append([x, y])
         bend = y - x * x
         partials["f", "x"] = [-400.0 * x * bend - 2.0 * (1.0 - x), 200.0 * bend]
         partials["c", "x"] = [2.0 * x, 2.0 * y]
 
 
-def run(store: Path, asked: list[list[float]], last: int = -1, **options: Any) -> go.OptimizeResult:
+def run(store: Path, evaluated: list[list[float]], last: int = -1, **options: Any) -> go.OptimizeResult:
     def factory() -> om.Problem:
         problem = om.Problem(reports=None)
-        problem.model.add_subsystem("valley", Valley(asked, last), promotes=["*"])
+        problem.model.add_subsystem("valley", Valley(evaluated, last), promotes=["*"])
         problem.model.add_design_var("x", lower=-2.0, upper=2.0)
         problem.model.add_objective("f")
         problem.model.add_constraint("c", upper=1.0)
@@ -64,20 +64,25 @@ def record(result: go.OptimizeResult) -> list[str]:
     return [repr({k: v for k, v in vars(r).items() if k != "seconds"}) for r in result.history]
 
 
-@pytest.mark.parametrize("configuration", [None, go.JENN((4,), starts=1)], ids=["no network", "network"])
+NETWORK = go.JENN(
+    (4,), activation="tanh", starts=1, alpha=1e-6, solver=go.solvers.LevenbergMarquardt(max_iterations=10)
+)
+
+
+@pytest.mark.parametrize("configuration", [None, NETWORK], ids=["no network", "network"])
 def test_a_run_cut_off_in_the_middle_of_evaluations_continues_bit_for_bit(
     configuration: go.JENN | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     options: dict[str, Any] = {"configuration": configuration, "initial_samples": 3, "max_evaluations": 20}
-    asked: list[list[float]] = []
-    whole = run(tmp_path / "whole", asked, **options)
+    evaluated: list[list[float]] = []
+    whole = run(tmp_path / "whole", evaluated, **options)
     torn: list[list[float]] = []
-    for last in (0, 2, 7, len(asked) - 1):
+    for last in (0, 2, 7, len(evaluated) - 1):
         with pytest.raises(PowerCut):
             run(tmp_path / "torn", torn, last, **options)
     result = run(tmp_path / "torn", torn, **options)
-    assert torn == asked
+    assert torn == evaluated
     assert record(result) == record(whole) and len(result.history) > 5
     np.testing.assert_array_equal(result.x["x"], whole.x["x"])
     assert result.new_evaluations == 1
@@ -85,7 +90,7 @@ def test_a_run_cut_off_in_the_middle_of_evaluations_continues_bit_for_bit(
 
 def test_nothing_is_lost_or_repeated_by_kill_9(smoke: Smoke) -> None:
     result = smoke("loop.kill_and_resume").result
-    assert (result["kills"], result["lost"], result["repeated"], result["same"]) == (3, 0, 0, True)
+    assert (result["kills"], result["lost"], result["repeated"], result["same"]) == (2, 0, 0, True)
     for each in result["runs"]:
         assert each["rows"] == each["evaluations"] == each["begun"] - each["in_flight"] > 10
         assert each["exits"] == ["certified", "certified"]

@@ -10,6 +10,7 @@ import pytest
 from cases.model import adaptive_case
 from scripts.jenn.one_shot_problems import valley
 from scripts.shared.against_slsqp import compare, ratios, scaled
+from scripts.wing.evaluations_vs_slsqp import summarize
 
 
 def row(evaluations: int, end: str, far: int | None, near: int | None) -> dict[str, Any]:
@@ -37,3 +38,15 @@ def test_loop_and_slsqp_are_compared_from_one_start() -> None:
     assert loop["visits"][0][0] == slsqp["visits"][0][0] == 1 and loop["visits"][0][1] == slsqp["visits"][0][1]
     alone = compare(case, {"loop": case}, {"SLSQP": scaled(case, np.ones(2), 1.0)}, (0.01,), 5, best_of_rivals=True)
     assert alone["best"] == alone["methods"]["SLSQP"]["best"] > found["best"]
+
+
+def test_summary_has_geometric_means_of_the_known_ratios_and_counts_certificates() -> None:
+    def run(end: str, ratio: float | None, excess: float) -> dict[str, Any]:
+        known = {"0.01": ratio, "0.001": None, "end": ratio}
+        return {"methods": {"loop": {"end": end, "ratio": known, "excess": excess, "seconds": 2.0}}}
+
+    starts = {"a": run("certified", 0.25, 0.0), "b": run("certified", 1.0, 1e-3), "c": run("budget", None, 1e-2)}
+    found = summarize(starts, ["loop"])["loop"]
+    assert (found["starts"], found["certified"], found["largest_excess"], found["seconds"]) == (3, 2, 1e-2, 6.0)
+    assert found["0.01"] == found["end"] == {"mean": pytest.approx(0.5), "largest": 1.0, "runs": 2}
+    assert found["0.001"] == {"mean": None, "largest": None, "runs": 0}

@@ -19,6 +19,6 @@ def test_components_that_differ_are_an_error(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_process_that_ends_by_itself_with_a_code_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ended = SimpleNamespace(exitcode=3, pid=1, join=lambda: None)
-    monkeypatch.setattr(kill_and_resume, "start", lambda folder, seed: ended)
+    monkeypatch.setattr(kill_and_resume, "start", lambda folder, seed, size: ended)
     with pytest.raises(RuntimeError, match="The optimization ended with the code 3"):
-        kill_and_resume.run_process(tmp_path, 0, None)
+        kill_and_resume.run_process(tmp_path, 0, 2, None)

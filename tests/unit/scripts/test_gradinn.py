@@ -40,7 +40,7 @@ def test_errors_are_in_standard_deviations() -> None:
     assert off["values"] == pytest.approx(2.0) and off["partials"] == 0.0
 
 
-def test_every_kind_of_fit_is_asked_for() -> None:
+def test_every_kind_of_fit_is_among_the_tasks() -> None:
     wanted = list(tasks(("problems", "priors", "hybrid", "defaults"), PROBLEMS, seeds=2))
     assert len(wanted) == len(set(wanted)) == 2 * (4 * (3 * len(NOISES) * len(METHODS) + 2 * 3) + 3 * 3 * 4 + 3 * 2)
     assert {task.problem for task in wanted if task.part == "hybrid"} == set(HYBRID_PROBLEMS)

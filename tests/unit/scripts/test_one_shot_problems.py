@@ -34,7 +34,7 @@ def test_excess_and_violation_of_a_poor_surrogate_are_those_of_the_truth(tmp_pat
 
 
 def test_sweep_compares_with_the_same_fit_without_polish(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    learned = JENN(starts=1, solver=LevenbergMarquardt(max_iterations=3))
+    learned = JENN((4,), starts=1, solver=LevenbergMarquardt(max_iterations=3))
     grid = ((0.0, 1000.0), (0.1,))  # magnitude 0 magnifies nothing: only further training
     frozen = replace(learned, solver=LevenbergMarquardt(max_iterations=0))
     plans = {

@@ -1,4 +1,4 @@
-"""Where curves reach a level: break-even noise and samples needed, from curves whose answers are known."""
+"""Where curves reach a level: break-even noise and samples needed, from curves with known results."""
 
 import numpy as np
 import pytest
