@@ -22,6 +22,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,8 @@ NEAR = (0.0, 0.01)  # excess over the least drag of SLSQP, relative
 STEPS = (0.005, 0.02)  # of the finite differences, relative to the ranges; by hand
 REACH = np.append(np.full(16, 0.06), 3.0)  # of the design variables in the one-shot samples
 CALLS = 150  # of the loop; twice as many without NeuralFoil; by hand
+# With --quick: few calls, and two of the methods, since a gradient takes 17 calls.
+QUICK_CALLS, QUICK_METHODS = 4, ("loop", "SLSQP, step 0.005")
 
 Progress = Callable[[str, Row], None]
 
@@ -92,8 +95,24 @@ def slsqp(case: AdaptiveCase, step: float, most: int) -> Row:
     return row_of(case, found.visits, found.evaluations, found.failed, end, found.seconds)
 
 
-def compare(airfoil: str, most: int, rival_most: int, steps: Sequence[float], progress: Progress) -> dict[str, Any]:
-    """Run all methods from one start."""
+def compare(
+    airfoil: str,
+    most: int,
+    rival_most: int,
+    steps: Sequence[float],
+    progress: Progress,
+    only: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Run the methods from one start.
+
+    Args:
+        airfoil: Name of the start.
+        most: Largest number of calls of the loop; twice as many without NeuralFoil.
+        rival_most: Calls after which SLSQP is stopped.
+        steps: Steps of the finite differences of SLSQP, relative to the ranges.
+        progress: Receives name and row of each run.
+        only: Names of the methods to run, the loop among them; None = all.
+    """
     on_neuralfoil, shape = airfoil_case(airfoil, REYNOLDS), load_shape(airfoil)
     given = xfoil_case(on_neuralfoil, shape, REYNOLDS)
     alone = xfoil_case(on_neuralfoil, shape, REYNOLDS, initial_surrogate=False)
@@ -101,17 +120,19 @@ def compare(airfoil: str, most: int, rival_most: int, steps: Sequence[float], pr
     optimum = run_adaptive(cheap, 0, EvaluationStore(), silent).final.x
     rows: dict[str, Row] = {}
 
-    def add(name: str, row: Row) -> None:
-        rows[name] = row
-        progress(f"{airfoil}: {name}", row)
+    def add(name: str, make: Callable[[], Row]) -> None:
+        if only is None or name in only:
+            rows[name] = make()
+            progress(f"{airfoil}: {name}", rows[name])
 
     row, xfoil_optimum = loop(given, most)
-    add("loop", row)
-    add("loop, alone", loop(alone, 2 * most)[0])
-    add("loop after NeuralFoil", loop(replace(given, start=optimum), most)[0])
+    add("loop", lambda: row)
+    add("loop, alone", lambda: loop(alone, 2 * most)[0])
+    add("loop after NeuralFoil", lambda: loop(replace(given, start=optimum), most)[0])
     for step in steps:
-        add(f"SLSQP, step {step:g}", slsqp(alone, step, rival_most))
-    add("SLSQP after NeuralFoil", slsqp(replace(alone, start=optimum), steps[len(steps) // 2], rival_most))
+        add(f"SLSQP, step {step:g}", partial(slsqp, alone, step, rival_most))
+    middle = steps[len(steps) // 2]
+    add("SLSQP after NeuralFoil", lambda: slsqp(replace(alone, start=optimum), middle, rival_most))
     best = min(row["drag"] for name, row in rows.items() if name.startswith("SLSQP, "))
     for row in rows.values():
         row["until"] = {f"{near:g}": until(row, (1.0 + near) * best) for near in NEAR}
@@ -157,7 +178,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     airfoils, most, rival_most = AIRFOILS, CALLS, call.options.rival_most
     steps: Sequence[float] = call.options.steps
     if call.quick:
-        airfoils, most, rival_most, steps = AIRFOILS[:1], 20, 20, steps[:1]
+        airfoils, most, rival_most, steps = AIRFOILS[:1], QUICK_CALLS, QUICK_CALLS, steps[:1]
+    only = QUICK_METHODS if call.quick else None
     found: dict[str, Any] = {}
     crossed: dict[str, Any] = {}
 
@@ -166,7 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         call.console.print(line, highlight=False, soft_wrap=True)
 
     for airfoil in airfoils:
-        found[airfoil] = compare(airfoil, most, rival_most, steps, progress)
+        found[airfoil] = compare(airfoil, most, rival_most, steps, progress, only)
         if call.options.cross:
             designs = {name: found[airfoil][name] for name in ("neuralfoil_optimum", "xfoil_optimum")}
             crossed[airfoil] = cross(load_shape(airfoil), designs)

@@ -64,7 +64,9 @@ def record(result: go.OptimizeResult) -> list[str]:
     return [repr({k: v for k, v in vars(r).items() if k != "seconds"}) for r in result.history]
 
 
-NETWORK = go.JENN((4,), starts=1, solver=go.solvers.LevenbergMarquardt(max_iterations=10))
+NETWORK = go.JENN(
+    (4,), activation="tanh", starts=1, alpha=1e-6, solver=go.solvers.LevenbergMarquardt(max_iterations=10)
+)
 
 
 @pytest.mark.parametrize("configuration", [None, NETWORK], ids=["no network", "network"])
