@@ -24,7 +24,7 @@ Names = dict[str, Any]
 def rosenbrock_is_minimized(names: Names, printed: str) -> None:
     assert names["result"].success
     np.testing.assert_allclose(names["result"].x, 1.0, atol=1e-3)
-    assert names["result"].nfev == 10
+    assert names["result"].nfev <= 20
 
 
 def another_program_evaluates(names: Names, printed: str) -> None:
