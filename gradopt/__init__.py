@@ -1,7 +1,8 @@
 """Optimize expensive models with gradient-enhanced neural surrogates, inside OpenMDAO.
 
-The public names stand here and in the submodules diagnostics, errors, loop, optimizer, plots, priors, sampling,
-solvers, surrogates and truth. All are imported at first use: `import gradopt` loads neither torch nor OpenMDAO.
+The public names stand here and in the submodules diagnostics, errors, loop, om, optimizer, plots, priors, report,
+sampling, solvers, surrogates and truth. All are imported at first use: `import gradopt` loads neither torch nor
+OpenMDAO.
 
 Reading order: a `Truth` evaluates the expensive model; a `Dataset` holds samples of its values and partials; `JENN` is
 fitted to them and becomes a `Surrogate`; `SurrogateComp` puts that into an OpenMDAO model; `AdaptiveDriver` optimizes
@@ -17,9 +18,11 @@ if TYPE_CHECKING:  # the same names as in `_MODULES` and `_SUBMODULES`, for type
     from gradopt import diagnostics as diagnostics
     from gradopt import errors as errors
     from gradopt import loop as loop
+    from gradopt import om as om
     from gradopt import optimizer as optimizer
     from gradopt import plots as plots
     from gradopt import priors as priors
+    from gradopt import report as report
     from gradopt import sampling as sampling
     from gradopt import solvers as solvers
     from gradopt import surrogates as surrogates
@@ -101,6 +104,7 @@ _SUBMODULES = {  # public submodule: its public names that do not stand here too
         "save_state",
         "tell",
     ),
+    "om": ("BaselineResult", "BaselineVisit", "DataDistance", "DataDistanceComp", "run_slsqp_on_truth"),
     "optimizer": ("Constraint", "LinearConstraint", "Objective"),
     "plots": (
         "Trace",
@@ -112,6 +116,7 @@ _SUBMODULES = {  # public submodule: its public names that do not stand here too
         "plot_trust_region",
     ),
     "priors": ("Bounded", "Constant", "Custom", "Independent", "Monotone", "Oscillating", "Prior", "Smooth"),
+    "report": ("Progress", "provenance", "write_result"),
     "sampling": ("full_factorial", "latin_hypercube", "sobol"),
     "solvers": ("Adam", "FitResult", "LBFGS", "LevenbergMarquardt", "Progress", "Status"),
     "surrogates": ("FitInterrupted", "Polish"),
@@ -153,7 +158,7 @@ def _suggestion(name: str) -> str:
     paths |= {one: f"gradopt.{module}.{one}" for module, names in _SUBMODULES.items() for one in names}
     if name in paths:
         return f" It is `{paths[name]}`."
-    by_lower = {one.lower(): path for one, path in paths.items()}
+    by_lower = {one.lower(): path for one, path in reversed(paths.items())}  # names come before submodules
     near = get_close_matches(name.lower(), by_lower, n=1)
     return f" The nearest name is `{by_lower[near[0]]}`." if near else " `dir(gradopt)` lists the public names."
 

@@ -1,6 +1,6 @@
 """Every private name of OpenMDAO that gradopt uses, each with the reason why no public one serves. Floor 1.
 
-Tried with OpenMDAO 3.44 to 3.45. `tests/test_architecture.py` holds that no other file uses one.
+Tried with OpenMDAO 3.45. `tests/test_architecture.py` holds that no other file uses one.
 """
 
 from __future__ import annotations
@@ -52,16 +52,10 @@ def constraints(driver: om.Driver) -> Metadata:
     return dict(driver._cons)
 
 
-def driver_scaling(driver: om.Driver, kind: str, name: str, meta: dict[str, Any]) -> tuple[Any, Any, bool]:
-    """Return adder and scaler of a quantity, and whether the bounds in its metadata are still unscaled.
-
-    From 3.45 on an autoscaler object has the factors, and the metadata's are None.
-    """
-    autoscaler = getattr(driver, "autoscaler", None)
-    if autoscaler is None:
-        return meta["adder"], meta["scaler"], False
-    scaling = autoscaler._var_meta[kind][name]
-    return scaling["total_adder"], scaling["total_scaler"], True
+def driver_scaling(driver: om.Driver, kind: str, name: str) -> tuple[Any, Any]:
+    """Return adder and scaler of a quantity, of which only the driver's autoscaler has the declared ones."""
+    scaling = driver.autoscaler._var_meta[kind][name]
+    return scaling["total_adder"], scaling["total_scaler"]
 
 
 def output_metadata(model: om.Group) -> Metadata:
@@ -150,9 +144,16 @@ class Totals:
         return self._info.compute_totals()
 
     def record(self, driver: om.Driver) -> None:
-        """Record the last totals where the driver has recorders and `record_derivatives` is on."""
+        """Record the last totals where the driver has recorders and `record_derivatives` is on.
+
+        They belong to the case that was recorded last: readers find them by the number of its iteration.
+        """
         if driver.recording_options["record_derivatives"] and driver._rec_mgr._recorders:
-            self._info.record_derivatives(driver, create_local_meta(driver._get_name()))
+            driver.iter_count -= 1
+            try:
+                self._info.record_derivatives(driver, create_local_meta(driver._get_name()))
+            finally:
+                driver.iter_count += 1
 
 
 def is_relevant(model: om.Group, component: om.ExplicitComponent) -> bool:

@@ -32,19 +32,15 @@ CITATION = (
     "Aerodynamics: Sharpe & Hansman (2025), NeuralFoil, arXiv 2503.16323. "
     "Shape: Kulfan (2008), Universal parametric geometry representation method, J. Aircraft 45(1)"
 )
+# Least thickness at stations of the chord, both in chord fractions: part of the problem, chosen by hand.
 STATIONS = (0.1, 0.3, 0.5, 0.7, 0.9)
 THICKNESS = (0.07, 0.115, 0.10, 0.06, 0.015)
 
 _PROBE_ALPHA = 2.0  # degrees; one evaluation here gives lift and lift slope of the start; by hand
-_WEIGHT_REACH, _ALPHA_REACH = (
-    0.06,
-    3.0,
-)  # half widths of the one-shot design space, chord fractions and degrees; by hand
+_WEIGHT_REACH, _ALPHA_REACH = 0.06, 3.0  # half widths of the one-shot design space, chord fractions, degrees; by hand
 _ALPHA_SPREAD = 1.0  # degrees about the angle at which a sample has about the target lift; by hand
 _MARGIN = 1.4  # width of the samples over that of the design space, so that its corners are interpolated; by hand
-_LIMIT_REACH = (
-    0.25  # half widths of the weights in the true problem, chord fractions; by hand: within NeuralFoil's data
-)
+_LIMIT_REACH = 0.25  # half widths of the weights in the true problem, chord fractions; within NeuralFoil's data
 _THIN = 0.02  # chord fractions by which a sample may be thinner than the limit; by hand
 _CANDIDATES = 2**13  # Sobol points from which the samples that are thick enough are chosen; by hand
 _TOLERANCE = 1e-3  # of the certificate; by hand: below, the drag hardly changes

@@ -30,7 +30,7 @@ from gradopt.truth.program import Finished, Program
 OUTPUTS = ("CL", "CD", "CM")
 """Outputs in order, all without unit: lift, drag and moment about the quarter chord."""
 
-INSTALL = "On Debian and Ubuntu: apt-get install xfoil xvfb."
+INSTALL = "On Debian and Ubuntu: apt-get install xfoil xvfb xfonts-base."
 
 # Numbers of panels, and angles (degrees) solved before the target angle, tried until a run converges. 160 panels,
 # XFOIL's default, make twice the noise; 340 take twice the time for a third less.

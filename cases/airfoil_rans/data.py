@@ -37,10 +37,10 @@ from gradopt import Dataset, Variable
 from gradopt.data.variables import column_names
 from gradopt.errors import FileFormatError, explain, import_extra
 
-COUNT = 1e-4
+COUNT = 1e-4  # drag coefficient of one drag count
 MODES, FLOW, MACH, ANGLE = slice(0, 14), slice(14, 16), 14, 15  # columns of x
 CAMBER, THICKNESS = 7, 7  # numbers of modes
-REYNOLDS_OF_SWEEP, MACH_OF_SWEEP = 3e6, 0.3
+REYNOLDS_OF_SWEEP, MACH_OF_SWEEP = 3e6, 0.3  # of the published sweep of the NACA 4412
 MACH_RANGE, ANGLE_RANGE = (0.3, 0.6), (-1.2, 5.2)  # of the data, rounded
 
 INPUTS = (

@@ -1,4 +1,4 @@
-"""Conditions of the design study."""
+"""Design conditions, each with one airfoil to design."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ RANGES = {
     "moment": (-0.15, -0.03),
     "thickness": (0.85, 1.15),
 }
-"""Range of each number of a `Condition`; by hand."""
+"""Lower and upper end of each number of a `Condition`; by hand."""
 
 _WORDS = {
     "lift": "a lift coefficient",
     "reynolds_exponent": "log10 of a Reynolds number",
-    "moment": "a lower limit of the moment coefficient",
-    "thickness": "a factor on the lower limits of the thickness",
+    "moment": "a lower bound of the moment coefficient",
+    "thickness": "a factor on the lower bounds of the thicknesses",
 }
 
 
@@ -32,10 +32,10 @@ class Condition:
     """One design condition.
 
     Attributes:
-        lift: Lift coefficient to hold.
+        lift: Lift coefficient that the design must have.
         reynolds_exponent: Decimal logarithm of the Reynolds number of the chord.
-        moment: Lower limit of the moment coefficient about the quarter chord.
-        thickness: Factor on the lower limit of the thickness at every station.
+        moment: Lower bound of the moment coefficient about the quarter chord.
+        thickness: Factor on the lower bound of the thickness at every station.
 
     Raises:
         InputError: If a number lies outside its range in `RANGES`.
@@ -51,7 +51,7 @@ class Condition:
         for name, (low, high) in RANGES.items():
             value = getattr(self, name)
             if not low <= value <= high:
-                remedy = "Choose one inside: beyond it no airfoil was designed, and the surrogate would extrapolate."
+                remedy = "Choose one inside: the surrogate has no data beyond."
                 raise InputError(explain(name, f"be {_WORDS[name]} from {low:g} to {high:g}", value, remedy))
 
 
@@ -70,7 +70,7 @@ def sample_conditions(n: int, seed: int) -> list[Condition]:
 
 
 def coordinates_of(conditions: Sequence[Condition]) -> np.ndarray:
-    """Place conditions in the unit cube (n, 4): 0 and 1 are the ends of `RANGES`."""
+    """Return coordinates of conditions in the unit cube (n, 4): 0 and 1 are the ends of `RANGES`."""
     low, high = np.array(list(RANGES.values())).T
     return (np.array([astuple(condition) for condition in conditions]).reshape(-1, len(low)) - low) / (high - low)
 
@@ -78,10 +78,10 @@ def coordinates_of(conditions: Sequence[Condition]) -> np.ndarray:
 def neighbor_order(conditions: Sequence[Condition]) -> tuple[list[int], list[int]]:
     """Order conditions so that each is near one before it.
 
-    The first is the one nearest to the middle of all; the next is always the one nearest to any before it.
+    The first is the condition nearest to the mean of all. Each next one is the nearest to any condition before it.
 
     Args:
-        conditions: At least one.
+        conditions: One condition at least.
 
     Returns:
         The order, and for each in that order the index of its nearest predecessor; -1 for the first.

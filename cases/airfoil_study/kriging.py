@@ -16,7 +16,7 @@ from gradopt.corrected.kriging import Kriging, KrigingConfiguration, krige
 from gradopt.data.dataset import Dataset
 from gradopt.data.scaling import Scaling
 
-_STEPS = range(-20, 21)
+_STEPS = range(-20, 21)  # powers of the ratio between neighboring kernel lengths; by hand
 
 
 def study_configuration(output: int) -> KrigingConfiguration:

@@ -1,4 +1,4 @@
-"""Pictures of the study: Pareto fronts, evaluations, comparison with SLSQP, shapes."""
+"""Pictures of the study: Pareto fronts, evaluations, drag against the baselines, shapes."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ import numpy as np
 from cases.airfoil.geometry import WEIGHTS_PER_SIDE, coordinates
 from cases.airfoil_study.conditions import RANGES, Condition, coordinates_of
 from cases.airfoil_study.problem import COUNT, drag_of, violation
-from cases.airfoil_study.study import Rivals, Study
+from cases.airfoil_study.study import Baselines, Study
 from cases.airfoil_study.tables import differences
 from gradopt.plots.figure import LIMIT, MODEL, TRUTH, new_figure
 
-_THICKNESSES = (0.85, 1.0, 1.15)
+_THICKNESSES = (0.85, 1.0, 1.15)  # factors on the lower bounds of the thicknesses
 _COLORS = (MODEL, TRUTH, LIMIT)
-_LIFT, _EXPONENT, _MOMENT = 0.6, 6.5, -0.09
-_POINTS = 7
+_LIFT, _EXPONENT, _MOMENT = 0.6, 6.5, -0.09  # of the condition in the middle of all fronts: the middle of `RANGES`
+_POINTS = 7  # on a front
 
 
 @dataclass(frozen=True)
 class Front:
-    """Designs of the surrogate along one number of the condition.
+    """Optima of the surrogate along one number of the condition.
 
     Attributes:
         varied: Name of that number.
-        thickness: Factor on the lower limits of the thickness, the same for all designs.
+        thickness: Factor on the lower bounds of the thicknesses, the same for all optima.
         values: Values of that number.
-        predicted: Drag coefficients on the surrogate.
-        true: Drag coefficients on the truth.
-        violations: Largest scaled violations on the truth.
+        predicted: Drag coefficients of the surrogate.
+        true: Drag coefficients of the truth.
+        violations: Largest scaled violations of the truth.
     """
 
     varied: str
@@ -43,9 +43,10 @@ class Front:
 
 
 def trace_fronts(study: Study) -> list[Front]:
-    """Optimize on the surrogate alone along the moment limit and along lift, for three thicknesses each.
+    """Minimize on the surrogate alone along the bound of the moment and along lift, for three thicknesses each.
 
-    The truth is evaluated at these designs for the pictures only; these evaluations do not count.
+    The truth is then evaluated at these optima for the pictures only. The surrogate does not use these evaluations, and
+    they do not count.
     """
     fronts = []
     for varied in ("moment", "lift"):
@@ -60,7 +61,7 @@ def trace_fronts(study: Study) -> list[Front]:
 
 
 def _optimum(study: Study, condition: Condition) -> tuple[float, float, float]:
-    """Return drag on the surrogate, drag and violation on the truth, at the surrogate's optimum."""
+    """Return drags of the surrogate and of the truth, and the violation of the truth, at the surrogate's optimum."""
     problem = study.problem
     place = coordinates_of([design.condition for design in study.designs])
     apart = np.linalg.norm(place - coordinates_of([condition]), axis=1)
@@ -73,11 +74,11 @@ def _optimum(study: Study, condition: Condition) -> tuple[float, float, float]:
     return drag_of(found), drag_of(true), violation(true, problem.limits(condition))
 
 
-def draw_study(study: Study, rivals: Rivals | None, fronts: Sequence[Front], folder: Path) -> list[Path]:
+def draw_study(study: Study, baselines: Baselines | None, fronts: Sequence[Front], folder: Path) -> list[Path]:
     """Draw all pictures into a folder and return their paths."""
-    pictures = [_draw_fronts(fronts, folder), _draw_shapes(study, folder), _draw_cost(study, rivals, folder)]
-    if rivals:
-        pictures.append(_draw_differences(study, rivals, folder))
+    pictures = [_draw_fronts(fronts, folder), _draw_shapes(study, folder), _draw_cost(study, baselines, folder)]
+    if baselines:
+        pictures.append(_draw_differences(study, baselines, folder))
     return pictures
 
 
@@ -88,7 +89,7 @@ def _draw_fronts(fronts: Sequence[Front], folder: Path) -> Path:
         "moment": f"CL = {_LIFT:g}, Re = 10^{_EXPONENT:g}",
         "lift": f"CM >= {_MOMENT:g}, Re = 10^{_EXPONENT:g}",
     }
-    labels = {"moment": "lower limit of the moment coefficient CM", "lift": "lift coefficient CL"}
+    labels = {"moment": "lower bound of the moment coefficient CM", "lift": "lift coefficient CL"}
     for axis, varied in zip(axes, titles, strict=True):
         chosen = [front for front in fronts if front.varied == varied]
         for front, color in zip(chosen, _COLORS, strict=True):
@@ -97,47 +98,47 @@ def _draw_fronts(fronts: Sequence[Front], folder: Path) -> Path:
                 np.array(front.predicted) / COUNT,
                 color=color,
                 linewidth=1.4,
-                label=f"lower limit of thickness x {front.thickness:g}",
+                label=f"thickness bounds x {front.thickness:g}",
             )
             axis.plot(front.values, np.array(front.true) / COUNT, "o", color=color, markersize=4)
         axis.set(xlabel=labels[varied])
         axis.set_title(titles[varied], fontsize=10)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("CD, counts")
-    figure.suptitle("Fronts on the surrogate (lines) and the truth at these designs (dots)")
+    figure.suptitle("Fronts of the surrogate (lines) and the truth at these optima (dots)")
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=3)
     return _saved(figure, folder / "fronts.png")
 
 
-def _draw_cost(study: Study, rivals: Rivals | None, folder: Path) -> Path:
+def _draw_cost(study: Study, baselines: Baselines | None, folder: Path) -> Path:
     figure = new_figure(6.5, 4.2)
     axis = figure.subplots()
     count = np.arange(len(study.designs) + 1)
-    rest = study.evaluations - sum(design.asked for design in study.designs)
-    own = np.cumsum([rest, *(design.asked for design in study.designs)])
-    axis.plot(count, own, color=MODEL, linewidth=2.0, label="one surrogate (with its first samples)")
-    if rivals:
+    rest = study.evaluations - sum(design.evaluations for design in study.designs)
+    own = np.cumsum([rest, *(design.evaluations for design in study.designs)])
+    axis.plot(count, own, color=MODEL, linewidth=2.0, label="one surrogate, with its first samples")
+    if baselines:
         for runs, color, label in (
-            (rivals.direct, LIMIT, "SLSQP on the truth, same start"),
-            (rivals.warm, TRUTH, "SLSQP on the truth, from the nearest one solved"),
+            (baselines.direct, LIMIT, "SLSQP on the truth, from one start"),
+            (baselines.warm, TRUTH, "SLSQP on the truth, from the nearest design so far"),
         ):
             axis.plot(count, np.cumsum([1, *(run.evaluations for run in runs)]), color=color, label=label)
-    axis.set(xlabel="conditions", ylabel="truth evaluations of these, summed", ylim=(0, None), xlim=(0, None))
+    axis.set(xlabel="conditions", ylabel="truth evaluations, summed", ylim=(0, None), xlim=(0, None))
     axis.grid(alpha=0.3)
     axis.legend(loc="upper left")
     return _saved(figure, folder / "evaluations.png")
 
 
-def _draw_differences(study: Study, rivals: Rivals, folder: Path) -> Path:
-    gap = differences(study, rivals)
+def _draw_differences(study: Study, baselines: Baselines, folder: Path) -> Path:
+    gap = differences(study, baselines)
     figure = new_figure(6.5, 3.6)
     axis = figure.subplots()
     edges = np.arange(-3.0, 6.01, 0.25)
     axis.hist(np.clip(gap, edges[0], edges[-1]), bins=edges.tolist(), color=MODEL)
     axis.axvline(0.0, color=TRUTH, linewidth=1.0)
     axis.axvline(float(np.median(gap)), color=LIMIT, linestyle="--", label=f"median {np.median(gap):+.2f} counts")
-    axis.set(xlabel="CD less that of SLSQP from the same start, counts; ends hold all beyond")
+    axis.set(xlabel="CD minus that of SLSQP from one start, counts; the end bars hold all beyond")
     axis.set_ylabel("conditions")
     axis.legend()
     return _saved(figure, folder / "differences.png")

@@ -1,4 +1,4 @@
-"""The optimization problem of one condition, as flat arrays: exact geometry around the aerodynamics."""
+"""The optimization problem of one condition as flat arrays: exact geometry, aerodynamics of the truth model."""
 
 from __future__ import annotations
 
@@ -17,39 +17,45 @@ from gradopt.optimality.problem import Limits, Responses
 from gradopt.truth.function import FunctionTruth
 
 CONFIDENCE = 0.90
-"""Lower limit of `analysis_confidence`; 0.90 is usual for NeuralFoil."""
+"""Lower bound of `analysis_confidence`; 0.90 is usual for NeuralFoil."""
 
 COUNT = 1e-4
-"""One drag count."""
+"""One drag count, as a drag coefficient."""
 
 TOLERANCE, FEASIBILITY = 1e-3, 1e-3
-"""Of the certificate: stationarity and complementarity as in the case `airfoil`, and scaled violations."""
+"""Tolerances of the certificate: on stationarity and complementarity, and on scaled violations.
+
+As in the case `airfoil`.
+"""
 
 CONSTRAINTS = ("CL", "CM", "analysis_confidence", *(f"thickness at {station:g}" for station in STATIONS))
 """Names of the constraints, in order."""
 
-_CD_REF, _CM_REF, _THICKNESS_REF = 0.005, 0.1, 0.1  # as in the case `airfoil`
+_CD_REF, _CM_REF, _THICKNESS_REF = 0.005, 0.1, 0.1  # units of responses, thickness in chords; as in the case `airfoil`
+
 REACH = 0.25
-"""Largest distance of weights from the start's, chord fractions, as in the case `airfoil`; by hand.
+"""Largest distance of weights from those of the start, chord fractions, as in the case `airfoil`.
+
+Chosen by hand, to stay near shapes that NeuralFoil was trained on.
 
 At 0.10 SLSQP takes half of the evaluations, and the drag is 4 counts higher.
 """
 
 _ALPHA = (-4.0, 10.0)  # bounds of the angle of attack, degrees; by hand
-_PROBE = 2.0  # degrees; one evaluation here gives lift and lift slope of the start; by hand
+_FIRST_ALPHA = 2.0  # angle of attack of the first evaluation, degrees; by hand
 
 
 @dataclass(frozen=True, eq=False)
 class AirfoilProblem:
-    """The part of the problem that all conditions share.
+    """The parts of the problem that are the same for all conditions.
 
     Attributes:
-        shape: Initial shape of every design.
+        shape: Shape at which every design starts.
         truth: Aerodynamics of 16 weights, angle of attack and log10 of the Reynolds number.
-        lower: Lower bounds of the design variables: 16 weights, chord fractions, and angle of attack, degrees, (17,).
-        upper: Upper bounds likewise.
-        matrix: Partials of the thicknesses (k, 16).
-        offset: Thicknesses of zero weights (k,).
+        lower: Lower bounds of the design variables (17,): 16 weights, chord fractions, and angle of attack, degrees.
+        upper: Upper bounds of the design variables (17,).
+        matrix: Partials of the thicknesses by the weights (k, 16).
+        offset: Thicknesses at zero weights (k,), chord fractions.
     """
 
     shape: KulfanShape
@@ -61,36 +67,36 @@ class AirfoilProblem:
 
     @property
     def weights(self) -> np.ndarray:
-        """Weights of the start (16,), chord fractions."""
+        """Weights of the shape at the start (16,), chord fractions."""
         return np.concatenate([self.shape.upper_weights, self.shape.lower_weights])
 
     @property
-    def probe(self) -> np.ndarray:
-        """Inputs of the truth (18,) that give lift and lift slope of the start, at the middle Reynolds number."""
-        return np.append(self.weights, [_PROBE, np.mean(RANGES["reynolds_exponent"])])
+    def first_inputs(self) -> np.ndarray:
+        """Inputs of the truth (18,) of the first evaluation: lift and lift slope of the shape at the start."""
+        return np.append(self.weights, [_FIRST_ALPHA, np.mean(RANGES["reynolds_exponent"])])
 
     def start(self, condition: Condition, y: np.ndarray, dydx: np.ndarray) -> np.ndarray:
-        """Return the start's weights at an angle of attack of about the target lift.
+        """Return the weights at the start and an angle of attack at which the lift nearly fits the condition.
 
         Args:
             condition: The condition.
-            y: Outputs of the truth at `probe` (4,).
-            dydx: Its partials there (4, 18).
+            y: Outputs of the truth at `first_inputs` (4,).
+            dydx: Their partials (4, 18).
 
         Returns:
             Design (17,).
         """
-        alpha = _PROBE + (condition.lift - y[0]) / dydx[0, N_INPUTS - 1]
+        alpha = _FIRST_ALPHA + (condition.lift - y[0]) / dydx[0, N_INPUTS - 1]
         return np.clip(np.append(self.weights, alpha), self.lower, self.upper)
 
     def inputs_at(self, condition: Condition, design: np.ndarray) -> np.ndarray:
-        """Inputs of the truth (18,) at a design (17,)."""
+        """Return inputs of the truth (18,) at a design (17,)."""
         return np.append(design, condition.reynolds_exponent)
 
     def limits(self, condition: Condition) -> Limits:
-        """Bounds of the problem of a condition, constraints in the order of `CONSTRAINTS`, scaled."""
-        least = condition.thickness * np.array(THICKNESS) / _THICKNESS_REF
-        low = np.concatenate([[condition.lift, condition.moment / _CM_REF, CONFIDENCE], least])
+        """Return the bounds of the problem of a condition, constraints in the order of `CONSTRAINTS`, scaled."""
+        thickness = condition.thickness * np.array(THICKNESS) / _THICKNESS_REF
+        low = np.concatenate([[condition.lift, condition.moment / _CM_REF, CONFIDENCE], thickness])
         high = np.full(low.shape, np.inf)
         high[0] = condition.lift
         return Limits(self.lower, self.upper, low, high, self.upper - self.lower)
@@ -100,11 +106,11 @@ class AirfoilProblem:
 
         Args:
             design: Design (17,).
-            y: Lift, drag, moment and confidence there (4,).
+            y: Lift, drag, moment and confidence at the design (4,).
             dydx: Their partials, (4, 18) or (4, 17).
 
         Returns:
-            The responses, with respect to the design.
+            The responses, with gradients by the design variables.
         """
         lift, drag, moment, confidence = y
         slopes = dydx[:, :N_INPUTS]
@@ -120,17 +126,17 @@ class AirfoilProblem:
 
 
 def drag_of(responses: Responses) -> float:
-    """Drag coefficient."""
+    """Return the drag coefficient."""
     return responses.f * _CD_REF
 
 
 def violation(responses: Responses, limits: Limits) -> float:
-    """Largest scaled violation of a constraint."""
+    """Return the largest scaled violation of a constraint."""
     return float(limits.violations(responses.c).max(initial=0.0))
 
 
-def conditions_of(responses: Responses, limits: Limits) -> KKT:
-    """Optimality conditions at a design."""
+def kkt_of(responses: Responses, limits: Limits) -> KKT:
+    """Return the KKT conditions at a design."""
     return kkt(
         responses.u,
         limits.lower,
@@ -146,18 +152,18 @@ def conditions_of(responses: Responses, limits: Limits) -> KKT:
 
 
 def make_problem(airfoil: str = "rae2822", reach: float = REACH) -> AirfoilProblem:
-    """Build the part of the problem that all conditions share.
+    """Make the parts of the problem that are the same for all conditions.
 
     Args:
-        airfoil: Start: a name that AeroSandbox ships, or the path of a Selig `.dat` file.
-        reach: Largest distance of weights from the start's, chord fractions.
+        airfoil: Shape at the start: a name in AeroSandbox's library, or the path of a Selig `.dat` file.
+        reach: Largest distance of weights from those of the start, chord fractions.
 
     Raises:
-        InputError: If there is no such airfoil, or the reach is out of range.
+        InputError: If there is no such airfoil, or `reach` is out of range.
         MissingExtraError: If NeuralFoil is not installed.
     """
     if not 0.0 < reach <= REACH:
-        remedy = "Beyond it there are shapes outside NeuralFoil's training data."
+        remedy = "Beyond it NeuralFoil may be wrong."
         raise InputError(explain("reach", f"be above 0 and at most {REACH:g} (chord fractions)", reach, remedy))
     shape = load_shape(airfoil)
     aerodynamics = NeuralFoilTruth(shape, None)

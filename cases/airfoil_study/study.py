@@ -1,4 +1,4 @@
-"""Fifty designs from one surrogate, and the evaluations of SLSQP for them."""
+"""Fifty designs from one surrogate, and the baselines for them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cases.airfoil.aerodynamics import N_INPUTS
+from cases.airfoil_study.baselines import BaselineRun, Scaling, run_direct, run_warm
 from cases.airfoil_study.conditions import Condition, coordinates_of, neighbor_order
-from cases.airfoil_study.family import Engine, Member, Rules
-from cases.airfoil_study.problem import AirfoilProblem, conditions_of, drag_of, violation
-from cases.airfoil_study.rivals import RivalRun, Scaling, run_direct, run_warm
+from cases.airfoil_study.engine import Design, Engine, Rules
+from cases.airfoil_study.problem import AirfoilProblem, drag_of, kkt_of, violation
 from gradopt.data.dataset import Dataset
 from gradopt.data.sampling import sobol
 from gradopt.data.variables import Variable
@@ -22,35 +22,36 @@ from gradopt.optimality.problem import Limits, Responses
 from gradopt.truth.store import EvaluationStore
 
 DIRECT = WARM = Scaling(0.2, 3.0, 1.0, 1e-6)
-"""Scaling with the fewest evaluations of both baselines on seed 0, and SciPy's own tolerance.
+"""Scaling with which both baselines take the fewest evaluations on seed 0, and SciPy's own tolerance.
 
-At 1e-4 direct SLSQP takes two thirds of the evaluations, warm-started SLSQP half, and both leave 0.1 count.
+At a tolerance of 1e-4 SLSQP takes two thirds of the evaluations from one start and half of them from the nearest
+design, and the drag is 0.1 count higher.
 """
 
-_SPREAD = 0.03  # half width of the weights of the first samples, chord fractions; by hand
+_SPREAD = 0.03  # largest distance of the first samples' weights from the start's, chord fractions; by hand
 
 
 @dataclass(frozen=True, eq=False)
-class Design:
-    """The design for one condition.
+class FinalDesign:
+    """The design for one condition, and its evaluations.
 
     Attributes:
-        condition: Its condition.
+        condition: Condition of the design.
         responses: Responses of the truth.
-        kkt: Optimality conditions on the truth.
+        kkt: KKT conditions on the truth.
         violation: Largest scaled violation on the truth.
-        asked: Truth evaluations for this condition.
-        promised: Last predicted reduction of the drag coefficient.
-        resting: Whether that is below the limit for another evaluation.
+        evaluations: Truth evaluations for this condition that succeeded.
+        predicted_reduction: Last reduction of the merit that the surrogate predicted, as a drag coefficient.
+        stopped: Whether that is too little for another evaluation.
     """
 
     condition: Condition
     responses: Responses
     kkt: KKT
     violation: float
-    asked: int
-    promised: float
-    resting: bool
+    evaluations: int
+    predicted_reduction: float
+    stopped: bool
 
     @property
     def drag(self) -> float:
@@ -63,17 +64,17 @@ class Study:
     """Outcome of the study.
 
     Attributes:
-        problem: The part that all conditions share.
-        designs: One for each condition.
-        engine: The engine with the surrogate and all samples.
+        problem: Parts that are the same for all conditions.
+        designs: Designs, one for each condition.
+        engine: Engine with the surrogate and its data.
         samples: Truth evaluations before the first design.
-        evaluations: Truth evaluations, samples and failed ones included.
-        stored: Number of them that came from the store of an earlier run.
-        seconds: Wall time in s.
+        evaluations: All truth evaluations, with samples and failures.
+        stored: Number of them that an earlier run had stored.
+        seconds: Wall time, s.
     """
 
     problem: AirfoilProblem
-    designs: tuple[Design, ...]
+    designs: tuple[FinalDesign, ...]
     engine: Engine
     samples: int
     evaluations: int
@@ -82,77 +83,77 @@ class Study:
 
 
 @dataclass(frozen=True, eq=False)
-class Rivals:
+class Baselines:
     """SLSQP on the truth for the same conditions.
 
     Attributes:
-        direct: Runs from the same shape.
-        warm: Runs from the nearest condition solved before.
-        seconds: Wall time of both in s.
+        direct: Runs from one shape.
+        warm: Runs from the design of the nearest condition solved before.
+        seconds: Wall time of all, s.
     """
 
-    direct: tuple[RivalRun, ...]
-    warm: tuple[RivalRun, ...]
+    direct: tuple[BaselineRun, ...]
+    warm: tuple[BaselineRun, ...]
     seconds: float
 
 
-class AirfoilFamily:
-    """The conditions for the engine; evaluations of the truth go through a store."""
+class AirfoilProblems:
+    """The problems of all conditions for the engine, with a store for evaluations of the truth."""
 
     def __init__(self, problem: AirfoilProblem, conditions: Sequence[Condition], store: EvaluationStore) -> None:
-        """Evaluate lift and lift slope at the start shape.
+        """Evaluate the truth once, for lift and lift slope of the shape at the start.
 
         Raises:
-            EvaluationError: If the truth fails there.
+            EvaluationError: If that evaluation fails.
         """
-        self.problem, self.conditions_asked = problem, tuple(conditions)
+        self.problem, self.conditions = problem, tuple(conditions)
         self._store = store
-        self._asked: dict[bytes, int] = {}
+        self._known: set[bytes] = set()
         self._points: list[np.ndarray] = []
-        found = self.ask(problem.probe[None])
+        found = self.evaluate(problem.first_inputs[None])
         self._y, self._dydx = found.y[0], found.partials[0]
 
     @property
     def size(self) -> int:
         """Number of conditions."""
-        return len(self.conditions_asked)
+        return len(self.conditions)
 
     @property
     def evaluations(self) -> int:
-        """Number of distinct points evaluated, failed ones too."""
+        """Number of different points evaluated, with failures."""
         return len(self._points)
 
-    def limits(self, member: int) -> Limits:
-        """Bounds of a condition's problem."""
-        return self.problem.limits(self.conditions_asked[member])
+    def limits(self, index: int) -> Limits:
+        """Return the bounds of the problem of a condition."""
+        return self.problem.limits(self.conditions[index])
 
-    def start(self, member: int) -> np.ndarray:
-        """The start shape at an angle of attack for the condition's lift (17,)."""
-        return self.problem.start(self.conditions_asked[member], self._y, self._dydx)
+    def start(self, index: int) -> np.ndarray:
+        """Return the first design (17,) of a condition without neighbors."""
+        return self.problem.start(self.conditions[index], self._y, self._dydx)
 
-    def inputs_at(self, member: int, u: np.ndarray) -> np.ndarray:
-        """Inputs of the truth (18,) at a design (17,)."""
-        return self.problem.inputs_at(self.conditions_asked[member], u)
+    def inputs_at(self, index: int, u: np.ndarray) -> np.ndarray:
+        """Return inputs of the truth (18,) at a design (17,)."""
+        return self.problem.inputs_at(self.conditions[index], u)
 
     def responses(self, u: np.ndarray, y: np.ndarray, dydx: np.ndarray) -> Responses:
-        """Responses from outputs (4,) and partials (4, 18)."""
+        """Return responses from outputs (4,) and partials (4, 18)."""
         return self.problem.responses(u, y, dydx)
 
-    def conditions(self, member: int, responses: Responses) -> KKT:
-        """Optimality conditions."""
-        return conditions_of(responses, self.limits(member))
+    def kkt(self, index: int, responses: Responses) -> KKT:
+        """Return the KKT conditions."""
+        return kkt_of(responses, self.limits(index))
 
-    def ask(self, x: np.ndarray) -> Dataset:
-        """Evaluate the truth at points (n, 18); return the samples of this run, not others of the store."""
+    def evaluate(self, x: np.ndarray) -> Dataset:
+        """Evaluate the truth at points (n, 18); return all points evaluated here, not others in the store."""
         for point in x + 0.0:
-            if point.tobytes() not in self._asked:
-                self._asked[point.tobytes()] = len(self._points)
+            if point.tobytes() not in self._known:
+                self._known.add(point.tobytes())
                 self._points.append(point)
         found = self._store.evaluate(self.problem.truth, np.array(self._points))
         return found.dataset(self.problem.truth.inputs, self.problem.truth.outputs)
 
     def samples(self, n: int, seed: int) -> np.ndarray:
-        """Spread the first points (n, 18) about the start shape, each at an angle for some lift.
+        """Return the first points (n, 18) about the shape at the start, each at an angle of attack for some lift.
 
         Args:
             n: Number of points.
@@ -162,9 +163,9 @@ class AirfoilFamily:
         inputs = [Variable("w", shape=weights.shape, lower=weights - _SPREAD, upper=weights + _SPREAD)]
         inputs += [Variable("lift", lower=0.3, upper=0.9), Variable("exponent", lower=6.0, upper=7.0)]
         found = sobol(inputs, n, seed)
-        slopes, probe = self._dydx[0], self.problem.probe
+        slopes, first = self._dydx[0], self.problem.first_inputs
         missing = found[:, N_INPUTS - 1] - self._y[0] - (found[:, : N_INPUTS - 1] - weights) @ slopes[: N_INPUTS - 1]
-        found[:, N_INPUTS - 1] = probe[N_INPUTS - 1] + missing / slopes[N_INPUTS - 1]
+        found[:, N_INPUTS - 1] = first[N_INPUTS - 1] + missing / slopes[N_INPUTS - 1]
         return found
 
 
@@ -180,67 +181,67 @@ def run_study(
     """Design an airfoil for each condition on one surrogate.
 
     Args:
-        problem: The part that all conditions share.
-        conditions: The conditions.
-        store: Evaluations of earlier runs, which are not repeated; those of this run are added.
+        problem: Parts that are the same for all conditions.
+        conditions: Conditions, one for each design.
+        store: Store of evaluations; a stored point is not evaluated again.
         rules: Settings of the engine.
-        samples: Points spread about the start shape before the first design.
-        seed: Seed of these.
-        report: Function that receives a line on each iteration.
+        samples: Number of points about the shape at the start, evaluated before the first design.
+        seed: Seed of these points.
+        report: Function called with a line of text after each iteration.
 
     Returns:
-        The outcome.
+        The study.
 
     Raises:
         EvaluationError: If the truth failed at every design of a condition.
     """
     clock, before = time.perf_counter(), store.evaluated
-    family = AirfoilFamily(problem, conditions, store)
+    problems = AirfoilProblems(problem, conditions, store)
 
-    def show(started: int, size: int, evaluations: int) -> None:
-        report(f"{started} of {size} conditions begun, {evaluations} truth evaluations")
+    def report_iteration(begun: int, size: int, evaluations: int) -> None:
+        report(f"{begun} of {size} conditions begun, {evaluations} truth evaluations")
 
-    engine = Engine(family, rules, coordinates_of(conditions), show)
-    members = engine.solve(neighbor_order(conditions)[0], family.samples(samples, seed))
+    engine = Engine(problems, rules, coordinates_of(conditions), report_iteration)
+    designs = engine.solve(neighbor_order(conditions)[0], problems.samples(samples, seed))
     return Study(
         problem=problem,
-        designs=tuple(_design(family, rules, member) for member in members),
+        designs=tuple(_final(problems, rules, design) for design in designs),
         engine=engine,
         samples=samples + 1,
-        evaluations=family.evaluations,
-        stored=max(family.evaluations - (store.evaluated - before), 0),
+        evaluations=problems.evaluations,
+        stored=max(problems.evaluations - (store.evaluated - before), 0),
         seconds=time.perf_counter() - clock,
     )
 
 
-def _design(family: AirfoilFamily, rules: Rules, member: Member) -> Design:
-    if member.best is None or member.kkt is None:
+def _final(problems: AirfoilProblems, rules: Rules, design: Design) -> FinalDesign:
+    if design.best is None or design.kkt is None:
         raise EvaluationError(
-            f"The truth failed at every design for {family.conditions_asked[member.index]}. Leave that condition out."
+            f"The truth failed at every design for {problems.conditions[design.index]}. Leave that condition out."
         )
-    limits = family.limits(member.index)
-    return Design(
-        condition=family.conditions_asked[member.index],
-        responses=member.best,
-        kkt=member.kkt,
-        violation=violation(member.best, limits),
-        asked=member.asked,
-        promised=drag_of(replace(member.best, f=member.promised)),
-        resting=member.promised < rules.gain,
+    limits = problems.limits(design.index)
+    return FinalDesign(
+        condition=problems.conditions[design.index],
+        responses=design.best,
+        kkt=design.kkt,
+        violation=violation(design.best, limits),
+        evaluations=design.evaluations,
+        predicted_reduction=drag_of(replace(design.best, f=design.predicted_reduction)),
+        stopped=design.predicted_reduction < rules.least_reduction,
     )
 
 
-def run_rivals(problem: AirfoilProblem, conditions: Sequence[Condition], report: Callable[[str], None]) -> Rivals:
+def run_baselines(problem: AirfoilProblem, conditions: Sequence[Condition], report: Callable[[str], None]) -> Baselines:
     """Run both baselines for all conditions.
 
     Args:
-        problem: The part that all conditions share.
-        conditions: The conditions.
-        report: Function that receives a line on each.
+        problem: Parts that are the same for all conditions.
+        conditions: Conditions, one for each design.
+        report: Function called with a line of text before each baseline.
     """
     clock = time.perf_counter()
-    report("SLSQP on the truth, from the same shape each")
+    report("SLSQP on the truth, from one shape")
     direct = run_direct(problem, conditions, DIRECT)
-    report("SLSQP on the truth, from the nearest condition solved before")
+    report("SLSQP on the truth, from the nearest design so far")
     warm = run_warm(problem, conditions, WARM)
-    return Rivals(tuple(direct), tuple(warm), time.perf_counter() - clock)
+    return Baselines(tuple(direct), tuple(warm), time.perf_counter() - clock)

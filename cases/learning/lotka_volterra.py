@@ -28,7 +28,7 @@ def _solution() -> Callable[[np.ndarray], np.ndarray]:
     solution = solve_ivp(
         lambda t, state: rates(state), (0.0, END), START, "DOP853", dense_output=True, rtol=1e-12, atol=1e-12
     ).sol
-    assert solution is not None  # asked for
+    assert solution is not None  # requested
     return solution
 
 

@@ -19,7 +19,7 @@ CITATION = (
     "Optim. 57; the problem is that of OpenAeroStruct's documentation, optimization with the tube model"
 )
 STARTS = ("crm", "flat")
-PANELS, POINTS = 10, 5
+PANELS, POINTS = 10, 5  # spanwise panels of a half wing, and control points of twist and thickness; by hand
 _ALPHA = 5.0  # degrees, the start of OpenAeroStruct's documentation
 
 

@@ -264,9 +264,7 @@ def _resolved(left: np.ndarray, bent: np.ndarray, z: np.ndarray, y: np.ndarray) 
     """
     size = np.maximum(np.abs(left), np.abs(np.nansum(bent * z[:, None, :], axis=2)))
     near = np.maximum(size[1:_NEAREST].max(axis=0, initial=0.0), 1e-14 * np.maximum(1.0, np.abs(y[0])))
-    within = (size <= _DIGITS * near).all(axis=1)
-    within[:_NEAREST] = True
-    return within
+    return (size <= _DIGITS * near).all(axis=1)  # always so at the first `_NEAREST`: at the iterate the size is 0
 
 
 def _lengths(previous: CorrectedSurrogate | None) -> Sequence[int] | None:

@@ -26,13 +26,13 @@ class Gain:
     Attributes:
         evaluations: Rows in the order in which they were evaluated, failed ones too.
         beside: Points (b, d) that were evaluated for finite differences.
-        differenced: Points (g, d) whose partials were finite-differenced.
+        points: Points (g, d) whose partials were finite-differenced.
         partials: Partials there (g, m, d), NaN where they could not be had.
     """
 
     evaluations: Evaluations
     beside: np.ndarray
-    differenced: np.ndarray
+    points: np.ndarray
     partials: np.ndarray
 
     @classmethod
@@ -55,7 +55,7 @@ class Samples:
         data: Successful samples with the partials that are known; None before the first.
         evaluated: Points (e, d) that were evaluated, failed ones too, each once.
         beside: Points (b, d) that were evaluated for finite differences, each once.
-        differenced: Rows of `data` whose partials were finite-differenced.
+        difference_rows: Rows of `data` whose partials were finite-differenced.
         fitted: Global surrogate and how it was made; None before the first fit.
     """
 
@@ -64,7 +64,7 @@ class Samples:
     data: Dataset | None
     evaluated: np.ndarray
     beside: np.ndarray
-    differenced: tuple[int, ...] = ()
+    difference_rows: tuple[int, ...] = ()
     fitted: IncrementalFit | None = None
 
     @classmethod
@@ -88,7 +88,7 @@ class Samples:
     @property
     def finite_differenced(self) -> bool:
         """Whether any partials were finite-differenced."""
-        return bool(self.differenced)
+        return bool(self.difference_rows)
 
     def row(self, x: np.ndarray) -> int:
         """Row of `data` at x (d,)."""
@@ -101,12 +101,12 @@ class Samples:
 
     def can_differentiate(self, row: int) -> bool:
         """Whether finite differences could add to the partials of a row."""
-        return not self.known(row) and row not in self.differenced
+        return not self.known(row) and row not in self.difference_rows
 
     def with_gain(self, gain: Gain) -> Samples:
         """Return the samples with those of a gain."""
         found = self.with_evaluations(gain.evaluations)
-        for x, partials in zip(gain.differenced, gain.partials, strict=True):
+        for x, partials in zip(gain.points, gain.partials, strict=True):
             found = found.with_partials(found.row(x), partials)
         return found.with_beside(gain.beside)
 
@@ -134,7 +134,7 @@ class Samples:
         assert self.data is not None
         every = self.data.partials.copy()
         every[row] = partials
-        return replace(self, data=replace(self.data, dydx=every), differenced=(*self.differenced, row))
+        return replace(self, data=replace(self.data, dydx=every), difference_rows=(*self.difference_rows, row))
 
     def with_beside(self, points: np.ndarray) -> Samples:
         """Return the samples with further points (b, d) that were evaluated for finite differences."""

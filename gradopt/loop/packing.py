@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
+from reprlib import repr as shortened
 from tempfile import TemporaryDirectory
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -131,11 +133,20 @@ class Unpacker:
                 raise FileFormatError(
                     f"The state has other fields for {packed['class']!r} than this gradopt. {_REMEDY}"
                 )
-            return kind(**{name: self.unpack(entry, depth) for name, entry in packed["fields"].items()})
+            found = {name: self.unpack(entry, depth) for name, entry in packed["fields"].items()}
+            for name, hint in get_type_hints(kind, localns=dict(self._classes)).items():
+                if not _fits(found[name], hint):
+                    expected = hint.__name__ if isinstance(hint, type) else hint
+                    field = f"{packed['class']}.{name}"
+                    raise FileFormatError(explain(field, f"be {expected}", shortened(found[name]), _REMEDY))
+            return kind(**found)
         if "array" in packed:
             return self._arrays[packed["array"]]
         if "enum" in packed:
-            return self._classes[packed["enum"]](packed["value"])
+            kind = self._classes[packed["enum"]]
+            if not issubclass(kind, StrEnum):
+                raise FileFormatError(f"The state has {packed['enum']!r} for an enumeration. {_REMEDY}")
+            return kind(packed["value"])
         if "float" in packed:
             return {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}[packed["float"]]
         if "mapping" in packed:
@@ -163,3 +174,28 @@ class Unpacker:
 
 
 _REMEDY = "Copy the file again from where it was written, or begin a new run on the same store."
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of the type that a record declares for a field."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, part) for part in parts)
+    if origin is Literal:
+        return value in parts
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        each = parts[:1] * len(value) if parts[-1] is Ellipsis else parts
+        return len(value) == len(each) and all(map(_fits, value, each))
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return isinstance(value, Mapping) and all(_fits(entry, parts[1]) for entry in value.values())
+    if origin is not None:  # such as a sequence: the record checks it
+        return True
+    if hint is float:
+        return isinstance(value, float | int) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if getattr(hint, "_is_protocol", False):  # an object of any class, but a plain value
+        return not isinstance(value, str | float | int | tuple | Mapping | np.ndarray | None)
+    return isinstance(value, hint)

@@ -10,7 +10,7 @@ import openmdao.api as om
 from gradopt import openmdao_private as private
 from gradopt.optimality.layout import Layout
 
-_NO_BOUND = 1e30  # what OpenMDAO before 3.45 writes where there is no bound
+_NO_BOUND = 1e30  # size from which a bound is none: OpenMDAO's own value for that
 
 
 class Quantities(Layout):
@@ -43,14 +43,14 @@ def _scaled(problem: om.Problem, kind: str, name: str, meta: dict[str, Any]) -> 
     value = np.ravel(problem.get_val(meta["source"], units=meta["units"])).astype(float)
     if meta["indices"] is not None:
         value = value[meta["indices"].as_array()]
-    adder, scaler, unscaled = private.driver_scaling(problem.driver, kind, name, meta)
+    adder, scaler = private.driver_scaling(problem.driver, kind, name)
     adder = np.broadcast_to(0.0 if adder is None else adder, value.shape)
     scaler = np.broadcast_to(1.0 if scaler is None else scaler, value.shape)
     bounds = []
     for side, none in (("lower", -np.inf), ("upper", np.inf)):
         declared = meta.get("equals") if meta.get("equals") is not None else meta.get(side)
         bound = np.broadcast_to(none if declared is None else np.ravel(declared), value.shape)
-        scaled = (bound + adder) * scaler if unscaled else bound
+        scaled = (bound + adder) * scaler
         # A negative scaler turns the sides around.
         bounds.append(np.where(np.abs(bound) >= _NO_BOUND, none * np.sign(scaler), scaled))
     return np.stack([value, (value + adder) * scaler, *np.where(scaler < 0.0, bounds[::-1], bounds), scaler, adder])

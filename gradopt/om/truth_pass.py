@@ -122,8 +122,8 @@ class TruthPasses:
                 for comp, evaluator in zip(view.comps, everyone, strict=True):
                     comp.evaluate_with(evaluator)
                 found = view.run(u)
-                assert view.totals is not None
-                view.totals.record(view.problem.driver)
+            assert view.totals is not None
+            view.totals.record(view.problem.driver)
         except EvaluationError as failed:
             return Outcome(None, str(failed), tuple(one.gain() for one in gatherings))
         evaluated = sum(len(one.samples.evaluated) for one in gatherings) - sum(started)
@@ -180,7 +180,7 @@ class _Gathering:
         self._guess, self._finite_differences = guess, finite_differences
         self._found: list[Evaluations] = []
         self._beside: list[np.ndarray] = []
-        self._differenced: list[tuple[np.ndarray, np.ndarray]] = []
+        self._finite_differenced: list[tuple[np.ndarray, np.ndarray]] = []
 
     def differentiate(self, row: int) -> None:
         """Finite-difference the unknown partials of a row; where the truth fails beside it they stay unknown."""
@@ -196,7 +196,7 @@ class _Gathering:
         x, y, known = data.x[row], data.y[row], data.partials[row]
         partials = self._finite_differences.partials(beside, x, y, known, truth.inputs)
         self.samples = self.samples.with_partials(row, partials)
-        self._differenced.append((x, partials))
+        self._finite_differenced.append((x, partials))
 
     def gain(self) -> Gain:
         """Return what was evaluated."""
@@ -204,8 +204,8 @@ class _Gathering:
         return Gain(
             Evaluations.join(self._found, m, d),
             np.array(self._beside).reshape(-1, d),
-            np.array([x for x, _ in self._differenced]).reshape(-1, d),
-            np.array([partials for _, partials in self._differenced]).reshape(-1, m, d),
+            np.array([x for x, _ in self._finite_differenced]).reshape(-1, d),
+            np.array([partials for _, partials in self._finite_differenced]).reshape(-1, m, d),
         )
 
     def _note(self, found: Evaluations) -> None:
@@ -215,18 +215,18 @@ class _Gathering:
     def _complete(self, x: np.ndarray, known: np.ndarray) -> np.ndarray:
         """Fill in what finite differences gave of the partials (m, d) at x (d,), and estimates for the others.
 
-        Without an estimate they are finite-differenced at once, and 0 where that fails.
+        Without an estimate they are finite-completed at once, and 0 where that fails.
         """
         row = self.samples.row(x)
         if self._guess is None:
             self.differentiate(row)
         data = self.samples.data
         assert data is not None
-        differenced = np.where(np.isnan(known), data.partials[row], known)
-        if not np.isnan(differenced).any():
-            return differenced
+        completed = np.where(np.isnan(known), data.partials[row], known)
+        if not np.isnan(completed).any():
+            return completed
         guessed = np.zeros(known.shape) if self._guess is None else self._guess(x)
-        return np.where(np.isnan(differenced), guessed, differenced)
+        return np.where(np.isnan(completed), guessed, completed)
 
 
 def _tangent_from(context: Mapping[str, np.ndarray], index: int, gathering: _Gathering) -> Tangent | None:

@@ -93,8 +93,10 @@ def kkt(
       and distance how far the design variables must go along the other active constraints until the gap is closed.
 
     The measures do not change when constraints and design variables are reordered, when c is negated with its bounds,
-    or when u is shifted; stationarity and complementarity not when a constraint is rescaled. They do change with the
-    scaling of f and u: an objective whose gradient is everywhere below the tolerance is stationary everywhere.
+    or when u is shifted; stationarity and complementarity not when a constraint is rescaled, while the gradients of
+    active constraints are linearly independent: where they are not, the gap itself counts. Feasibility is relative to
+    bounds above 1, so that a shift or another scale of these changes it. All measures change with the scaling of f and
+    u: an objective whose gradient is everywhere below the tolerance is stationary everywhere.
 
     Args:
         u: Design variables (n,).

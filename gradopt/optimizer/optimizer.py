@@ -204,24 +204,24 @@ class Optimizer:
                 and partials dydx (q, m, d). A row of y with NaN is a failed point; NaN in dydx is an unknown partial.
 
         Raises:
-            InputError: If the request is not the one that was asked for last, or evaluations are at other points.
+            InputError: If the request is not the one that `ask` returned last, or evaluations are at other points.
             ShapeError: If there is not one row for each point.
         """
-        asked = self.ask()
-        if request is not asked and not (
-            request.purpose is asked.purpose and np.array_equal(request.points, asked.points)
+        expected = self.ask()
+        if request is not expected and not (
+            request.purpose is expected.purpose and np.array_equal(request.points, expected.points)
         ):
             got = f"{request.purpose.value} at {request.points.tolist()}"
             remedy = "Call `ask` again, and tell what it returned."
             raise InputError(explain("request", "be the one that `ask` returned last", got, remedy))
-        found = read(asked.points, evaluations, total_size(self.problem.outputs))
-        if asked.purpose is Purpose.DIFFERENCE:
+        found = read(expected.points, evaluations, total_size(self.problem.outputs))
+        if expected.purpose is Purpose.DIFFERENCE:
             outcomes = self._differentiated(found)
         else:
             outcomes = self._outcomes(found)
         self._request = None
         if outcomes is not None:
-            core = replace(asked, points=self.state.iterate.u[None]) if self._plan is not None else asked
+            core = replace(expected, points=self.state.iterate.u[None]) if self._plan is not None else expected
             self._plan = None
             self.state = tell(self.state, core, outcomes, self.problem, self.settings)
 

@@ -139,7 +139,7 @@ def plot_trust_region(history: History, *, title: str = "", path: Path | str | N
     figure = new_figure(7.5, 5.0)
     above, below = figure.subplots(2, 1, sharex=True)
     above.plot(number, radius, drawstyle="steps-mid", color=MODEL, marker="." if len(number) == 1 else "")
-    above.set(ylabel="trust-region radius\n(driver's scaling)", yscale="log")
+    above.set(ylabel="trust-region radius\n(parts of the ranges)", yscale="log")
     below.axhline(1.0, color=TRUTH, linewidth=0.8)
     below.axhline(0.0, color=TRUTH, linewidth=0.8, linestyle=":")
     low, high = _RATIOS

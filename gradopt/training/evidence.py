@@ -51,8 +51,8 @@ _SETTLE = 4  # iterations with constant precisions at first, while the parameter
 # First, least, first rising and largest mu of a step, relative to the diagonal of H.
 _DAMPING, _LEAST, _RISE_FROM, _MOST = 1e-3, 1e-12, 1e-10, 1e8
 _PATIENCE = 5  # iterations in a row with a negligible gain of evidence that end a run
+# Initial alpha and w of each start in turn; by hand.
 _USUAL, _WIDE = (0.1, 100.0), (0.03, 30.0)
-# Initial alpha and w of each start in turn.
 _STARTS = (_USUAL, _USUAL, _USUAL, (0.01, 10.0), (0.3, 1000.0), _WIDE, _WIDE, _WIDE)
 
 

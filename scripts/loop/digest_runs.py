@@ -16,7 +16,7 @@ import gradopt as go
 from cases.adaptive import run_adaptive
 from cases.adaptive_case import AdaptiveCase
 from cases.airfoil_study.conditions import sample_conditions
-from cases.airfoil_study.family import Rules
+from cases.airfoil_study.engine import Rules
 from cases.airfoil_study.problem import make_problem
 from cases.airfoil_study.study import run_study
 from cases.baseline import run_baseline
@@ -256,13 +256,13 @@ def run_airfoil_study() -> Record:
     """Run the study of airfoils as with --quick; the history has one entry for each design."""
     problem = make_problem()
     truth = Recorded(problem.truth)
-    rules = replace(Rules(), waves=(1, 3), rounds=(4, 1), budget=6.0, finish=1)
+    rules = replace(Rules(), waves=(1, 3), iterations=(4, 1), budget=6.0, final_iterations=1)
     shared, store = replace(problem, truth=cast(Any, truth)), go.EvaluationStore()
     found = run_study(shared, sample_conditions(4, 0), store, rules, 8, 0, lambda line: None)
-    regions = [found.engine.members[index].region for index in range(len(found.designs))]
+    states = [found.engine.designs[index] for index in range(len(found.designs))]
     history = tuple(
-        (design.responses.u.copy(), float(design.responses.f), float(region.radius), bool(design.resting))
-        for design, region in zip(found.designs, regions, strict=True)
+        (design.responses.u.copy(), float(design.responses.f), float(state.trust_region.radius), design.stopped)
+        for design, state in zip(found.designs, states, strict=True)
     )
     ended = f"{sum(design.kkt.certified for design in found.designs)} of {len(history)} certified"
     return Record((tuple(truth.points),), history, ended, found.evaluations, sum(d.drag for d in found.designs))

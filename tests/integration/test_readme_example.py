@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,18 @@ BLOCKS = {
     for number, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL))
 }
 Names = dict[str, Any]
+
+
+def rosenbrock_is_minimized(names: Names, printed: str) -> None:
+    assert names["result"].success
+    np.testing.assert_allclose(names["result"].x, 1.0, atol=1e-3)
+    assert names["result"].nfev == 10
+
+
+def another_program_evaluates(names: Names, printed: str) -> None:
+    assert printed.startswith("certified")
+    np.testing.assert_allclose(names["optimizer"].x, 1 / 3, atol=1e-3)
+    assert Path("run.state").exists()
 
 
 def the_loop_is_certified(names: Names, printed: str) -> None:
@@ -52,8 +65,26 @@ def a_model_is_optimized_and_certified(names: Names, printed: str) -> None:
     assert names["certificate"].certified
 
 
+def minimize_follows_scipy(names: Names, printed: str) -> None:
+    np.testing.assert_allclose(names["result"].x, [0.786, 0.618], atol=1e-3)
+    assert names["result"].success
+
+
+def a_run_is_saved_and_continued_between_all_evaluations(names: Names, printed: str) -> None:
+    width, height = names["optimizer"].x
+    assert names["optimizer"].exit.value == "certified"
+    np.testing.assert_allclose([height, width * height**2], [2.0 * width, 0.5], rtol=1e-3)
+
+
+def the_parts_of_the_loop_make_a_run(names: Names, printed: str) -> None:
+    u = names["state"].iterate.u
+    assert printed.startswith("certified")
+    np.testing.assert_allclose(4.0 * (u - 0.3) ** 3 + 2.0 * u, 0.0, atol=1e-3)
+
+
 def truths_are_evaluated_once(names: Names, printed: str) -> None:
     assert printed.splitlines()[:2] == ["9", "3 no mesh above 0.9"]
+    np.testing.assert_allclose(names["plan"].partials(), [[3.0, 0.0]], atol=1e-4)
     np.testing.assert_array_equal(names["again"].y, names["found"].y)
     np.testing.assert_allclose(names["partials"], names["totals"], atol=1e-5)
     assert names["noise"] < 1e-14
@@ -77,6 +108,12 @@ def the_loop_is_plotted(names: Names, printed: str) -> None:
     assert {path.stem for path in Path().glob("*.png")} == {"convergence", "trust_region", "prediction", "both"}
 
 
+def the_loop_is_compared_with_slsqp(names: Names, printed: str) -> None:
+    ours, theirs = (int(word) for word in printed.split()[:2])
+    assert 1 < ours < theirs
+    assert json.loads(Path("result.json").read_text())["loop"] == ours
+
+
 def errors_say_what_to_do(names: Names, printed: str) -> None:
     lines = printed.splitlines()
     assert lines[0].endswith("got (4, 2, 1). If it is (n, d, m), pass `dydx.swapaxes(1, 2)`.")
@@ -85,14 +122,20 @@ def errors_say_what_to_do(names: Names, printed: str) -> None:
 
 
 CHECKS: dict[tuple[str, int], Callable[[Names, str], None]] = {
-    ("README.md", 0): the_loop_is_certified,
-    ("README.md", 1): slsqp_finds_the_optimum_on_the_surrogate,
+    ("README.md", 0): rosenbrock_is_minimized,
+    ("README.md", 1): the_loop_is_certified,
+    ("README.md", 2): another_program_evaluates,
+    ("README.md", 3): slsqp_finds_the_optimum_on_the_surrogate,
     ("examples.md", 0): a_model_is_optimized_and_certified,
-    ("examples.md", 1): truths_are_evaluated_once,
-    ("examples.md", 2): surrogates_predict_held_out_samples,
-    ("examples.md", 3): every_prior_can_be_fitted,
-    ("examples.md", 4): the_loop_is_plotted,
-    ("examples.md", 5): errors_say_what_to_do,
+    ("examples.md", 1): minimize_follows_scipy,
+    ("examples.md", 2): a_run_is_saved_and_continued_between_all_evaluations,
+    ("examples.md", 3): truths_are_evaluated_once,
+    ("examples.md", 4): surrogates_predict_held_out_samples,
+    ("examples.md", 5): every_prior_can_be_fitted,
+    ("examples.md", 6): the_loop_is_plotted,
+    ("examples.md", 7): the_parts_of_the_loop_make_a_run,
+    ("examples.md", 8): the_loop_is_compared_with_slsqp,
+    ("examples.md", 9): errors_say_what_to_do,
     ("gradinn.md", 0): a_prior_lowers_the_error,
     ("truths.md", 0): an_executable_is_optimized,
 }

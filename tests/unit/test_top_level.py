@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
 import tomllib
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import gradopt
 
 ROOT = Path(__file__).parents[2]
+PACKAGE = Path(gradopt.__file__).parent  # the installed one, where it is installed
 HEAVY = ("torch", "matplotlib", "rich", "openmdao", "numpy", "scipy")
 
 
 def loaded_by(code: str, *options: str) -> list[str]:
     """Run code in a new process; return the modules that it has loaded."""
     show = "\nimport sys\nprint(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, *options, "-c", code + show], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, *options, "-c", code + show]
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
 
@@ -44,12 +47,14 @@ def test_every_name_is_found_in_its_module(name: str) -> None:
 def test_every_public_name_of_a_submodule_is_listed(submodule: str) -> None:
     module = getattr(gradopt, submodule)
     assert module is sys.modules[f"gradopt.{submodule}"]
-    public = {name for name in module.__all__ if name not in gradopt._MODULES}
-    assert set(gradopt._SUBMODULES[submodule]) == public
+    names = getattr(module, "__all__", None) or [
+        name for name, value in vars(module).items() if name[0] != "_" and not isinstance(value, ModuleType)
+    ]
+    assert set(gradopt._SUBMODULES[submodule]) == {name for name in names if name not in gradopt._MODULES}
 
 
 def test_type_checkers_see_the_same_names() -> None:
-    tree = ast.parse((ROOT / "gradopt/__init__.py").read_text())
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
     block = next(node for node in tree.body if isinstance(node, ast.If))
     imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
     seen = {alias.asname: node.module for node in imports for alias in node.names}

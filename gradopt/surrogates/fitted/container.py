@@ -115,7 +115,13 @@ def read(path: str | Path, kind: Kind = SURROGATE) -> tuple[dict[str, Any], dict
             f"{str(path)!r} was changed after it was written: its checksum does not match. Copy the original file "
             "again."
         )
-    return json.loads(text), arrays, int(version)
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError):
+        header = None
+    if not isinstance(header, dict):
+        raise FileFormatError(f"{str(path)!r} has a garbled header. Copy the original file again.")
+    return header, arrays, int(version)
 
 
 def _checksum(text: str, arrays: Mapping[str, np.ndarray]) -> str:

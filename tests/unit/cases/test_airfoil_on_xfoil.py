@@ -107,7 +107,7 @@ def test_a_missing_xfoil_is_explained(
     xfoil._hash_of_program.cache_clear()
     monkeypatch.setenv("PATH", "")
     assert main(["run", "airfoil", "--truth", "xfoil", "--out", str(tmp_path)]) == 1
-    assert "apt-get install xfoil xvfb" in capsys.readouterr().err
+    assert "apt-get install xfoil xvfb xfonts-base" in capsys.readouterr().err
     xfoil._hash_of_program.cache_clear()
 
 

@@ -79,7 +79,7 @@ def test_conditions_by_default_are_about_lift_and_reynolds_number() -> None:
 
 @pytest.mark.parametrize("weight", [0.0, -1.0, np.nan])
 def test_weight_that_is_not_positive_is_refused(weight: float) -> None:
-    with pytest.raises(InputError, match="`weight` must be a positive number, got .* Leave out what does not count"):
+    with pytest.raises(InputError, match="`weight` must be a positive number, got .* Leave out conditions of"):
         Condition(0.5, 1e6, weight)
 
 

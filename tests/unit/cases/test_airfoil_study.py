@@ -1,20 +1,20 @@
-"""The study of fifty conditions: conditions, surrogate, engine, rivals, command line."""
+"""The study of fifty conditions: conditions, surrogate, engine, baselines, command line."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cases.airfoil_study.conditions import RANGES, Condition, coordinates_of, neighbor_order, sample_conditions
-from cases.airfoil_study.family import Engine, Rules
+from cases.airfoil_study.engine import Engine, Rules
 from cases.airfoil_study.kriging import fit
 from cases.cli import main
-from gradopt import Dataset, Variable
-from gradopt.errors import InputError
+from gradopt import Dataset, EvaluationStore, FunctionTruth, Variable
+from gradopt.errors import EvaluationError, InputError
 from gradopt.optimality.kkt import KKT, kkt
 from gradopt.optimality.problem import Limits, Responses
 
@@ -23,7 +23,7 @@ Y = (Variable("f", transform="log"), Variable("g"))
 
 
 def truth(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A bent valley exp(...) whose bottom moves with p, and a curved constraint."""
+    """Compute a curved valley exp(...) whose bottom moves with p, and a curved constraint."""
     a, b, p = x
     bend = b - a**2
     height = 4.0 * bend**2 + (a - p) ** 2
@@ -34,86 +34,101 @@ def truth(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass
 class Valleys:
-    """Members differ in p, which each holds fixed, and in the least g."""
+    """The problems differ in p, which each fixes, and in the lower bound of g."""
 
     p: tuple[float, ...]
-    least: tuple[float, ...]
-    asked: list[np.ndarray] = field(default_factory=list)
+    lowest: tuple[float, ...]
+    evaluated: list[np.ndarray] = field(default_factory=list)
 
     @property
     def size(self) -> int:
         return len(self.p)
 
-    def limits(self, member: int) -> Limits:
+    def limits(self, index: int) -> Limits:
         edge = np.full(2, 2.0)
-        return Limits(-edge, edge, np.array([self.least[member]]), np.array([np.inf]), 2.0 * edge)
+        return Limits(-edge, edge, np.array([self.lowest[index]]), np.array([np.inf]), 2.0 * edge)
 
-    def start(self, member: int) -> np.ndarray:
+    def start(self, index: int) -> np.ndarray:
         return np.array([-0.5, 0.5])
 
-    def inputs_at(self, member: int, u: np.ndarray) -> np.ndarray:
-        return np.append(u, self.p[member])
+    def inputs_at(self, index: int, u: np.ndarray) -> np.ndarray:
+        return np.append(u, self.p[index])
 
     def responses(self, u: np.ndarray, y: np.ndarray, dydx: np.ndarray) -> Responses:
         return Responses(u, float(y[0]), dydx[0, :2], y[1:], dydx[1:, :2])
 
-    def conditions(self, member: int, responses: Responses) -> KKT:
-        r, limits = responses, self.limits(member)
+    def kkt(self, index: int, responses: Responses) -> KKT:
+        r, limits = responses, self.limits(index)
         bounds = (limits.c_lower, limits.c_upper)
         return kkt(r.u, limits.lower, limits.upper, r.gradient, r.c, *bounds, r.jacobian, 1e-3, 1e-3)
 
-    def ask(self, x: np.ndarray) -> Dataset:
-        self.asked += [point for point in x if not any(np.array_equal(point, known) for known in self.asked)]
-        found = [truth(point) for point in self.asked]
-        return Dataset(np.array(self.asked), np.array([y for y, _ in found]), np.array([d for _, d in found]), X, Y)
+    def evaluate(self, x: np.ndarray) -> Dataset:
+        self.evaluated += [point for point in x if not any(np.array_equal(point, known) for known in self.evaluated)]
+        found = [truth(point) for point in self.evaluated]
+        return Dataset(np.array(self.evaluated), np.array([y for y, _ in found]), np.array([d for _, d in found]), X, Y)
 
 
 def points(n: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform([-1.0, -1.0, 0.0], [1.0, 1.0, 1.0], (n, 3))
 
 
-def solve(family: Valleys) -> Engine:
-    place = np.column_stack([family.p, family.least])
-    engine = Engine(family, Rules(waves=(1, 3), rounds=(12, 6), budget=12.0, batch=2, gain=1e-5), place)
-    engine.solve(range(family.size), points(4))
+def solve(problems: Valleys) -> Engine:
+    place = np.column_stack([problems.p, problems.lowest])
+    engine = Engine(
+        problems, Rules(waves=(1, 3), iterations=(12, 6), budget=12.0, batch=2, least_reduction=1e-5), place
+    )
+    engine.solve(range(problems.size), points(4))
     return engine
 
 
-def test_members_end_at_optima_of_the_truth_for_few_evaluations() -> None:
-    family = Valleys((0.2, 0.4, 0.6, 0.8), (0.5, 0.5, 1.2, -1.0))
-    engine = solve(family)
-    for index, member in engine.members.items():
-        assert member.best is not None
-        assert member.kkt is not None
-        assert member.kkt.feasibility <= 1e-3
-        assert member.kkt.stationarity < 0.05, index
-    assert len(family.asked) <= 4 * 12
+def test_designs_end_at_optima_of_the_truth_after_few_evaluations() -> None:
+    problems = Valleys((0.2, 0.4, 0.6, 0.8), (0.5, 0.5, 1.2, -1.0))
+    engine = solve(problems)
+    for index, design in engine.designs.items():
+        assert design.best is not None
+        assert design.kkt is not None
+        assert design.kkt.feasibility <= 1e-3
+        assert design.kkt.stationarity < 0.05, index
+    assert len(problems.evaluated) <= 4 * 12
 
 
-def test_later_members_learn_from_earlier_ones() -> None:
+def test_later_conditions_need_fewer_evaluations() -> None:
     engine = solve(Valleys((0.2, 0.3, 0.25, 0.22), (0.5, 0.5, 0.5, 0.5)))
-    first, *others = [engine.members[index].asked for index in range(4)]
+    first, *others = [engine.designs[index].evaluations for index in range(4)]
     assert max(others) < first
 
 
-def test_same_family_takes_the_same_steps() -> None:
+def test_study_is_reproducible() -> None:
     one, two = (Valleys((0.2, 0.6), (0.5, 0.8)) for _ in range(2))
     solve(one)
     solve(two)
-    np.testing.assert_array_equal(one.asked, two.asked)
+    np.testing.assert_array_equal(one.evaluated, two.evaluated)
+
+
+def test_failed_evaluation_shrinks_the_trust_region_and_keeps_the_design() -> None:
+    class Failing(Valleys):
+        def evaluate(self, x: np.ndarray) -> Dataset:
+            return super().evaluate(x[x[:, 0] < 0.0])
+
+    problems = Failing((0.9,), (-4.0,))
+    engine = Engine(problems, Rules(iterations=(6, 1), budget=0.0, final_iterations=0), np.zeros((1, 1)))
+    (design,) = engine.solve([0], points(8))
+    assert design.best is not None
+    assert design.best.u[0] < 0.0
+    assert design.trust_region.radius < 0.5
 
 
 def test_surrogate_has_values_and_partials_of_the_truth() -> None:
-    family = Valleys((0.5,), (0.0,))
-    data = family.ask(points(12))
+    problems = Valleys((0.5,), (0.0,))
+    data = problems.evaluate(points(12))
     surrogate = fit(data, 0)
-    answer = surrogate.evaluate(data.x)
-    np.testing.assert_allclose(answer.y, data.y, rtol=1e-3, atol=1e-3)
-    np.testing.assert_allclose(answer.dydx(), data.partials, rtol=2e-2, atol=2e-2)
+    found = surrogate.evaluate(data.x)
+    np.testing.assert_allclose(found.y, data.y, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(found.dydx(), data.partials, rtol=2e-2, atol=2e-2)
 
 
 def test_partials_of_the_surrogate_are_those_of_its_values() -> None:
-    surrogate = fit(Valleys((0.5,), (0.0,)).ask(points(12)), 0)
+    surrogate = fit(Valleys((0.5,), (0.0,)).evaluate(points(12)), 0)
     x, step = np.array([0.3, -0.2, 0.4]), 1e-6
     ends = [surrogate.evaluate(np.array([x + step * e, x - step * e])).y for e in np.eye(3)]
     numeric = np.array([(end[0] - end[1]) / (2.0 * step) for end in ends]).T
@@ -121,10 +136,10 @@ def test_partials_of_the_surrogate_are_those_of_its_values() -> None:
 
 
 def test_surrogate_predicts_between_its_points() -> None:
-    surrogate = fit(Valleys((0.5,), (0.0,)).ask(points(40)), 0)
-    asked = 0.6 * points(20, 1)
-    true = np.array([truth(x)[0] for x in asked])
-    assert np.abs(surrogate.evaluate(asked).y - true).max() < 0.06 * np.ptp(true[:, 0])  # no smoother than once
+    surrogate = fit(Valleys((0.5,), (0.0,)).evaluate(points(40)), 0)
+    x = 0.6 * points(20, 1)
+    true = np.array([truth(one)[0] for one in x])
+    assert np.abs(surrogate.evaluate(x).y - true).max() < 0.06 * np.ptp(true[:, 0])  # no smoother than once
 
 
 def test_metric_is_short_where_the_truth_bends() -> None:
@@ -135,8 +150,8 @@ def test_metric_is_short_where_the_truth_bends() -> None:
     y = np.column_stack([waves + 3.0 * x[:, 1] + 0.5 * x[:, 2], waves])
     outputs = (Variable("f"), Variable("g"))
     surrogate = fit(Dataset(x, y, slopes, X, outputs), 0)
-    lengths = np.linalg.norm(surrogate.distances(0) * surrogate.scaling.input_scale[:, None], axis=1)
-    assert lengths[0] > 2.0 * lengths[1:].max()
+    distances = np.linalg.norm(surrogate.distances(0) * surrogate.scaling.input_scale[:, None], axis=1)
+    assert distances[0] > 2.0 * distances[1:].max()
 
 
 def test_trend_bends_with_the_truth_beyond_the_points() -> None:
@@ -177,10 +192,10 @@ def test_each_condition_follows_its_nearest_predecessor() -> None:
         assert np.linalg.norm(place[parents[position]] - place[order[position]]) == pytest.approx(before.min())
 
 
-def test_rival_counts_each_design_once_and_ends_feasible() -> None:
+def test_baseline_counts_each_design_once_and_ends_feasible() -> None:
     pytest.importorskip("neuralfoil")
+    from cases.airfoil_study.baselines import Scaling, run_direct, run_warm
     from cases.airfoil_study.problem import COUNT, drag_of, make_problem
-    from cases.airfoil_study.rivals import Scaling, run_direct, run_warm
 
     problem = make_problem()
     conditions = [Condition(0.6, 6.8, -0.1, 1.0), Condition(0.62, 6.8, -0.1, 1.0)]
@@ -212,7 +227,7 @@ def test_responses_are_scaled_and_their_gradients_are_exact() -> None:
         np.testing.assert_allclose((ends[0] - ends[1]) / (2.0 * step), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_quick_study_writes_its_files_and_costs_nothing_again(
+def test_quick_study_writes_its_files_and_evaluates_nothing_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("neuralfoil")
@@ -221,7 +236,7 @@ def test_quick_study_writes_its_files_and_costs_nothing_again(
     assert main([*argv, "--reference"]) == 0
     first = json.loads((folder / "result.json").read_text())
     assert len(first["designs"]) == 2
-    assert first["rivals"]["direct"]["ratio"] == first["evaluations"] / first["rivals"]["direct"]["evaluations"]
+    assert first["baselines"]["direct"]["ratio"] == first["evaluations"] / first["baselines"]["direct"]["evaluations"]
     pictures = {path.stem for path in folder.glob("*.png")}
     assert pictures == {"fronts", "evaluations", "differences", "shapes"}
     assert "truth evaluations" in capsys.readouterr().out
@@ -229,6 +244,28 @@ def test_quick_study_writes_its_files_and_costs_nothing_again(
     again = json.loads((folder / "result.json").read_text())
     assert again["evaluations_from_store"] == again["evaluations"] == first["evaluations"]
     assert again["designs"] == first["designs"]
+
+
+def test_condition_at_which_every_evaluation_failed_is_named() -> None:
+    pytest.importorskip("neuralfoil")
+    from cases.airfoil_study.problem import make_problem
+    from cases.airfoil_study.study import run_study
+
+    problem, count = make_problem(), 0
+
+    def evaluate(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        nonlocal count
+        count += 1
+        if count > 4:
+            raise EvaluationError("no mesh")
+        y, dydx = problem.truth.f(x)
+        return y, dydx
+
+    failing = replace(problem, truth=FunctionTruth(evaluate, problem.truth.inputs, problem.truth.outputs))
+    rules = Rules(iterations=(1, 1), budget=0.0, final_iterations=0)
+    condition = Condition(0.6, 6.5, -0.1, 1.0)
+    with pytest.raises(EvaluationError, match=r"The truth failed at every design for Condition\(lift=0\.6.*\)\. Leave"):
+        run_study(failing, [condition], EvaluationStore(), rules, 3, 0, lambda line: None)
 
 
 def test_no_conditions_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

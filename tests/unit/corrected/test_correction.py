@@ -1,4 +1,4 @@
-"""The corrected surrogate has the truth's value and partials at the center, whatever it is made of."""
+"""The corrected surrogate has the truth's value and partials at the iterate, whatever it is made of."""
 
 from __future__ import annotations
 
@@ -45,21 +45,21 @@ EVERY = [
 ]
 
 
-@pytest.mark.parametrize("parts", EVERY, ids=str)
+@pytest.mark.parametrize("terms", EVERY, ids=str)
 @pytest.mark.parametrize("surrogate", [None, FITTED], ids=["alone", "on a network"])
 @pytest.mark.parametrize("center", [0, 4])
-def test_value_and_partials_at_the_center_are_the_truths(
-    parts: CorrectionTerms, surrogate: object, center: int
+def test_value_and_partials_at_the_iterate_are_the_truths(
+    terms: CorrectionTerms, surrogate: object, center: int
 ) -> None:
     data = dataset()
-    found = correct(surrogate, data, center, PAIRS, SIGNS, parts).evaluate(data.x[[center]])  # type: ignore[arg-type]
+    found = correct(surrogate, data, center, PAIRS, SIGNS, terms).evaluate(data.x[[center]])  # type: ignore[arg-type]
     np.testing.assert_allclose(found.y, data.y[[center]], rtol=1e-9)
     np.testing.assert_allclose(found.dydx(), data.partials[[center]], rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("parts", EVERY, ids=str)
-def test_partials_are_the_derivatives_of_the_values(parts: CorrectionTerms) -> None:
-    found = correct(FITTED, dataset(), 2, PAIRS, SIGNS, parts)
+@pytest.mark.parametrize("terms", EVERY, ids=str)
+def test_partials_are_the_derivatives_of_the_values(terms: CorrectionTerms) -> None:
+    found = correct(FITTED, dataset(), 2, PAIRS, SIGNS, terms)
     x = RNG.uniform([0.1, 0.1, 0.5], [0.9, 0.9, 5.0], (4, 3))
     dydx = found.evaluate(x).dydx()
     for column in range(3):
@@ -71,8 +71,8 @@ def test_kriging_makes_the_neighborhood_more_accurate() -> None:
     data = dataset(15)
     x = data.x[[0]] + RNG.uniform(-0.1, 0.1, (40, 3))
     errors = {
-        parts: np.abs(correct(None, data, 0, PAIRS, SIGNS, parts).evaluate(x).y - truth(x)).max()
-        for parts in (CorrectionTerms(), CorrectionTerms(kriging=False, secant=False))
+        terms: np.abs(correct(None, data, 0, PAIRS, SIGNS, terms).evaluate(x).y - truth(x)).max()
+        for terms in (CorrectionTerms(), CorrectionTerms(kriging=False, secant=False))
     }
     assert errors[CorrectionTerms()] < 0.2 * errors[CorrectionTerms(kriging=False, secant=False)]
 
@@ -83,7 +83,7 @@ def test_outputs_stay_in_the_domain_of_their_transforms() -> None:
     assert ((found.y[:, 1] >= 0.0) & (found.y[:, 1] <= 1.0)).all()
 
 
-def test_a_quadratic_truth_is_known_after_a_few_steps() -> None:
+def test_a_quadratic_truth_is_met_after_a_few_steps() -> None:
     x = np.vstack([np.zeros(2), np.eye(2), [[0.5, -1.0]]])
     variables = [Variable("x", shape=(2,))], [Variable("y")]
     data = Dataset(x, (2 * x[:, :1] ** 2 + x[:, 1:] ** 2), np.stack([4 * x[:, 0], 2 * x[:, 1]], 1)[:, None], *variables)
@@ -92,7 +92,7 @@ def test_a_quadratic_truth_is_known_after_a_few_steps() -> None:
     np.testing.assert_allclose(found.evaluate(at).y, [[2 * 0.09 + 0.49]], rtol=1e-9)
 
 
-def test_unknown_partials_at_the_center_are_left_to_the_rest() -> None:
+def test_unknown_partials_at_the_iterate_are_left_to_the_other_terms() -> None:
     data = dataset()
     masked = data.partials.copy()
     masked[0, 2, 1] = np.nan
@@ -143,7 +143,7 @@ def test_the_digest_tells_corrections_apart() -> None:
 
 
 def test_kriging_is_left_out_where_it_did_worse_and_taken_back_where_it_did_better() -> None:
-    """Two inputs; the second output is a quadratic that the secants know: any kriging makes it worse."""
+    """The second output is a quadratic that the secants meet: any kriging makes it worse."""
     generator = np.random.default_rng(0)
     x = generator.uniform(-1.0, 1.0, (14, 1))
     y = np.concatenate([np.sin(6.0 * x), x**2], axis=1)
@@ -162,8 +162,8 @@ def test_kriging_is_left_out_where_it_did_worse_and_taken_back_where_it_did_bett
     assert record[1] > record[0]
 
 
-def test_far_points_do_not_drown_the_near_ones_in_round_off() -> None:
-    """Values from 1e8 far off to 1e-8 at the center."""
+def test_round_off_of_far_points_does_not_reach_the_near_ones() -> None:
+    """Values from 1e8 far off to 1e-8 at the iterate."""
     x = np.array([[0.0], [1e-4], [-2e-4], [3e-2], [1.0], [-1.0]])
     y, dydx = 1e8 * x**4 + x**2, (4e8 * x**3 + 2.0 * x)[:, None, :]
     data = Dataset(x, y, dydx, [Variable("x", lower=-1.0, upper=1.0)], [Variable("y")])
@@ -190,10 +190,10 @@ def test_outputs_that_only_constraints_use_may_curve_either_way() -> None:
     saddle, slopes = x[:, :1] ** 2 - 3.0 * x[:, 1:] ** 2, np.stack([2.0 * x[:, 0], -6.0 * x[:, 1]], axis=1)
     box = [Variable("x", shape=(2,), lower=-1.0, upper=1.0)]
     data = Dataset(x, saddle, slopes[:, None], box, [Variable("y")])
-    parts = CorrectionTerms(kriging=False)
-    free = correct(None, data, 0, [(0, 1), (1, 2)], np.zeros(1), parts).correction.hessian[0]
+    terms = CorrectionTerms(kriging=False)
+    free = correct(None, data, 0, [(0, 1), (1, 2)], np.zeros(1), terms).correction.hessian[0]
     np.testing.assert_allclose(free, 4.0 * np.diag([2.0, -6.0]), atol=1e-9)  # a unit is the range, 2
-    convex = correct(None, data, 0, [(0, 1), (1, 2)], np.ones(1), parts).correction.hessian[0]
+    convex = correct(None, data, 0, [(0, 1), (1, 2)], np.ones(1), terms).correction.hessian[0]
     assert np.linalg.eigvalsh(convex).min() > 0.0
 
 
@@ -204,7 +204,7 @@ def masked(data: Dataset, known: list[int]) -> Dataset:
     return replace(data, dydx=partials)
 
 
-def test_unknown_partials_at_the_center_are_carried_there_and_improved_by_values() -> None:
+def test_unknown_partials_at_the_iterate_are_carried_there_and_improved_by_values() -> None:
     rng = np.random.default_rng(11)
     x = np.array([0.5, 0.5, 2.0]) + rng.uniform(-1.0, 1.0, (14, 3)) * [0.05, 0.05, 0.2]
     full = Dataset(x, *linearized(x), INPUTS, OUTPUTS)
@@ -227,7 +227,7 @@ def test_an_output_without_any_partials_is_learned_from_values() -> None:
     assert (np.abs(found.dydx()[0] - full.partials[19]) / size).max() < 0.2
 
 
-def test_without_kriging_the_nearest_known_partials_are_carried_to_the_center() -> None:
+def test_without_kriging_the_nearest_known_partials_are_carried_to_the_iterate() -> None:
     rng = np.random.default_rng(13)
     x = np.array([0.5, 0.5, 2.0]) + rng.uniform(-1.0, 1.0, (3, 3)) * [0.05, 0.05, 0.2]
     x[1] = x[2] + [0.3, 0.3, 1.0]  # known too, but farther off
@@ -235,3 +235,39 @@ def test_without_kriging_the_nearest_known_partials_are_carried_to_the_center() 
     plain = CorrectionTerms(secant=False, kriging=False)
     found = correct(None, masked(full, [0, 1]), 2, [], SIGNS, plain).evaluate(x[[2]])
     np.testing.assert_allclose(found.dydx()[0, 2, :2], full.partials[0, 2, :2])  # the output and inputs as they are
+
+
+def test_without_partials_at_the_iterate_kriging_is_used_whatever_its_record() -> None:
+    """No other term takes the values around it."""
+    data = dataset(12)
+    previous = correct(None, data, 0, PAIRS, SIGNS)
+    poor = replace(previous, correction=replace(previous.correction, record=np.array([5.0, 5.0, -5.0])))
+    known = correct(None, data, 1, PAIRS, SIGNS, previous=poor).correction
+    assert known.used.tolist() == [False, False, True]
+    partials = data.partials.copy()
+    partials[1, 0, 2] = np.nan
+    found = correct(None, replace(data, dydx=partials), 1, PAIRS, SIGNS, previous=poor).correction
+    assert found.used.tolist() == [True, False, True]  # of the output whose partial is unknown
+    assert found.record[0] == 0.0
+    np.testing.assert_array_equal(found.record[1:], known.record[1:])
+
+
+@pytest.mark.parametrize(("near", "count"), [(1e-8, 3), (1e-3, 4)])
+def test_residuals_at_the_nearest_two_points_bound_those_of_far_ones(near: float, count: int) -> None:
+    """The nearest one has no residual, the second a small one: the larger of both counts."""
+    x = np.array([[0.0], [1e-3], [-2e-3], [0.5]])
+    y = np.array([[0.0], [0.0], [near], [5e3]])
+    data = Dataset(x, y, np.zeros((4, 1, 1)), [Variable("x", lower=-1.0, upper=1.0)], [Variable("y")])
+    kriging = correct(None, data, 0, [], np.ones(1), CorrectionTerms(secant=False)).correction.kriging
+    assert kriging is not None
+    assert len(kriging.points) == count
+
+
+def test_the_iterate_and_the_two_samples_nearest_to_it_are_always_taken() -> None:
+    """Their residuals are twelve orders apart, and those of the other output in the opposite order."""
+    x = np.array([[0.0], [1e-3], [-2e-3], [0.5]])
+    y = np.array([[0.0, 0.0], [1e-9, 1e3], [1e3, 1e-9], [1e12, 1e12]])
+    data = Dataset(x, y, np.zeros((4, 2, 1)), [Variable("x", lower=-1.0, upper=1.0)], [Variable("p"), Variable("q")])
+    kriging = correct(None, data, 0, [], np.zeros(2), CorrectionTerms(secant=False)).correction.kriging
+    assert kriging is not None
+    assert len(kriging.points) == 3

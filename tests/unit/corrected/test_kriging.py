@@ -37,7 +37,7 @@ def test_values_and_partials_are_interpolated() -> None:
     np.testing.assert_allclose(partials, dydz, atol=1e-3)
 
 
-def test_between_the_points_it_is_as_accurate_as_partials_allow() -> None:
+def test_partials_make_kriging_more_accurate_between_the_points() -> None:
     y, dydz = smooth(POINTS)
     inside = RNG.uniform(-0.6, 0.6, (50, 3))
     truth, _ = smooth(inside)
@@ -71,7 +71,7 @@ def test_unknown_partials_have_no_influence() -> None:
     assert not found.partial_weights[:, 1, 2].any()
 
 
-def test_each_output_gets_the_length_scale_that_its_evidence_prefers() -> None:
+def test_each_output_has_the_length_of_the_largest_evidence() -> None:
     z = np.vstack([np.zeros(1), RNG.uniform(-1.0, 1.0, (15, 1))])
     slow, fast = np.sin(z[:, 0]), np.sin(12.0 * z[:, 0])
     y = np.stack([slow, fast], axis=1)
@@ -82,7 +82,7 @@ def test_each_output_gets_the_length_scale_that_its_evidence_prefers() -> None:
 
 
 @pytest.mark.parametrize("start", [0, len(LENGTHS) - 1])
-def test_the_search_does_not_depend_on_where_it_begins(start: int) -> None:
+def test_lengths_do_not_depend_on_the_start_of_the_search(start: int) -> None:
     y, dydz = smooth(POINTS)
     assert krige(POINTS, y, dydz, [start, start]).length_indices == krige(POINTS, y, dydz).length_indices
 
@@ -96,14 +96,14 @@ def test_scale_of_outputs_and_order_of_points_do_not_matter() -> None:
     np.testing.assert_allclose(krige(POINTS[order], y[order], dydz[order]).evaluate(z)[0], plain, atol=1e-7)
 
 
-def test_points_that_almost_coincide_do_not_break_it() -> None:
+def test_points_that_almost_coincide_are_interpolated() -> None:
     points = np.vstack([POINTS, POINTS[1:5] + 1e-9])
     y, dydz = smooth(points)
     values, _ = krige(points, y, dydz).evaluate(POINTS)
     np.testing.assert_allclose(values, y[: len(POINTS)], atol=1e-4)
 
 
-def test_noise_is_told_from_the_function_where_there_may_be_some() -> None:
+def test_noise_is_smoothed_where_noise_is_allowed() -> None:
     rng = np.random.default_rng(7)
     points = np.vstack([np.zeros(2), rng.uniform(-1.0, 1.0, (40, 2))])
 
@@ -121,7 +121,7 @@ def test_noise_is_told_from_the_function_where_there_may_be_some() -> None:
     assert errors[False] > 2.0 * errors[True]
 
 
-def test_without_noise_allowing_for_it_costs_little() -> None:
+def test_allowing_noise_costs_little_accuracy_without_noise() -> None:
     y, dydz = smooth(POINTS)
     inside = np.random.default_rng(8).uniform(-0.6, 0.6, (50, 3))
     truth, _ = smooth(inside)
@@ -170,15 +170,18 @@ def test_without_a_search_lengths_stay_where_they_are() -> None:
     assert krige(POINTS, y, dydz, search=False).length_indices == (3, 3)
 
 
-def test_outputs_of_one_length_share_one_factorization(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outputs_of_one_length_share_their_matrices(monkeypatch: pytest.MonkeyPatch) -> None:
     y, dydz = smooth(POINTS)
-    count = []
-    factor = module.cho_factor
-    monkeypatch.setattr(module, "cho_factor", lambda *args, **kwargs: (count.append(1), factor(*args, **kwargs))[1])
-    krige(POINTS, y[:, :1], dydz[:, :1])
-    alone, count[:] = len(count), []
-    krige(POINTS, *(one[:, [0, 0, 0]] for one in (y, dydz)))
-    assert len(count) == alone
+    lengths: list[float] = []
+    covariance = module._covariance
+
+    def counted(points: np.ndarray, length: float, kernel: str) -> np.ndarray:
+        lengths.append(length)
+        return covariance(points, length, kernel)
+
+    monkeypatch.setattr(module, "_covariance", counted)
+    krige(POINTS, y[:, [0, 0, 0]], dydz[:, [0, 0, 0]])
+    assert len(lengths) == len(set(lengths)) > 1
 
 
 def test_least_nugget_that_works_is_used() -> None:

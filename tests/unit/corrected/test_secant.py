@@ -1,4 +1,4 @@
-"""Secant curvature: definite, exact along the steps where the function allows it, damped where it does not."""
+"""Second derivatives from secants: definite, exact along steps where that is possible, damped elsewhere."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def test_conjugate_steps_of_a_quadratic_give_its_hessian() -> None:
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_it_is_definite_whatever_the_function_does(sign: float) -> None:
+def test_damped_updates_are_definite_for_an_indefinite_function(sign: float) -> None:
     matrix = np.diag([5.0, -3.0, 0.1, -20.0])
     found = secant_hessian(pairs_of(matrix, 12), sign, 4)
     np.testing.assert_allclose(found, found.T, atol=1e-8 * np.abs(found).max())
     assert (sign * np.linalg.eigvalsh(found)).min() > 0.0
 
 
-def test_a_concave_function_mirrors_a_convex_one() -> None:
+def test_hessian_of_a_concave_function_is_minus_that_of_a_convex_one() -> None:
     pairs = pairs_of(np.diag([1.0, 2.0]), 4)
-    mirrored = [(step, -difference) for step, difference in pairs]
+    mirrored = [(step, -change) for step, change in pairs]
     np.testing.assert_allclose(secant_hessian(mirrored, -1.0, 2), -secant_hessian(pairs, 1.0, 2), rtol=1e-12)
 
 
@@ -52,7 +52,7 @@ def test_no_usable_pair_gives_no_curvature() -> None:
     assert not secant_hessian([], 1.0, 2).any()
 
 
-def test_one_pair_sets_the_size_in_all_directions() -> None:
+def test_one_pair_sets_the_curvature_in_all_directions() -> None:
     found = secant_hessian([(np.array([2.0, 0.0]), np.array([6.0, 0.0]))], 1.0, 2)
     np.testing.assert_allclose(found, 3.0 * np.eye(2))
 
@@ -62,13 +62,13 @@ def test_rank_one_updates_give_an_indefinite_hessian_after_d_steps() -> None:
     np.testing.assert_allclose(symmetric_rank_one(pairs_of(matrix, 3), 3), matrix, atol=1e-8)
 
 
-def test_rank_one_updates_leave_unseen_directions_straight() -> None:
+def test_rank_one_updates_leave_directions_without_a_step_straight() -> None:
     step = np.array([1.0, 0.0, 0.0])
     found = symmetric_rank_one([(step, np.array([4.0, 0.0, 0.0]))], 3)
     np.testing.assert_allclose(found, np.diag([4.0, 0.0, 0.0]))
 
 
-def test_rank_one_updates_skip_what_they_cannot_divide_by() -> None:
+def test_rank_one_updates_skip_pairs_with_a_small_denominator() -> None:
     unusable = [
         (np.array([1.0, 0.0]), np.array([0.0, 1.0])),
         (np.zeros(2), np.ones(2)),

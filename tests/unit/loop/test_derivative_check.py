@@ -1,4 +1,4 @@
-"""A probe beside the answer finds partials that do not belong to the values."""
+"""A point beside the optimum finds partials that do not belong to the values."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_right_partials_are_not_contradicted(u: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("wrong", [0.05, -0.1, -0.2])
-def test_a_wrong_entry_is_found_at_every_probe_and_named(wrong: float) -> None:
+def test_a_wrong_entry_is_found_at_every_point_and_named(wrong: float) -> None:
     u = np.array([0.3, -0.2, 0.9, 0.5])
     for probe in probes(responses(u), limits_of(-1.0, 1.0)):
         measure, row = contradiction(responses(u, wrong), responses(probe, wrong), TOLERANCE)
@@ -40,7 +40,7 @@ def test_a_wrong_entry_is_found_at_every_probe_and_named(wrong: float) -> None:
         assert row == 1
 
 
-def test_an_objective_that_is_not_stationary_cannot_claim_to_be() -> None:
+def test_a_gradient_of_zero_on_a_slope_is_found() -> None:
     u = np.full(4, 0.5)
     flat = Responses(u, 2.0, np.zeros(4), np.zeros(1), np.zeros((1, 4)))
     probe = probes(flat, limits_of(-1.0, 1.0))[0]
@@ -50,7 +50,7 @@ def test_an_objective_that_is_not_stationary_cannot_claim_to_be() -> None:
     assert row == 0
 
 
-def test_probes_stay_within_bounds_and_move_every_free_variable() -> None:
+def test_points_stay_within_bounds_and_move_every_free_variable() -> None:
     limits = Limits(
         np.array([0.0, -1.0, 0.0, 2.0]),
         np.array([1.0, 1.0, 0.0, 3.0]),
@@ -58,13 +58,13 @@ def test_probes_stay_within_bounds_and_move_every_free_variable() -> None:
         np.zeros(0),
         np.array([1.0, 2.0, 1.0, 1.0]),
     )
-    center = responses(np.array([0.0, 1.0, 0.0, 3.0]))
-    found = probes(center, limits)
+    iterate = responses(np.array([0.0, 1.0, 0.0, 3.0]))
+    found = probes(iterate, limits)
     assert len(found) == 4
     for probe in found:
         assert (probe >= limits.lower).all()
         assert (probe <= limits.upper).all()
-        assert ((probe != center.u) == [True, True, False, True]).all()
+        assert ((probe != iterate.u) == [True, True, False, True]).all()
 
 
 def test_round_off_of_large_values_is_no_contradiction() -> None:

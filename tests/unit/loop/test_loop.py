@@ -3,298 +3,230 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from gradopt.corrected.correction import CorrectedSurrogate, CorrectionTerms, correct
-from gradopt.data.dataset import Dataset
-from gradopt.data.variables import Variable
-from gradopt.errors import EvaluationError
-from gradopt.loop.running import advance, begin
-from gradopt.loop.state import Exit, Settings, State
+from gradopt.corrected.correction import CorrectionTerms
+from gradopt.loop.request import Purpose
+from gradopt.loop.state import Exit
 from gradopt.loop.trust_region import TrustRegion
-from gradopt.optimality.problem import Limits, Responses
 
-Function = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+Runs = Callable[..., Any]
 FROM = np.array([1.25, -1.75])
 
 
-class Flat:
-    """A `Model` whose truth is a function u -> (objective and constraints (1 + p,), their partials (1 + p, k))."""
-
-    def __init__(
-        self,
-        function: Function,
-        limits: Limits,
-        fails: Callable[[np.ndarray], bool] = lambda u: False,
-        parts: CorrectionTerms = CorrectionTerms(),  # noqa: B008 (frozen)
-    ) -> None:
-        self.function, self.limits, self.fails, self.parts = function, limits, fails, parts
-        self.evaluations = 0
-        self.asked: list[np.ndarray] = []
-        self._rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-        self._row_of: dict[bytes, int] = {}
-        self._surrogate: CorrectedSurrogate | None = None
-
-    def truth(self, u: np.ndarray) -> Responses:
-        self.evaluations += 1
-        self.asked.append(u.copy())
-        if self.fails(u):
-            raise EvaluationError("no mesh")
-        y, dydu = self.function(u)
-        self._row_of.setdefault(u.tobytes(), len(self._rows))
-        self._rows.append((u, y, dydu))
-        return Responses(u.copy(), float(y[0]), dydu[0], y[1:], dydu[1:])
-
-    differenced = believes = False
-
-    def believed(self, u: np.ndarray) -> Responses:
-        raise AssertionError("nothing was given")
-
-    def can_differentiate(self, u: np.ndarray) -> bool:
-        return False
-
-    def differentiate(self, u: np.ndarray) -> Responses:
-        raise AssertionError("all derivatives are known")
-
-    def corrected(self, u: np.ndarray) -> Responses:
-        assert self._surrogate is not None
-        found = self._surrogate.evaluate(u[None])
-        y, dydu = found.y[0], found.dydx()[0]
-        return Responses(u.copy(), float(y[0]), dydu[0], y[1:], dydu[1:])
-
-    def learn(self, center: Responses, steps: list[tuple[Responses, Responses]], radius: float) -> str:
-        x, y, dydx = (np.array(column) for column in zip(*self._rows, strict=True))
-        low, high = self.limits.lower, self.limits.upper
-        variables = Variable("u", shape=low.shape, lower=low, upper=high), Variable("y", shape=y.shape[1:])
-        data = Dataset(x, y, dydx, [variables[0]], [variables[1]])
-        pairs = [(self._row_of[a.u.tobytes()], self._row_of[b.u.tobytes()]) for a, b in steps]
-        signs = np.array([1.0] + [0.0] * (data.m - 1))
-        row = self._row_of[center.u.tobytes()]
-        self._surrogate = correct(None, data, row, pairs, signs, self.parts, 50.0 * radius, self._surrogate)
-        return ""
-
-
-def box(k: int, c_lower: list[float], c_upper: list[float], half: float = 2.0) -> Limits:
-    edge = np.full(k, half)
-    return Limits(-edge, edge, np.array(c_lower), np.array(c_upper), 2.0 * edge)
-
-
 def valley(u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rosenbrock's function alone."""
+    """Rosenbrock's function."""
     bend = u[1] - u[0] ** 2
     f = 100.0 * bend**2 + (1.0 - u[0]) ** 2
     return np.array([f]), np.array([[-400.0 * u[0] * bend - 2.0 * (1.0 - u[0]), 200.0 * bend]])
 
 
-def valley_in_disk(u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rosenbrock's function and the squared distance from the origin."""
-    f, gradient = valley(u)
-    return np.append(f, u @ u), np.vstack([gradient, 2.0 * u])
-
-
-def free(**changes: object) -> Flat:
-    return Flat(valley, box(2, [], []), **changes)  # type: ignore[arg-type]
-
-
-def disk(c_lower: float = -np.inf, c_upper: float = 1.0) -> Flat:
-    """The minimum in the unit disk is at (0.7864, 0.6177)."""
-    return Flat(valley_in_disk, box(2, [c_lower], [c_upper]))
-
-
-def run(model: Flat, start: np.ndarray = FROM, **settings: object) -> State:
-    chosen = Settings(**settings)  # type: ignore[arg-type]
-    state = begin(model, start, chosen)
-    while state.exit is None:
-        state = advance(state, model, chosen)
-    return state
-
-
-def test_the_valley_is_certified_in_few_evaluations() -> None:
-    model = free()
-    state = run(model)
+def test_the_valley_is_certified_in_few_evaluations(flat: Runs) -> None:
+    made = flat()
+    state = made.run()
     assert state.exit is Exit.CERTIFIED
-    np.testing.assert_allclose(state.center.u, [1.0, 1.0], atol=1e-3)
-    assert model.evaluations <= 25
+    np.testing.assert_allclose(state.iterate.u, [1.0, 1.0], atol=1e-3)
+    assert len(made.evaluated) == state.evaluations <= 25
 
 
-@pytest.mark.parametrize("part", ["kriging", "secant"])
-def test_each_part_of_the_correction_pays(part: str) -> None:
+@pytest.mark.parametrize("term", ["kriging", "secant"])
+def test_each_term_of_the_correction_pays(flat: Runs, term: str) -> None:
     spent = []
-    for parts in (CorrectionTerms(), CorrectionTerms(**{part: False})):
-        models = [free(parts=parts) for _ in range(3)]
-        for model, start in zip(models, ([1.25, -1.75], [-1.2, 1.0], [2.0, -2.0]), strict=True):
-            run(model, np.array(start))
-        spent.append(sum(model.evaluations for model in models))
+    for terms in (CorrectionTerms(), CorrectionTerms(**{term: False})):
+        starts = ([1.25, -1.75], [-1.2, 1.0], [2.0, -2.0])
+        spent.append(sum(flat(start=start, correction=terms).run().evaluations for start in starts))
     assert spent[0] < spent[1]
 
 
 @pytest.mark.parametrize("start", [[1.25, -1.75], [0.0, 0.0], [0.1, -0.2], [-1.0, 1.0]])
-def test_an_active_constraint_is_met_from_inside_and_outside(start: list[float]) -> None:
-    state = run(disk(), np.array(start))
+def test_an_active_constraint_is_met_from_inside_and_outside(disk: Runs, start: list[float]) -> None:
+    state = disk(start=start).run()
     assert state.exit is Exit.CERTIFIED
-    np.testing.assert_allclose(state.center.u, [0.78642, 0.61770], atol=1e-3)
-    assert state.kkt.multipliers[0] > 0.0
+    np.testing.assert_allclose(state.iterate.u, [0.78642, 0.61770], atol=1e-3)
+    assert state.conditions.multipliers[0] > 0.0
 
 
-def test_an_equality_is_met() -> None:
-    state = run(disk(1.0, 1.0), np.array([0.5, 0.2]))
+def test_an_equality_is_met(disk: Runs) -> None:
+    state = disk(c_lower=1.0, start=[0.5, 0.2]).run()
     assert state.exit is Exit.CERTIFIED
-    assert state.center.c[0] == pytest.approx(1.0, abs=1e-6)
+    assert state.iterate.c[0] == pytest.approx(1.0, abs=1e-6)
 
 
-def test_an_inactive_constraint_costs_nothing() -> None:
-    wide = disk(-np.inf, 50.0)
-    state = run(wide)
+def test_an_inactive_constraint_costs_nothing(disk: Runs) -> None:
+    state = disk(c_upper=50.0).run()
     assert state.exit is Exit.CERTIFIED
-    np.testing.assert_allclose(state.center.u, [1.0, 1.0], atol=1e-3)
-    assert wide.evaluations <= 30
+    np.testing.assert_allclose(state.iterate.u, [1.0, 1.0], atol=1e-3)
+    assert state.evaluations <= 30
 
 
-def test_the_same_constraint_twice_does_no_harm() -> None:
+@pytest.mark.parametrize("low", [-np.inf, 1.0])
+def test_the_same_constraint_twice_does_no_harm(flat: Runs, low: float) -> None:
     def twice(u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        y, dydu = valley_in_disk(u)
-        return y[[0, 1, 1]], dydu[[0, 1, 1]]
+        f, gradient = valley(u)
+        return np.array([f[0], u @ u, u @ u]), np.vstack([gradient, 2.0 * u, 2.0 * u])
 
-    for low in (-np.inf, 1.0):
-        state = run(Flat(twice, box(2, [low, low], [1.0, 1.0])), np.array([0.5, 0.2]))
-        assert state.exit is Exit.CERTIFIED, low
+    state = flat(twice, [0.5, 0.2], [low, low], [1.0, 1.0]).run()
+    assert state.exit is Exit.CERTIFIED
 
 
-def test_constraints_without_a_common_point_end_infeasible() -> None:
-    def apart(u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return np.array([u @ u, u[0] + u[1], u[0] + u[1]]), np.vstack([2.0 * u, np.ones(2), np.ones(2)])
+def apart(u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Constraints whose feasible half planes have no common point."""
+    return np.array([u @ u, u[0] + u[1], u[0] + u[1]]), np.vstack([2.0 * u, np.ones(2), np.ones(2)])
 
-    state = run(Flat(apart, box(2, [1.0, -np.inf], [np.inf, -1.0])), np.zeros(2))
+
+def test_constraints_without_a_common_point_end_infeasible(flat: Runs) -> None:
+    made = flat(apart, [0.0, 0.0], [1.0, -np.inf], [np.inf, -1.0])
+    state = made.run()
     assert state.exit is Exit.INFEASIBLE
-    assert not state.kkt.certified
+    assert not state.conditions.certified
+    assert made.requests[-1].points.shape == (0, 2)
 
 
-def test_the_budget_is_kept() -> None:
-    model = free()
-    state = run(model, max_evaluations=7)
+def test_the_budget_is_kept(flat: Runs) -> None:
+    made = flat(max_evaluations=7)
+    state = made.run()
     assert state.exit is Exit.BUDGET
-    assert model.evaluations == 7
-    assert [record.evaluations for record in state.rounds] == list(range(1, 8))
+    assert len(made.evaluated) == 7
+    assert [record.evaluations for record in state.history] == list(range(1, 8))
 
 
-def test_a_region_that_is_exhausted_is_no_optimum() -> None:
-    state = run(free(), region=TrustRegion(radius=1e-7, smallest=1e-6))
+def test_an_exhausted_trust_region_is_no_optimum(flat: Runs) -> None:
+    made = flat(trust_region=TrustRegion(radius=1e-7, smallest=1e-6))
+    state = made.run()
     assert state.exit is Exit.EXHAUSTED
-    assert len(state.rounds) == 1
+    assert len(state.history) == 1
+    assert made.requests[-1].points.shape == (0, 2)
 
 
-def test_the_start_may_be_the_optimum() -> None:
-    model = free()
-    state = run(model, np.ones(2))
+def test_the_start_may_be_the_optimum(flat: Runs) -> None:
+    made = flat(start=[1.0, 1.0])
+    state = made.run()
     assert state.exit is Exit.CERTIFIED
-    assert len(state.rounds) == 1
-    assert model.evaluations == 2  # the start, and the probe of its partials
+    assert len(state.history) == 1
+    assert [request.purpose for request in made.requests] == [Purpose.START, Purpose.VERIFICATION]
 
 
-def test_failures_on_the_way_are_stepped_over_or_beside() -> None:
-    model = free(fails=lambda u: 0.55 < u[0] < 0.65)
-    state = run(model, np.array([-1.2, 1.0]), max_evaluations=80)
+def test_failures_on_the_way_are_recovered_from(flat: Runs) -> None:
+    made = flat(fails=lambda u: bool(0.55 < u[0] < 0.65), start=[-1.2, 1.0], max_evaluations=80)
+    state = made.run()
     assert state.exit is Exit.CERTIFIED
-    failed = [record for record in state.rounds if record.failure]
+    failed = [record for record in state.history if record.failure]
     assert failed
     assert all(np.isnan(record.objective) and not record.accepted for record in failed)
+    assert Purpose.RECOVERY in [request.purpose for request in made.requests]
 
 
-def test_detours_go_along_the_step_and_then_to_other_regions() -> None:
-    """Whatever is tried fails: no point is asked twice."""
-    model = free(fails=lambda u: bool(np.abs(u - FROM).max() > 1e-12))
-    run(model, max_failures=12)
-    assert len({u.tobytes() for u in model.asked}) == len(model.asked) == 13
-    step, *detours = (u - FROM for u in model.asked[1:])
-    parts = [float(detour @ step / (step @ step)) for detour in detours]
-    # On the tangent plane all candidates are on one line: first parts of the step, then the edge of a region twice as
-    # large with its parts.
+def test_recovery_goes_along_the_step_and_then_to_other_trust_regions(flat: Runs) -> None:
+    """Whatever is tried fails: no point is evaluated twice."""
+    made = flat(fails=lambda u: bool(np.abs(u - FROM).max() > 1e-12), max_failures=12)
+    made.run()
+    assert len({u.tobytes() for u in made.evaluated}) == len(made.evaluated) == 13
+    step, *recoveries = (u - FROM for u in made.evaluated[1:])
+    parts = [float(recovery @ step / (step @ step)) for recovery in recoveries]
+    # On the tangent plane all candidates are on one line: first parts of the step, then the edge of a trust region
+    # twice as large with its parts.
     np.testing.assert_allclose(parts[:4], [0.6, 1.5, 0.3, 2.2], rtol=1e-6)
     np.testing.assert_allclose(parts[4:6], [2.0, 1.2], rtol=1e-6)
 
 
-def test_a_failure_is_forgotten_when_the_truth_answers() -> None:
-    model: Flat = free(fails=lambda u: len(model.asked) == 3)
-    chosen = Settings()
-    state = advance(advance(begin(model, FROM, chosen), model, chosen), model, chosen)
-    assert len(state.failed) == 1
-    assert not advance(state, model, chosen).failed
+def test_failures_are_dropped_once_the_truth_succeeds(flat: Runs) -> None:
+    made: Any = flat(fails=lambda u: len(made.evaluated) == 3)
+    for _ in range(3):
+        made.step()
+    assert len(made.state.failed) == 1
+    assert not made.step().failed
 
 
-def test_a_truth_that_fails_all_around_ends_the_loop() -> None:
-    model = free(fails=lambda u: bool(np.abs(u - FROM).max() > 1e-12))
-    state = run(model, max_failures=6)
+def test_a_truth_that_fails_all_around_ends_the_run(flat: Runs) -> None:
+    made = flat(fails=lambda u: bool(np.abs(u - FROM).max() > 1e-12), max_failures=6)
+    assert made.run().exit is Exit.TRUTH_FAILED
+    assert len(made.evaluated) == 7
+
+
+def test_a_failure_at_the_start_ends_the_run(flat: Runs) -> None:
+    state = flat(fails=lambda u: True).run()
     assert state.exit is Exit.TRUTH_FAILED
-    assert model.evaluations == 7
-
-
-def test_a_failure_at_the_start_is_told() -> None:
-    with pytest.raises(EvaluationError, match="no mesh"):
-        run(free(fails=lambda u: True))
+    assert "no mesh" in state.failure
+    assert (state.at, state.history, state.evaluations) == (-1, (), 1)
 
 
 @pytest.mark.parametrize("entry", [0, 1])
-def test_a_missing_partial_is_never_certified(entry: int) -> None:
+def test_a_missing_partial_is_never_certified(flat: Runs, entry: int) -> None:
     def wrong(u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         y, dydu = valley(u)
         dydu[0, entry] = 0.0
         return y, dydu
 
-    state = run(Flat(wrong, box(2, [], [])), max_evaluations=60)
-    assert state.exit is not Exit.CERTIFIED
+    assert flat(wrong, max_evaluations=60).run().exit is not Exit.CERTIFIED
 
 
-def test_a_probe_that_contradicts_is_named() -> None:
-    def flat(u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return np.array([u.sum()]), np.zeros((1, 2))
-
-    model = Flat(flat, box(2, [], []))
-    assert run(model, np.zeros(2)).exit is Exit.CONTRADICTED
-    assert model.evaluations == 5
-    assert run(Flat(flat, box(2, [], [])), np.zeros(2), verify=False).exit is Exit.CERTIFIED
+def constant_partials(u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A slope whose partials are said to be 0."""
+    return np.array([u.sum()]), np.zeros((1, 2))
 
 
-def test_records_tell_what_was_predicted_and_what_came() -> None:
-    state = run(free())
-    first, second = state.rounds[0], state.rounds[1]
+def test_a_derivative_check_that_contradicts_the_partials_is_an_exit(flat: Runs) -> None:
+    made = flat(constant_partials, [0.0, 0.0])
+    assert made.run().exit is Exit.CONTRADICTED
+    assert [request.purpose for request in made.requests] == [Purpose.START] + [Purpose.VERIFICATION] * 4
+
+
+def test_without_the_derivative_check_partials_are_trusted(flat: Runs) -> None:
+    made = flat(constant_partials, [0.0, 0.0], check_derivatives=False)
+    assert made.run().exit is Exit.CERTIFIED
+    assert len(made.evaluated) == 1
+
+
+def test_records_hold_the_prediction_and_the_truth(flat: Runs) -> None:
+    state = flat().run()
+    first, second = state.history[0], state.history[1]
     assert np.isnan(first.predicted_objective)
     assert np.isnan(first.ratio)
     assert first.accepted
     expected = (first.objective - second.objective) / (first.objective - second.predicted_objective)
     assert second.ratio == pytest.approx(expected)
-    accepted = [record.objective for record in state.rounds if record.accepted]
+    accepted = [record.objective for record in state.history if record.accepted]
     assert accepted == sorted(accepted, reverse=True)
-    assert state.rounds[-1].evaluations == len(state.rounds) + 1  # with the probe
+    assert state.history[-1].evaluations == len(state.history) + 1  # with the derivative check
 
 
-def test_the_same_run_takes_the_same_steps() -> None:
-    first, second = (run(disk()) for _ in range(2))
-    assert [record.u.tobytes() for record in first.rounds] == [record.u.tobytes() for record in second.rounds]
+def test_the_same_run_takes_the_same_steps(disk: Runs, points: Runs) -> None:
+    first, second = disk(), disk()
+    first.run()
+    second.run()
+    assert points(first) == points(second)
 
 
-def test_every_exit_says_what_to_try() -> None:
+def test_every_exit_has_advice() -> None:
     assert all(len(exit_.advice) > 30 for exit_ in Exit)
 
 
-def test_scaling_of_the_objective_does_not_change_the_way() -> None:
+def test_scaling_of_the_objective_does_not_change_the_way(flat: Runs) -> None:
     def scaled(u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         y, dydu = valley(u)
         return 1024.0 * y, 1024.0 * dydu
 
-    plain = run(free(), tolerance=1e-3, verify=False)
-    loud = run(Flat(scaled, box(2, [], [])), tolerance=1e-3, verify=False)
-    for one, other in zip(plain.rounds[:8], loud.rounds[:8], strict=True):
+    plain = flat(tolerance=1e-3, check_derivatives=False).run()
+    scaled_up = flat(scaled, tolerance=1e-3, check_derivatives=False).run()
+    for one, other in zip(plain.history[:8], scaled_up.history[:8], strict=True):
         np.testing.assert_allclose(one.u, other.u, rtol=1e-5)
 
 
-def test_states_are_not_changed_by_a_round() -> None:
-    model = free()
-    state = begin(model, FROM, Settings())
-    before = replace(state)
-    advance(state, model, Settings())
-    assert state.rounds == before.rounds
-    assert state.region == before.region
-    assert state.points == before.points
+def test_the_callback_is_called_after_each_iteration_and_may_stop_the_run(flat: Runs) -> None:
+    seen: list[int] = []
+
+    def watch(state: Any) -> bool:
+        seen.append(len(state.history))
+        return len(seen) == 4
+
+    state = flat().run(watch)
+    assert state.exit is Exit.STOPPED
+    assert seen == [1, 2, 3, 4]
+
+
+def test_a_callback_at_the_last_iteration_does_not_replace_the_exit(flat: Runs) -> None:
+    state = flat(start=[1.0, 1.0]).run(lambda state: True)
+    assert state.exit is Exit.CERTIFIED

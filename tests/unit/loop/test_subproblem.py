@@ -1,4 +1,4 @@
-"""The inner problem: the minimum of the model in the box, feasible where that can be, never worse than the center."""
+"""Trust-region subproblem: the minimum on the model in the box, feasible where possible, never worse than the start."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def model_of(rows: list[list[float]], at: list[float], scale: float = 1.0) -> Mo
 
 
 def solve(model: Model, bounds: Limits, start: list[float], box: tuple[np.ndarray, np.ndarray] = WIDE) -> Responses:
-    center = model(np.array(start))
-    return solve_subproblem(model, bounds, center, box, np.full(len(center.c), 100.0)).predicted
+    iterate = model(np.array(start))
+    return solve_subproblem(model, bounds, iterate, box, np.full(len(iterate.c), 100.0)).predicted
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
@@ -62,21 +62,28 @@ def test_dependent_equalities_do_not_stop_it() -> None:
     np.testing.assert_allclose(found.u, [2.0, -1.0], atol=1e-3)
 
 
+def test_a_search_stuck_at_a_feasible_start_is_repeated_with_slack() -> None:
+    """Of an equality and its copy SLSQP has a singular matrix and stays where it starts."""
+    model = model_of([[1.0, 1.0], [1.0, 1.0]], [3.0, 0.0])
+    found = solve(model, limits([1.0, 1.0], [1.0, 1.0]), [0.7, 0.3])
+    np.testing.assert_allclose(found.u, [2.0, -1.0], atol=1e-3)
+
+
 def test_without_a_feasible_point_in_the_box_the_violation_is_lowered() -> None:
     model, bounds = model_of([[1.0, 0.0]], [0.0, 0.0]), limits([5.0], [np.inf])
-    center = model(np.zeros(2))
+    iterate = model(np.zeros(2))
     box = np.full(2, -1.0), np.full(2, 1.0)
-    candidate = solve_subproblem(model, bounds, center, box, np.array([100.0]))
+    candidate = solve_subproblem(model, bounds, iterate, box, np.array([100.0]))
     np.testing.assert_allclose(candidate.predicted.u, [1.0, 0.0], atol=1e-5)
     assert candidate.restoration
-    reached = solve_subproblem(model, bounds, center, WIDE, np.array([100.0]))
+    reached = solve_subproblem(model, bounds, iterate, WIDE, np.array([100.0]))
     assert not reached.restoration
 
 
-def test_at_the_optimum_the_center_itself_comes_back() -> None:
+def test_at_the_optimum_the_iterate_itself_comes_back() -> None:
     model = model_of([], [1.0, 2.0])
-    center = model(np.array([1.0, 2.0]))
-    assert solve_subproblem(model, limits([], []), center, WIDE, np.zeros(0)).predicted is center
+    iterate = model(np.array([1.0, 2.0]))
+    assert solve_subproblem(model, limits([], []), iterate, WIDE, np.zeros(0)).predicted is iterate
 
 
 def test_a_second_start_finds_the_deeper_valley() -> None:
@@ -85,10 +92,10 @@ def test_a_second_start_finds_the_deeper_valley() -> None:
         gradient = np.array([4.0 * u[0] * (u[0] ** 2 - 1.0) + 0.5, 2.0 * u[1]])
         return Responses(u.copy(), float(f), gradient, np.zeros(0), np.zeros((0, 2)))
 
-    box, center = (np.full(2, -2.0), np.full(2, 2.0)), double(np.array([0.95, 0.0]))
-    alone = solve_subproblem(double, limits([], []), center, box, np.zeros(0))
+    box, iterate = (np.full(2, -2.0), np.full(2, 2.0)), double(np.array([0.95, 0.0]))
+    alone = solve_subproblem(double, limits([], []), iterate, box, np.zeros(0))
     assert alone.predicted.u[0] > 0.5
-    both = solve_subproblem(double, limits([], []), center, box, np.zeros(0), [np.array([-1.5, 0.0])])
+    both = solve_subproblem(double, limits([], []), iterate, box, np.zeros(0), [np.array([-1.5, 0.0])])
     assert both.predicted.u[0] < -0.5
 
 
@@ -104,7 +111,7 @@ def test_where_the_model_fails_what_was_met_before_counts(wrong: str) -> None:
             return Responses(u, np.nan, found.gradient, found.c, found.jacobian)
         return found
 
-    center = model(np.array([-1.0, 0.5]))
-    found = solve_subproblem(model, limits([], []), center, WIDE, np.zeros(0)).predicted
-    assert found.f <= center.f
+    iterate = model(np.array([-1.0, 0.5]))
+    found = solve_subproblem(model, limits([], []), iterate, WIDE, np.zeros(0)).predicted
+    assert found.f <= iterate.f
     assert found.u[0] <= 1.0

@@ -1,4 +1,4 @@
-"""The trust region: stays within the bounds, shrinks with failure, grows with success."""
+"""TrustRegion: within the bounds, smaller after a failure, larger after a success."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_length_is_that_of_the_smallest_box() -> None:
         (-1.0, 0.05),
         (0.1, 0.07),
         (0.5, 0.2),
-        (0.9, 0.2),  # a good step well inside says nothing of the region's edge
+        (0.9, 0.2),  # a good step well inside does not test the edge
     ],
 )
 def test_a_step_changes_the_radius(ratio: float, expected: float) -> None:

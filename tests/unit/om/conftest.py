@@ -77,18 +77,18 @@ def ready() -> Callable[..., om.Problem]:
 
 
 @pytest.fixture
-def asked() -> list[np.ndarray]:
+def evaluated() -> list[np.ndarray]:
     """Points at which the truths of `rosenbrock` were evaluated."""
     return []
 
 
 @pytest.fixture
-def rosenbrock(asked: list[np.ndarray]) -> Callable[..., FunctionTruth]:
+def rosenbrock(evaluated: list[np.ndarray]) -> Callable[..., FunctionTruth]:
     """Return a maker of truths f(x) of two inputs in [-2, 2] with the minimum 0 at (1, 1)."""
 
     def make(fails: Callable[[np.ndarray], bool] | None = None, **settings: Any) -> FunctionTruth:
         def valley(x: np.ndarray) -> tuple[float, list[float]]:
-            asked.append(x.copy())
+            evaluated.append(x.copy())
             if fails is not None and fails(x):
                 raise EvaluationError("no mesh")
             bend = x[1] - x[0] ** 2
@@ -187,7 +187,7 @@ def optimized() -> Callable[..., om.Problem]:
 
 @pytest.fixture(scope="session")
 def openmdao_multipliers() -> Callable[..., tuple[dict[str, Any], dict[str, Any]]]:
-    """Return a function that asks OpenMDAO for its multipliers."""
+    """Return a function that computes OpenMDAO's own multipliers."""
 
     def make(problem: om.Problem, driver_scaling: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
         """Those of design variables and constraints by OpenMDAO's own estimate, zero where it says nothing."""

@@ -113,7 +113,7 @@ def test_recorders_see_nothing(approximated: bool, run_model: bool) -> None:
     assert len(om.CaseReader(path).list_cases(out_stream=None)) == 6
 
 
-def test_model_is_run_where_that_is_asked_for() -> None:
+def test_model_is_run_on_request() -> None:
     problem = counted()
     problem.set_val("x", [0.15, -0.05])
     assert certify(problem, run_model=True).certified

@@ -1,4 +1,4 @@
-"""SurrogateComp: its variables, its answers and the one forward pass behind them."""
+"""SurrogateComp: its variables, its outputs and the one forward pass behind them."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class Counting:
         return self._surrogate.evaluate(x)
 
 
-def question(problem: om.Problem) -> np.ndarray:
+def inputs_of(problem: om.Problem) -> np.ndarray:
     """The inputs of speed, chord -> drag, load as the surrogate takes them, (n, 3)."""
     return np.hstack([problem.get_val("speed").reshape(-1, 1), problem.get_val("chord").reshape(-1, 2)])
 
 
-def answer(problem: om.Problem) -> np.ndarray:
+def outputs_of(problem: om.Problem) -> np.ndarray:
     """Its outputs, (n, 5)."""
     return np.hstack([problem.get_val("drag").reshape(-1, 1), problem.get_val("load").reshape(-1, 4)])
 
@@ -47,19 +47,19 @@ def answer(problem: om.Problem) -> np.ndarray:
 def test_outputs_are_the_predictions_of_the_surrogate(surrogate: Surrogate, ready: Ready, points: int) -> None:
     problem = ready(SurrogateComp(surrogate, vec_size=points))
     problem.run_model()
-    np.testing.assert_array_equal(answer(problem), surrogate.predict(question(problem)))
+    np.testing.assert_array_equal(outputs_of(problem), surrogate.predict(inputs_of(problem)))
 
 
 def test_several_points_together_equal_each_alone(surrogate: Surrogate, ready: Ready) -> None:
     together = ready(SurrogateComp(surrogate, vec_size=5))
     together.run_model()
-    x = question(together)
+    x = inputs_of(together)
     rows = []
     for row in x:
         alone = ready(SurrogateComp(surrogate), speed=row[:1], chord=row[1:])
         alone.run_model()
-        rows.append(answer(alone)[0])
-    np.testing.assert_allclose(answer(together), rows, rtol=1e-14)
+        rows.append(outputs_of(alone)[0])
+    np.testing.assert_allclose(outputs_of(together), rows, rtol=1e-14)
 
 
 @pytest.mark.parametrize(
@@ -118,21 +118,21 @@ def test_components_promoted_to_the_same_inputs_share_them(fitted: Fitted) -> No
     problem.set_val("chord", [0.4, 0.6])
     problem.run_model()
     x = np.array([[0.3, 0.4, 0.6]])
-    np.testing.assert_array_equal(answer(problem), fitted().predict(x))
+    np.testing.assert_array_equal(outputs_of(problem), fitted().predict(x))
     np.testing.assert_array_equal(problem.get_val("mass"), other.predict(x)[0])
 
 
 def test_inputs_in_other_units_are_converted(surrogate: Surrogate) -> None:
     problem = om.Problem(reports=None)
-    given = problem.model.add_subsystem("given", om.IndepVarComp())
-    given.add_output("speed", 1.8, units="km/h")
-    given.add_output("chord", [30.0, 70.0], units="cm")
+    independent = problem.model.add_subsystem("independent", om.IndepVarComp())
+    independent.add_output("speed", 1.8, units="km/h")
+    independent.add_output("chord", [30.0, 70.0], units="cm")
     problem.model.add_subsystem("comp", SurrogateComp(surrogate), promotes=["*"])
-    problem.model.connect("given.speed", "speed")
-    problem.model.connect("given.chord", "chord")
+    problem.model.connect("independent.speed", "speed")
+    problem.model.connect("independent.chord", "chord")
     problem.setup()
     problem.run_model()
-    np.testing.assert_allclose(answer(problem), surrogate.predict([[0.5, 0.3, 0.7]]), rtol=1e-14)
+    np.testing.assert_allclose(outputs_of(problem), surrogate.predict([[0.5, 0.3, 0.7]]), rtol=1e-14)
 
 
 def test_outputs_are_converted_to_other_units(surrogate: Surrogate, ready: Ready) -> None:
@@ -157,7 +157,7 @@ def test_changed_inputs_are_evaluated_anew(surrogate: Surrogate, ready: Ready) -
     problem.set_val("chord", 0.7, indices=1)
     problem.run_model()
     assert counting.passes == 2
-    np.testing.assert_array_equal(answer(problem), surrogate.predict(question(problem)))
+    np.testing.assert_array_equal(outputs_of(problem), surrogate.predict(inputs_of(problem)))
 
 
 def test_partials_follow_changed_inputs(surrogate: Surrogate, ready: Ready) -> None:
@@ -167,39 +167,39 @@ def test_partials_follow_changed_inputs(surrogate: Surrogate, ready: Ready) -> N
     problem.set_val("speed", 0.3)
     problem.run_model()
     totals = problem.compute_totals(of=["drag"], wrt=["speed"])
-    np.testing.assert_array_equal(totals["drag", "speed"], surrogate.linearize(question(problem))[1][0, :1, :1])
+    np.testing.assert_array_equal(totals["drag", "speed"], surrogate.linearize(inputs_of(problem))[1][0, :1, :1])
 
 
-def test_answers_after_complex_step_are_real_and_new(surrogate: Surrogate, ready: Ready) -> None:
+def test_outputs_after_complex_step_are_real_and_new(surrogate: Surrogate, ready: Ready) -> None:
     counting = Counting(surrogate)
     problem = ready(SurrogateComp(counting))
     problem.run_model()
-    before = answer(problem)
+    before = outputs_of(problem)
     problem.check_partials(method="cs", out_stream=None)
     passes = counting.passes
     problem.run_model()
     assert counting.passes == passes + 1
-    np.testing.assert_array_equal(answer(problem), before)
+    np.testing.assert_array_equal(outputs_of(problem), before)
 
 
-def test_real_answers_do_not_come_from_a_complex_pass(surrogate: Surrogate, ready: Ready) -> None:
+def test_real_outputs_do_not_come_from_a_complex_pass(surrogate: Surrogate, ready: Ready) -> None:
     problem = ready(SurrogateComp(surrogate))
     problem.final_setup()
     problem.set_complex_step_mode(True)
     problem.run_model()
     problem.set_complex_step_mode(False)
     problem.run_model()  # NumPy would warn of the imaginary parts it discards
-    np.testing.assert_array_equal(answer(problem), surrogate.predict(question(problem)))
+    np.testing.assert_array_equal(outputs_of(problem), surrogate.predict(inputs_of(problem)))
 
 
-def test_an_assigned_surrogate_answers_from_then_on(fitted: Fitted, ready: Ready) -> None:
+def test_an_assigned_surrogate_is_evaluated_from_then_on(fitted: Fitted, ready: Ready) -> None:
     comp, other = SurrogateComp(fitted()), fitted(seed=1)
     problem = ready(comp)
     problem.run_model()
     comp.surrogate = other
     problem.run_model()
     assert comp.surrogate is other
-    np.testing.assert_array_equal(answer(problem), other.predict(question(problem)))
+    np.testing.assert_array_equal(outputs_of(problem), other.predict(inputs_of(problem)))
 
 
 def test_partials_come_from_the_assigned_surrogate(fitted: Fitted, ready: Ready) -> None:
@@ -208,7 +208,7 @@ def test_partials_come_from_the_assigned_surrogate(fitted: Fitted, ready: Ready)
     problem.run_model()
     comp.surrogate = other
     totals = problem.compute_totals(of=["load"], wrt=["chord"])
-    np.testing.assert_array_equal(totals["load", "chord"], other.linearize(question(problem))[1][0, 1:, 1:])
+    np.testing.assert_array_equal(totals["load", "chord"], other.linearize(inputs_of(problem))[1][0, 1:, 1:])
 
 
 def test_digest_option_follows_the_surrogate(fitted: Fitted) -> None:

@@ -27,15 +27,15 @@ STEPS = pytest.mark.parametrize(
 MODES = pytest.mark.parametrize("mode", ["error", "warn", "clip", "allow"])
 
 
-def answer(problem: om.Problem) -> np.ndarray:
+def outputs_of(problem: om.Problem) -> np.ndarray:
     return np.hstack([problem.get_val("drag").reshape(-1, 1), problem.get_val("load").reshape(-1, 4)])
 
 
 @MODES
-def test_inside_the_domain_every_mode_answers_silently(surrogate: Surrogate, ready: Ready, mode: str) -> None:
+def test_inside_the_domain_every_mode_evaluates_silently(surrogate: Surrogate, ready: Ready, mode: str) -> None:
     problem = ready(SurrogateComp(surrogate, extrapolate=mode), **INSIDE)
     problem.run_model()
-    np.testing.assert_array_equal(answer(problem), surrogate.predict([[0.5, 0.6, 0.7]]))
+    np.testing.assert_array_equal(outputs_of(problem), surrogate.predict([[0.5, 0.6, 0.7]]))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,14 @@ def test_a_constant_column_has_the_constant_as_domain(fitted: Fitted, ready: Rea
 def test_an_overstep_by_rounding_is_no_overstep(surrogate: Surrogate, ready: Ready, edge: float, mode: str) -> None:
     problem = ready(SurrogateComp(surrogate, extrapolate=mode), **{**INSIDE, "speed": edge})
     problem.run_model()
-    np.testing.assert_array_equal(answer(problem), surrogate.predict([[edge, 0.6, 0.7]]))
+    np.testing.assert_array_equal(outputs_of(problem), surrogate.predict([[edge, 0.6, 0.7]]))
+
+
+@pytest.mark.parametrize("edge", [0.8 + 1e-8, 0.2 - 1e-8])
+def test_an_overstep_above_rounding_is_one(surrogate: Surrogate, ready: Ready, edge: float) -> None:
+    problem = ready(SurrogateComp(surrogate), **{**INSIDE, "speed": edge})
+    with pytest.raises(om.AnalysisError, match=r"Input 'speed' is 0\.[28], outside the domain \[0\.2, 0\.8\]"):
+        problem.run_model()
 
 
 def test_partials_at_the_edge_are_those_of_the_surrogate(surrogate: Surrogate, ready: Ready) -> None:
@@ -105,11 +112,11 @@ def test_partials_at_the_edge_are_those_of_the_surrogate(surrogate: Surrogate, r
     np.testing.assert_array_equal(totals["drag", "speed"], surrogate.linearize([[0.8 + 1e-12, 0.6, 0.7]])[1][0, :1, :1])
 
 
-def test_warn_answers_as_the_network_extrapolates(surrogate: Surrogate, ready: Ready) -> None:
+def test_warn_evaluates_as_the_network_extrapolates(surrogate: Surrogate, ready: Ready) -> None:
     problem = ready(SurrogateComp(surrogate, extrapolate="warn"), **OUTSIDE)
     with pytest.warns(om.OpenMDAOWarning, match=r"comp.*'chord\[1\]' is 0\.85, outside the domain \[0\.2, 0\.8\]"):
         problem.run_model()
-    np.testing.assert_array_equal(answer(problem), surrogate.predict([[0.5, 0.6, 0.85]]))
+    np.testing.assert_array_equal(outputs_of(problem), surrogate.predict([[0.5, 0.6, 0.85]]))
 
 
 def test_warn_warns_once_per_setup(surrogate: Surrogate, ready: Ready) -> None:
@@ -130,17 +137,17 @@ def test_warn_warns_once_per_setup(surrogate: Surrogate, ready: Ready) -> None:
     assert warned_in_two_runs() == 1
 
 
-def test_allow_answers_silently(surrogate: Surrogate, ready: Ready) -> None:
+def test_allow_evaluates_silently(surrogate: Surrogate, ready: Ready) -> None:
     problem = ready(SurrogateComp(surrogate, extrapolate="allow"), **OUTSIDE)
     problem.run_model()
-    np.testing.assert_array_equal(answer(problem), surrogate.predict([[0.5, 0.6, 0.85]]))
+    np.testing.assert_array_equal(outputs_of(problem), surrogate.predict([[0.5, 0.6, 0.85]]))
 
 
-def test_clip_answers_for_the_nearest_points_of_the_domain(surrogate: Surrogate, ready: Ready) -> None:
+def test_clip_evaluates_the_nearest_points_of_the_domain(surrogate: Surrogate, ready: Ready) -> None:
     problem = ready(SurrogateComp(surrogate, vec_size=4, extrapolate="clip"), **SEVERAL)
     problem.run_model()
     nearest = [[0.5, 0.6, 0.7], [0.2, 0.6, 0.7], [0.5, 0.2, 0.8], [0.3, 0.4, 0.5]]
-    np.testing.assert_array_equal(answer(problem), surrogate.predict(nearest))
+    np.testing.assert_array_equal(outputs_of(problem), surrogate.predict(nearest))
 
 
 def test_clipped_inputs_alone_have_no_partials(surrogate: Surrogate, ready: Ready) -> None:
@@ -180,7 +187,7 @@ def test_the_option_may_change_between_runs_at_the_same_point(surrogate: Surroga
     problem.run_model()
     comp.options["extrapolate"] = "clip"
     problem.run_model()
-    np.testing.assert_array_equal(answer(problem), surrogate.predict([[0.5, 0.6, 0.8]]))
+    np.testing.assert_array_equal(outputs_of(problem), surrogate.predict([[0.5, 0.6, 0.8]]))
     comp.options["extrapolate"] = "error"
     with pytest.raises(om.AnalysisError, match="outside the domain"):
         problem.run_model()
@@ -194,18 +201,18 @@ def test_the_domain_is_that_of_the_assigned_surrogate(fitted: Fitted, ready: Rea
     comp.surrogate = wide
     problem.set_val("chord", OUTSIDE["chord"])
     problem.run_model()
-    np.testing.assert_array_equal(answer(problem), narrow.predict([[0.5, 0.6, 0.85]]))
+    np.testing.assert_array_equal(outputs_of(problem), narrow.predict([[0.5, 0.6, 0.85]]))
 
 
 @MODES
-def test_no_mode_answers_a_question_that_is_not_a_number(surrogate: Surrogate, ready: Ready, mode: str) -> None:
+def test_no_mode_evaluates_inputs_that_are_not_numbers(surrogate: Surrogate, ready: Ready, mode: str) -> None:
     problem = ready(SurrogateComp(surrogate, extrapolate=mode), **{**INSIDE, "speed": np.nan})
     with pytest.raises(om.AnalysisError, match=r"Input 'speed' is nan, outside the domain"):
         problem.run_model()
 
 
 @pytest.mark.parametrize("mode", ["warn", "allow"])
-def test_no_mode_answers_where_a_transform_has_no_value(ready: Ready, mode: str) -> None:
+def test_no_mode_evaluates_where_a_transform_has_no_value(ready: Ready, mode: str) -> None:
     x = np.linspace(1.0, 2.0, 8)[:, None]
     data = Dataset(x, np.log(x), (1.0 / x)[:, :, None], [Variable("x", lower=0.0, transform="log")])
     surrogate = JENN((3,), solver=LevenbergMarquardt(max_iterations=3), starts=1).fit(data)

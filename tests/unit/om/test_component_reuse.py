@@ -18,7 +18,7 @@ Fitted = Callable[..., Surrogate]
 Ready = Callable[..., om.Problem]
 
 
-def answer(problem: om.Problem) -> np.ndarray:
+def outputs_of(problem: om.Problem) -> np.ndarray:
     return np.hstack([problem.get_val("drag").reshape(-1, 1), problem.get_val("load").reshape(-1, 4)])
 
 
@@ -27,13 +27,13 @@ def duplicated(comp: SurrogateComp, way: str) -> SurrogateComp:
 
 
 @pytest.mark.parametrize("way", ["deepcopy", "pickle"])
-def test_a_copy_gives_the_same_answers_and_partials(surrogate: Surrogate, ready: Ready, way: str) -> None:
+def test_a_copy_gives_the_same_outputs_and_partials(surrogate: Surrogate, ready: Ready, way: str) -> None:
     comp = SurrogateComp(surrogate, vec_size=3)
     duplicate = duplicated(comp, way)  # before setup, as of any component
     first, second = ready(comp), ready(duplicate)
     for problem in (first, second):
         problem.run_model()
-    np.testing.assert_array_equal(answer(first), answer(second))
+    np.testing.assert_array_equal(outputs_of(first), outputs_of(second))
     wanted = {"of": ["drag", "load"], "wrt": ["speed", "chord"]}
     exact, copied = first.compute_totals(**wanted), second.compute_totals(**wanted)
     for pair, total in exact.items():
@@ -82,7 +82,7 @@ def test_setup_may_be_repeated_with_another_vec_size(surrogate: Surrogate, ready
     problem.set_val("speed", x[:, :1])
     problem.set_val("chord", x[:, 1:])
     problem.run_model()
-    np.testing.assert_array_equal(answer(problem), surrogate.predict(x))
+    np.testing.assert_array_equal(outputs_of(problem), surrogate.predict(x))
 
 
 def recorded(surrogate: Surrogate, ready: Ready) -> om.CaseReader:
@@ -122,7 +122,7 @@ def test_run_root_only_changes_nothing_on_one_process(surrogate: Surrogate, read
     first, second = ready(SurrogateComp(surrogate)), ready(SurrogateComp(surrogate, run_root_only=True))
     for problem in (first, second):
         problem.run_model()
-    np.testing.assert_array_equal(answer(first), answer(second))
+    np.testing.assert_array_equal(outputs_of(first), outputs_of(second))
 
 
 def test_several_points_cost_one_linear_solve_with_coloring(surrogate: Surrogate, ready: Ready) -> None:

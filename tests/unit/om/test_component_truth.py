@@ -1,4 +1,4 @@
-"""SurrogateComp with a truth: its variables, what answers when, and what is refused."""
+"""SurrogateComp with a truth: its variables, what is evaluated when, and what is refused."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def test_variables_are_the_truths() -> None:
     assert problem.get_val("chord", units="cm") == pytest.approx([40.0, 50.0])
 
 
-def test_it_answers_from_the_truth_before_any_driver() -> None:
+def test_the_truth_is_evaluated_before_any_driver() -> None:
     problem = run(SurrogateComp(truth=TRUTH))
     np.testing.assert_array_equal(problem.get_val("drag"), [0.3 * 0.4 * 0.5])
     np.testing.assert_array_equal(problem.get_val("load"), np.sum([0.3, 0.4, 0.5]) * np.array([[1.0, 2.0], [3.0, 4.0]]))
 
 
-def test_partials_agree_with_complex_step_and_differences() -> None:
+def test_partials_agree_with_complex_step_and_finite_differences() -> None:
     problem = run(SurrogateComp(truth=TRUTH))
     for method in ("cs", "fd"):
         checked = problem.check_partials(method=method, out_stream=None)["comp"]
@@ -62,30 +62,30 @@ def test_partials_agree_with_complex_step_and_differences() -> None:
 
 
 @pytest.mark.parametrize("way", [copy.deepcopy, lambda comp: pickle.loads(pickle.dumps(comp))], ids=["deep", "pickle"])
-def test_a_copy_answers_from_the_truth_too(way: Callable[[SurrogateComp], SurrogateComp]) -> None:
+def test_a_copy_evaluates_the_truth_too(way: Callable[[SurrogateComp], SurrogateComp]) -> None:
     duplicate = way(SurrogateComp(truth=TRUTH))
     assert run(duplicate).get_val("drag") == pytest.approx([0.06])
 
 
-def test_given_surrogate_answers_before_the_truth(surrogate: Surrogate) -> None:
+def test_initial_surrogate_is_evaluated_before_any_driver(surrogate: Surrogate) -> None:
     comp = SurrogateComp(surrogate, truth=TRUTH)
     np.testing.assert_array_equal(run(comp).get_val("drag"), surrogate.predict([[0.3, 0.4, 0.5]])[0, :1])
-    assert (comp.given, comp.surrogate, comp.truth) == (surrogate, surrogate, TRUTH)
+    assert (comp.initial, comp.surrogate, comp.truth) == (surrogate, surrogate, TRUTH)
     duplicate = copy.deepcopy(comp)
     np.testing.assert_array_equal(run(duplicate).get_val("drag"), surrogate.predict([[0.3, 0.4, 0.5]])[0, :1])
 
 
-def test_kept_surrogate_does_not_answer_until_it_is_assigned(surrogate: Surrogate) -> None:
+def test_kept_surrogate_is_not_evaluated_until_it_is_assigned(surrogate: Surrogate) -> None:
     comp = SurrogateComp(truth=TRUTH)
     problem = run(comp)
     comp.keep(surrogate)
     problem.run_model()
     assert problem.get_val("drag") == pytest.approx([0.06])
-    assert (comp.surrogate, comp.given, comp.options["surrogate_digest"]) == (surrogate, None, surrogate.digest)
+    assert (comp.surrogate, comp.initial, comp.options["surrogate_digest"]) == (surrogate, None, surrogate.digest)
     comp.surrogate = surrogate
     problem.run_model()
     np.testing.assert_array_equal(problem.get_val("drag"), surrogate.predict([[0.3, 0.4, 0.5]])[0, :1])
-    assert comp.given is surrogate
+    assert comp.initial is surrogate
 
 
 def test_neither_surrogate_nor_truth_is_refused() -> None:

@@ -23,26 +23,26 @@ def steps(problem: om.Problem) -> list[tuple[Any, ...]]:
     return [(r.u.tobytes(), r.objective, r.accepted, r.radius, r.evaluations) for r in problem.driver.history]
 
 
-def test_it_ends_certified_at_the_optimum(valley: Problems, asked: list[np.ndarray]) -> None:
+def test_it_ends_certified_at_the_optimum(valley: Problems, evaluated: list[np.ndarray]) -> None:
     problem = valley()
     result = problem.run_driver()
     assert (result.success, result.exit_status) == (True, "certified")
     assert problem.get_val("x") == pytest.approx([1.0, 1.0], abs=1e-3)
     assert problem.driver.exit is Exit.CERTIFIED
-    assert problem.driver.history[-1].evaluations == len(asked) <= 40
-    assert len({point.tobytes() for point in asked}) == len(asked)
+    assert problem.driver.history[-1].evaluations == len(evaluated) <= 40
+    assert len({point.tobytes() for point in evaluated}) == len(evaluated)
 
 
-def test_the_model_is_left_at_the_answer_with_the_truths_values(valley: Problems, asked: list[np.ndarray]) -> None:
+def test_the_model_is_left_at_the_answer_with_the_truths_values(valley: Problems, evaluated: list[np.ndarray]) -> None:
     problem = valley(constraint={"upper": 1.0})
     problem.run_driver()
-    assert np.any(np.all(np.array(asked) == problem.get_val("x"), axis=1))
+    assert np.any(np.all(np.array(evaluated) == problem.get_val("x"), axis=1))
     x = problem.get_val("x")
     assert problem.get_val("f")[0] == 100.0 * (x[1] - x[0] ** 2) ** 2 + (1.0 - x[0]) ** 2
-    spent = len(asked)
+    spent = len(evaluated)
     found = certify(problem)
     problem.run_model()
-    assert len(asked) == spent
+    assert len(evaluated) == spent
     assert found.certified
     assert found.multipliers["g"] == pytest.approx(problem.driver.certificate.multipliers["g"])
     assert found.stationarity == pytest.approx(problem.driver.certificate.stationarity, abs=1e-9)
@@ -85,12 +85,12 @@ def test_the_same_run_takes_the_same_steps(valley: Problems) -> None:
         assert steps(first) == steps(second)
 
 
-def test_run_driver_may_be_called_again(valley: Problems, asked: list[np.ndarray]) -> None:
+def test_run_driver_may_be_called_again(valley: Problems, evaluated: list[np.ndarray]) -> None:
     problem = valley()
     problem.run_driver()
-    spent = len(asked)
+    spent = len(evaluated)
     assert problem.run_driver().success
-    assert (len(problem.driver.history), len(asked)) == (1, spent)
+    assert (len(problem.driver.history), len(evaluated)) == (1, spent)
     problem.set_val("x", [-1.2, 1.0])
     assert problem.run_driver().success
     before = steps(problem)
@@ -104,10 +104,10 @@ def test_run_driver_may_be_called_again(valley: Problems, asked: list[np.ndarray
 
 
 @pytest.mark.parametrize("most", [1, 2, 7])
-def test_budget_is_kept(valley: Problems, asked: list[np.ndarray], most: int) -> None:
+def test_budget_is_kept(valley: Problems, evaluated: list[np.ndarray], most: int) -> None:
     problem = valley(max_evaluations=most)
     result = problem.run_driver()
-    assert (result.success, result.exit_status, len(asked)) == (False, "budget", most)
+    assert (result.success, result.exit_status, len(evaluated)) == (False, "budget", most)
     assert not problem.driver.certificate.certified
 
 
@@ -126,7 +126,7 @@ def test_nothing_is_printed(valley: Problems, capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out == ""
 
 
-def test_callback_sees_each_round_and_may_stop(valley: Problems, asked: list[np.ndarray]) -> None:
+def test_callback_receives_each_iteration_and_may_stop(valley: Problems, evaluated: list[np.ndarray]) -> None:
     seen: list[Iteration] = []
 
     def watch(record: Iteration) -> bool:
@@ -137,7 +137,7 @@ def test_callback_sees_each_round_and_may_stop(valley: Problems, asked: list[np.
     result = problem.run_driver()
     assert (result.success, result.exit_status) == (False, "stopped")
     assert tuple(seen) == problem.driver.history
-    assert len(seen) == len(asked) == 4
+    assert len(seen) == len(evaluated) == 4
 
 
 def test_callback_that_returns_something_else_stops_nothing(valley: Problems) -> None:
@@ -158,19 +158,19 @@ def test_failure_at_the_start_is_an_outcome(
     assert problem.get_val("x").tolist() == [1.25, -1.75]
 
 
-def test_failures_on_the_way_are_outcomes(valley: Problems, rosenbrock: Truths, asked: list[np.ndarray]) -> None:
-    """A region beside the valley where the truth fails."""
+def test_failures_on_the_way_are_outcomes(valley: Problems, rosenbrock: Truths, evaluated: list[np.ndarray]) -> None:
+    """The truth fails in a strip beside the valley."""
     problem = valley(rosenbrock(lambda x: x[1] - x[0] ** 2 > 0.3), start=(-1.2, 1.0))
     assert problem.run_driver().success
     failed = [record for record in problem.driver.history if record.failure]
     assert failed
     assert all("no mesh" in record.failure and np.isnan(record.objective) for record in failed)
-    probe = 1  # of the partials at the end
-    assert len(problem.driver.history) + probe == problem.driver.history[-1].evaluations == len(asked)
-    assert problem.driver.data["comp"].n == len(asked) - len(failed)
+    check = 1  # of the derivatives at the end
+    assert len(problem.driver.history) + check == problem.driver.history[-1].evaluations == len(evaluated)
+    assert problem.driver.data["comp"].n == len(evaluated) - len(failed)
 
 
-def test_exhausted_region_is_named(valley: Problems) -> None:
+def test_exhausted_trust_region_is_named(valley: Problems) -> None:
     seen: list[int] = []
     problem = valley(trust_region=TrustRegion(radius=1e-9), callback=lambda record: seen.append(record.number))
     assert problem.run_driver().exit_status == "region exhausted"
@@ -192,27 +192,29 @@ def test_exit_status_before_a_run(valley: Problems) -> None:
 # ---- initial samples, start ----
 
 
-def test_initial_samples_count_and_do_not_move_the_start(valley: Problems, asked: list[np.ndarray]) -> None:
+def test_initial_samples_count_and_do_not_move_the_start(valley: Problems, evaluated: list[np.ndarray]) -> None:
     problem = valley(initial_samples=5, max_evaluations=7)
     problem.run_driver()
-    assert len(asked) == 7
+    assert len(evaluated) == 7
     assert problem.driver.history[0].u.tolist() == [1.25, -1.75]
     assert problem.driver.history[0].evaluations == 6
-    points = np.array(asked[:5])
+    points = np.array(evaluated[:5])
     assert sorted(np.floor((points[:, 0] + 2.0) / 0.8).tolist()) == [0, 1, 2, 3, 4]  # a Latin hypercube in the bounds
     valley(initial_samples=5, max_evaluations=7, seed=1).run_driver()
-    assert not np.any(points[0] == asked[7])
+    assert not np.any(points[0] == evaluated[7])
 
 
-def test_initial_samples_of_unbounded_variables_lie_about_the_start(valley: Problems, asked: list[np.ndarray]) -> None:
+def test_initial_samples_of_unbounded_variables_lie_about_the_start(
+    valley: Problems, evaluated: list[np.ndarray]
+) -> None:
     valley(initial_samples=4, max_evaluations=5, design={}, start=(0.5, -3.0)).run_driver()
-    assert np.all(np.abs(np.array(asked[:4]) - [0.5, -3.0]) <= [1.0, 3.0])
+    assert np.all(np.abs(np.array(evaluated[:4]) - [0.5, -3.0]) <= [1.0, 3.0])
 
 
-def test_failed_initial_samples_are_outcomes(valley: Problems, rosenbrock: Truths, asked: list[np.ndarray]) -> None:
+def test_failed_initial_samples_are_outcomes(valley: Problems, rosenbrock: Truths, evaluated: list[np.ndarray]) -> None:
     problem = valley(rosenbrock(lambda x: x[0] < -0.5), initial_samples=6)
     assert problem.run_driver().success
-    assert problem.driver.data["comp"].n < len(asked) == problem.driver.history[-1].evaluations
+    assert problem.driver.data["comp"].n < len(evaluated) == problem.driver.history[-1].evaluations
 
 
 def test_start_out_of_bounds_is_moved_to_them(valley: Problems) -> None:
@@ -221,22 +223,3 @@ def test_start_out_of_bounds_is_moved_to_them(valley: Problems) -> None:
     problem.driver.options["max_evaluations"] = 2
     problem.run_driver()
     assert problem.driver.history[0].u.tolist() == [2.0, -1.75]
-
-
-# ---- recorders ----
-
-
-def test_recorders_get_one_case_for_each_truth_pass_and_the_answer_last(valley: Problems) -> None:
-    problem = valley(constraint={"upper": 1.0})
-    problem.driver.add_recorder(om.SqliteRecorder("cases.sql", record_viewer_data=False))
-    problem.run_driver()
-    problem.cleanup()
-    reader = om.CaseReader(problem.get_outputs_dir() / "cases.sql")
-    cases = [reader.get_case(name) for name in reader.list_cases("driver", out_stream=None)]
-    history = problem.driver.history
-    probe = -2  # of the partials; the last case is the answer
-    assert [case["f"][0] for case in cases[:probe]] == [record.objective for record in history]
-    assert [case["g"][0] for case in cases[:probe]] == [record.constraints[0] for record in history]
-    np.testing.assert_array_equal(cases[-1]["x"], problem.get_val("x"))
-    assert problem.driver.result.iter_count == len(history) + 2
-    assert problem.driver.result.deriv_evals > len(history)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ import pytest
 from gradopt import JENN, AdaptiveDriver, Dataset, FunctionTruth, Variable
 from gradopt.errors import InputError
 from gradopt.loop import CorrectionTerms
+from gradopt.loop.settings import Settings
+from gradopt.loop.trust_region import TrustRegion
 from gradopt.om.component import SurrogateComp
 
 Truths = Callable[..., FunctionTruth]
@@ -24,7 +27,7 @@ Problems = Callable[..., om.Problem]
     [
         ("store", 3, "`store` must be an EvaluationStore, a path or None, got 3. Pass EvaluationStore("),
         ("store", "no/folder/x.sqlite", "`path` must lie in an existing folder"),
-        ("configuration", 3, "`configuration` must be an object that fits surrogates, or None, got 3. Pass JENN"),
+        ("configuration", 3, "`configuration` must be an object that fits surrogates, or None, got 3. Pass for"),
         ("configuration", JENN, "`configuration` must be an object that fits surrogates, or None, got <class"),
         ("configuration", {"a": 3}, "`configuration['a']` must be an object that fits surrogates, or None, got 3."),
         (
@@ -33,16 +36,6 @@ Problems = Callable[..., om.Problem]
             "`initial_data` must give a Dataset for paths of components, got 3. Pass {'path.of.component': data}.",
         ),
         ("initial_data", {"comp": 3}, "`initial_data` must give a Dataset for paths of components, got {'comp': 3}."),
-        (
-            "correction",
-            True,
-            "`correction` must be a CorrectionTerms or None, got True. Pass an object, such as CorrectionTerms().",
-        ),
-        (
-            "trust_region",
-            0.1,
-            "`trust_region` must be a TrustRegion or None, got 0.1. Pass an object, such as TrustRegion().",
-        ),
         ("callback", 3, "`callback` must be a callable or None, got 3. It receives each Iteration."),
     ],
 )
@@ -63,17 +56,44 @@ def test_argument_of_another_kind_is_refused(name: str, value: Any, words: str) 
         ("seed", None, "type 'int' was expected"),
         ("starts", 0, "less than minimum"),
         ("optimizer", "COBYLA", "not one of"),
-        ("tol", 1e-6, "has not been declared"),
-        ("maxiter", 10, "has not been declared"),
-        ("disp", True, "has not been declared"),
+        ("max_failures", 0, "less than minimum"),
+        ("check_derivatives", "yes", "not one of"),
+        ("correction", True, "`correction` must be a CorrectionTerms, got True. Pass an object, such as Correction"),
+        ("trust_region", 0.1, "`trust_region` must be a TrustRegion, got 0.1. Pass an object, such as TrustRegion()."),
+        ("finite_differences", None, "`finite_differences` must be a FiniteDifferences, got None. Pass an object"),
+        ("tol", 1e-6, "`options['tol']` must be an option of this driver, got one of SciPy's. Use 'tolerance'."),
+        ("maxiter", 10, "`options['maxiter']` must be an option of this driver, got one of SciPy's. Use 'max_eval"),
+        ("disp", True, "`options['disp']` must be an option of this driver, got one of SciPy's. Pass callback=..."),
     ],
 )
 def test_option_out_of_range_is_refused(name: str, value: Any, words: str) -> None:
-    with pytest.raises((KeyError, TypeError, ValueError), match=words):
+    with pytest.raises((KeyError, TypeError, ValueError), match=re.escape(words)):
         AdaptiveDriver(**{name: value})
     driver = AdaptiveDriver()
-    with pytest.raises((KeyError, TypeError, ValueError), match=words):
+    with pytest.raises((KeyError, TypeError, ValueError), match=re.escape(words)):
         driver.options[name] = value
+
+
+@pytest.mark.parametrize("name", ["tol", "maxiter", "disp"])
+def test_reading_an_option_of_scipys_names_ours(name: str) -> None:
+    with pytest.raises(
+        InputError, match=rf"`options\['{name}'\]` must be an option of this driver, got one of SciPy's"
+    ):
+        AdaptiveDriver().options[name]
+
+
+def test_every_setting_of_the_loop_is_an_option_with_the_same_default() -> None:
+    options = AdaptiveDriver().options
+    assert {field.name: options[field.name] for field in fields(Settings)} == vars(Settings())
+
+
+def test_settings_reach_the_loop_as_options(valley: Problems, evaluated: list[np.ndarray]) -> None:
+    problem = valley(start=(1.0, 1.0))
+    problem.driver.options["check_derivatives"] = False
+    problem.driver.options["trust_region"] = TrustRegion(radius=0.03)
+    assert problem.run_driver().success
+    assert len(evaluated) == 1  # the derivative check would take another
+    assert problem.driver.state.trust_region.radius == 0.03
 
 
 def test_tolerance_of_zero_is_refused(valley: Problems) -> None:
@@ -81,23 +101,23 @@ def test_tolerance_of_zero_is_refused(valley: Problems) -> None:
         valley(tolerance=0.0).run_driver()
 
 
-def test_more_samples_than_evaluations_are_refused(valley: Problems, asked: list[np.ndarray]) -> None:
+def test_more_samples_than_evaluations_are_refused(valley: Problems, evaluated: list[np.ndarray]) -> None:
     with pytest.raises(InputError, match=r"`initial_samples` must be below max_evaluations = 5, got 5\. Raise"):
         valley(initial_samples=5, max_evaluations=5).run_driver()
-    assert not asked
+    assert not evaluated
 
 
 @pytest.mark.parametrize("name", ["initial_data", "configuration"])
-def test_unknown_path_is_refused(valley: Problems, name: str, asked: list[np.ndarray]) -> None:
+def test_unknown_path_is_refused(valley: Problems, name: str, evaluated: list[np.ndarray]) -> None:
     value = {"other": Dataset(np.ones((1, 2)), np.ones((1, 1))) if name == "initial_data" else None}
     expected = rf"`{name}` must name components among \['comp'\], got \['other'\]\. Use paths such as 'group\.comp'"
     with pytest.raises(InputError, match=expected):
         valley(**{name: value}).run_driver()
-    assert not asked
+    assert not evaluated
 
 
 @pytest.mark.parametrize("name", ["initial_data", "configuration"])
-def test_two_words_on_a_shared_truth_are_refused(rosenbrock: Truths, name: str) -> None:
+def test_two_entries_for_a_shared_truth_are_refused(rosenbrock: Truths, name: str) -> None:
     truth, problem = rosenbrock(), om.Problem(reports=None)
     problem.model.add_subsystem("a", SurrogateComp(truth=truth), promotes_inputs=["x"])
     problem.model.add_subsystem("b", SurrogateComp(truth=truth), promotes_inputs=["x"])

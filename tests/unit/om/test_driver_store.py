@@ -1,4 +1,4 @@
-"""AdaptiveDriver and its store: nothing is asked twice, and runs go on where they ended."""
+"""AdaptiveDriver and its store: nothing is evaluated twice, and runs go on where they ended."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ def steps(problem: om.Problem) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("kind", [str, Path, EvaluationStore])
 def test_run_repeated_on_a_store_evaluates_nothing(
-    valley: Problems, rosenbrock: Truths, asked: list[np.ndarray], kind: Callable[[str], Any]
+    valley: Problems, rosenbrock: Truths, evaluated: list[np.ndarray], kind: Callable[[str], Any]
 ) -> None:
     truth = rosenbrock(identity="valley")
     first = valley(truth, store=kind("evaluations.sqlite"))
     first.run_driver()
-    spent = len(asked)
+    spent = len(evaluated)
     second = valley(truth, store=kind("evaluations.sqlite"))
     assert second.run_driver().success
-    assert len(asked) == spent == second.driver.store.count(truth)
+    assert len(evaluated) == spent == second.driver.store.count(truth)
     assert steps(second) == steps(first)
 
 
 @pytest.mark.parametrize("configuration", [None, SMALL], ids=["plain", "network"])
-def test_larger_budget_continues(valley: Problems, asked: list[np.ndarray], configuration: JENN | None) -> None:
+def test_larger_budget_continues(valley: Problems, evaluated: list[np.ndarray], configuration: JENN | None) -> None:
     whole = valley(configuration=configuration, max_evaluations=6)
     whole.run_driver()
-    asked.clear()
+    evaluated.clear()
     problem = valley(configuration=configuration, max_evaluations=3)
     problem.run_driver()
     assert steps(problem) == steps(whole)[: len(problem.driver.history)]
@@ -48,7 +48,7 @@ def test_larger_budget_continues(valley: Problems, asked: list[np.ndarray], conf
     problem.set_val("x", [1.25, -1.75])
     problem.run_driver()
     assert steps(problem) == steps(whole)
-    assert len(asked) == problem.driver.store.evaluated == 6
+    assert len(evaluated) == problem.driver.store.evaluated == 6
 
 
 def test_what_else_is_in_the_store_changes_no_step(valley: Problems, rosenbrock: Truths) -> None:
@@ -63,9 +63,9 @@ def test_what_else_is_in_the_store_changes_no_step(valley: Problems, rosenbrock:
     assert store.evaluated == len(known) + 1
 
 
-def test_interrupted_run_continues(valley: Problems, rosenbrock: Truths, asked: list[np.ndarray]) -> None:
+def test_interrupted_run_continues(valley: Problems, rosenbrock: Truths, evaluated: list[np.ndarray]) -> None:
     def interrupt(x: np.ndarray) -> bool:
-        if len(asked) == 6:
+        if len(evaluated) == 6:
             raise KeyboardInterrupt
         return False
 
@@ -83,49 +83,51 @@ def test_interrupted_run_continues(valley: Problems, rosenbrock: Truths, asked: 
     assert store.count(truth) == problem.driver.history[-1].evaluations
 
 
-def test_model_run_before_the_driver_counts_in_its_store(valley: Problems, asked: list[np.ndarray]) -> None:
+def test_model_run_before_the_driver_counts_in_its_store(valley: Problems, evaluated: list[np.ndarray]) -> None:
     problem = valley(max_evaluations=3)
     problem.run_model()
     problem.run_driver()
-    assert len(asked) == problem.driver.store.evaluated == 3
+    assert len(evaluated) == problem.driver.store.evaluated == 3
 
 
-def test_prior_is_used_and_costs_nothing(valley: Problems, rosenbrock: Truths, asked: list[np.ndarray]) -> None:
-    truth = rosenbrock()
-    points = np.random.default_rng(0).uniform(-2.0, 2.0, (6, 2))
-    prior = truth.evaluate(points).dataset(truth.inputs, truth.outputs)
-    asked.clear()
-    with_prior = valley(truth, initial_data={"comp": prior})
-    assert with_prior.run_driver().success
-    assert len(asked) == with_prior.driver.history[-1].evaluations
-    assert with_prior.driver.data["comp"].n == 6 + len(asked)
-    without = valley(truth)
-    without.run_driver()
-    assert steps(without) != steps(with_prior)
-
-
-def test_start_that_the_prior_holds_is_an_evaluation(
-    valley: Problems, rosenbrock: Truths, asked: list[np.ndarray]
+def test_initial_data_are_used_and_cost_nothing(
+    valley: Problems, rosenbrock: Truths, evaluated: list[np.ndarray]
 ) -> None:
     truth = rosenbrock()
-    prior = truth.evaluate([[1.25, -1.75], [0.0, 0.0]]).dataset(truth.inputs, truth.outputs)
-    asked.clear()
-    problem = valley(truth, initial_data={"comp": prior}, max_evaluations=4)
+    points = np.random.default_rng(0).uniform(-2.0, 2.0, (6, 2))
+    initial_data = truth.evaluate(points).dataset(truth.inputs, truth.outputs)
+    evaluated.clear()
+    with_data = valley(truth, initial_data={"comp": initial_data})
+    assert with_data.run_driver().success
+    assert len(evaluated) == with_data.driver.history[-1].evaluations
+    assert with_data.driver.data["comp"].n == 6 + len(evaluated)
+    without = valley(truth)
+    without.run_driver()
+    assert steps(without) != steps(with_data)
+
+
+def test_start_that_the_initial_data_hold_is_an_evaluation(
+    valley: Problems, rosenbrock: Truths, evaluated: list[np.ndarray]
+) -> None:
+    truth = rosenbrock()
+    initial_data = truth.evaluate([[1.25, -1.75], [0.0, 0.0]]).dataset(truth.inputs, truth.outputs)
+    evaluated.clear()
+    problem = valley(truth, initial_data={"comp": initial_data}, max_evaluations=4)
     problem.run_driver()
-    assert len(asked) == problem.driver.history[-1].evaluations == 4
+    assert len(evaluated) == problem.driver.history[-1].evaluations == 4
 
 
-def test_given_surrogate_is_corrected_and_kept(rosenbrock: Truths, valley: Problems) -> None:
+def test_initial_surrogate_is_corrected_and_kept(rosenbrock: Truths, valley: Problems) -> None:
     truth = rosenbrock()
     points = np.random.default_rng(0).uniform(-2.0, 2.0, (20, 2))
-    given = SMALL.fit(truth.evaluate(points).dataset(truth.inputs, truth.outputs))
+    initial = SMALL.fit(truth.evaluate(points).dataset(truth.inputs, truth.outputs))
     problem = om.Problem(reports=None)
-    problem.model.add_subsystem("comp", SurrogateComp(given, truth=truth), promotes=["*"])
+    problem.model.add_subsystem("comp", SurrogateComp(initial, truth=truth), promotes=["*"])
     problem.model.add_design_var("x", lower=-2.0, upper=2.0)
     problem.model.add_objective("f")
     problem.driver = valley(configuration=SMALL).driver
     problem.setup()
     problem.set_val("x", [1.25, -1.75])
     assert problem.run_driver().success
-    assert problem.driver.surrogates["comp"] is problem.model.comp.surrogate is given
+    assert problem.driver.surrogates["comp"] is problem.model.comp.surrogate is initial
     assert {record.fit for record in problem.driver.history} == {""}

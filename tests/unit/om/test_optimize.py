@@ -51,7 +51,7 @@ def direct(factory: Factory) -> om.Problem:
 
 @contextmanager
 def optimized(factory: Factory, **options: Any) -> Iterator[OptimizeResult]:
-    """Optimize, without a network unless one is asked for, and close the store."""
+    """Optimize, without a network unless a configuration is given, and close the store."""
     result = go.optimize(factory, **{"configuration": None, **options})
     with result.store:
         yield result
@@ -220,7 +220,7 @@ def test_the_run_starts_at_the_values_of_a_problem_that_is_set_up_or_has_run() -
         np.testing.assert_array_equal(found.history[0].u, [-1.25])
 
 
-def test_a_driver_that_was_told_the_same_takes_the_same_steps() -> None:
+def test_a_driver_with_the_same_settings_takes_the_same_steps() -> None:
     variables = ([go.Variable("x", lower=-2.0, upper=2.0)], [go.Variable("f")])
     problem = om.Problem(reports=None)
     comp = go.SurrogateComp(truth=go.ModelTruth(bowl(), *variables, check_totals=False))
@@ -236,7 +236,7 @@ def test_a_driver_that_was_told_the_same_takes_the_same_steps() -> None:
         assert [(r.u.tolist(), r.objective, r.radius, r.evaluations) for r in found.history] == theirs
 
 
-def test_a_callback_sees_each_round_and_may_stop() -> None:
+def test_a_callback_receives_each_iteration_and_may_stop() -> None:
     seen: list[int] = []
 
     def stop(found: go.loop.Iteration) -> bool:
@@ -266,12 +266,12 @@ def test_a_transform_that_has_no_value_is_refused(transform: str, start: float, 
         problem.model.add_design_var("x", lower=-1.5, upper=1.5)
         problem.model.add_objective("f", ref=1.0 if transform == "log" else -1.0)
 
-    message = f"`transforms` must fit 'f', whose transform '{transform}' takes values between 0 and {range_}, got a value of"
+    message = f"`transforms` must fit 'f', whose transform '{transform}' takes values between 0 and {range_}, got "
     with pytest.raises(InputError, match=message):
         go.optimize(model("f = x**3", setup=declare, x=start), transforms={"f": transform}, configuration=None)
 
 
-def test_prior_samples_are_used_and_cost_nothing() -> None:
+def test_initial_data_are_used_and_cost_nothing() -> None:
     with optimized(bowl()) as first:
         assert first.data is not None
         bare = go.Dataset(first.data.x, first.data.y, first.data.dydx, [go.Variable("x")], first.data.output_variables)
@@ -281,7 +281,7 @@ def test_prior_samples_are_used_and_cost_nothing() -> None:
             np.testing.assert_array_equal(second.data.x[: first.data.n], first.data.x)
 
 
-def test_a_truth_that_fails_at_the_start_is_an_answer() -> None:
+def test_a_truth_that_fails_at_the_start_is_an_outcome() -> None:
     def fails(problem: om.Problem) -> None:
         def declare(comp: Any) -> None:
             comp.add_input("x")
@@ -305,7 +305,7 @@ def test_a_truth_that_fails_at_the_start_is_an_answer() -> None:
         assert found.exit.advice in str(found)
 
 
-def test_totals_are_checked_unless_told_otherwise() -> None:
+def test_totals_are_checked_by_default() -> None:
     class Wrong(om.ExplicitComponent):  # type: ignore[misc]
         def setup(self) -> None:
             self.add_input("x")
@@ -341,7 +341,7 @@ BAD: list[tuple[Any, dict[str, Any], str]] = [
         {"initial_data": go.Dataset(np.zeros((2, 1)), np.zeros((2, 1)))},
         "`initial_data.outputs` must have the names, shapes and",
     ),
-    (bowl(), {"trust_region": 3}, "`trust_region` must be a TrustRegion"),
+    (bowl(), {"trust_region": 3}, "`trust_region` must be a TrustRegion, got 3"),
     (bowl(), {"failures": 3}, "`failures` must be a sequence of exception classes"),
 ]
 

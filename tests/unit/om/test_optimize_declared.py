@@ -27,7 +27,7 @@ def direct(factory: Factory) -> om.Problem:
 
 @contextmanager
 def optimized(factory: Factory, **options: Any) -> Iterator[OptimizeResult]:
-    """Optimize, without a network unless one is asked for, and close the store."""
+    """Optimize, without a network unless a configuration is given, and close the store."""
     result = go.optimize(factory, **{"configuration": None, **options})
     with result.store:
         yield result
@@ -80,7 +80,7 @@ def test_the_driver_of_the_surrogate_problem_sees_what_the_model_s_sees() -> Non
     with optimized(declared_in_units) as found:
         ours = found.problem
         ours.set_val("aero:x", [1.5, 0.7])
-        ours.model.whole_model.evaluate_with(go.SurrogateComp(truth=found.truth)._answers)
+        ours.model.whole_model.evaluate_with(go.SurrogateComp(truth=found.truth).evaluator)
         ours.run_model()
         for values in ("get_design_var_values", "get_objective_values", "get_constraint_values"):
             expected, got = (getattr(problem.driver, values)().values() for problem in (theirs, ours))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -110,11 +109,21 @@ def test_bound_farther_off_does_not_mask_a_slope(gap: float, slope: float) -> No
     assert not conditions([slope], rows=[[20.0]], limits=[(-20.0 * gap, INF)]).certified
 
 
-def test_push_on_a_near_bound_is_told_by_the_complementarity() -> None:
+def test_push_on_a_near_bound_shows_in_the_complementarity() -> None:
     found = conditions([1.0, 0.0], [(-2e-3, INF), (-INF, INF)])
     assert found.stationarity < 1e-5
     assert found.complementarity == pytest.approx(2e-3, rel=1e-3)
     assert found.worst_complementarity == 0
+
+
+@pytest.mark.parametrize(("tolerance", "farthest"), [(1e-4, 1e-2), (1e-6, 1e-3)])
+def test_a_bound_counts_as_near_up_to_the_root_of_the_tolerance(tolerance: float, farthest: float) -> None:
+    """Up to there the complementarity says how far the bound is; beyond, the slope stands for itself."""
+    near = conditions([1.0], [(-0.9 * farthest, INF)], tolerance=tolerance)
+    assert near.complementarity == pytest.approx(0.9 * farthest)
+    assert near.stationarity < tolerance
+    far = conditions([1.0], [(-1.1 * farthest, INF)], tolerance=tolerance)
+    assert (far.complementarity, far.stationarity) == (0.0, 1.0)
 
 
 BLOCKED = {"bound": ([(0.0, INF), (-INF, INF)], [], []), "row": (None, [[1.0, 0.0]], [(0.0, INF)])}
@@ -196,6 +205,29 @@ def test_equal_gaps_of_copies_are_judged_by_gap_and_distance() -> None:
     assert not conditions([-1.0], rows=[[5.0], [5.0]], limits=[(-INF, 4e-4)] * 2).certified
 
 
+@pytest.mark.parametrize("angle", [1e-6, 1e-8])
+def test_gradients_at_a_small_angle_are_independent(angle: float) -> None:
+    """Along the first constraint the way to the second is its gap divided by the angle."""
+    gap = 1e-2 * angle
+    rows = [[1.0, 0.0], [1.0, angle]]
+    found = conditions([-2.0, -angle], rows=rows, limits=[(-INF, 0.0), (-INF, gap)])
+    assert found.multipliers == pytest.approx([1.0, 1.0], rel=0.05)
+    assert found.complementarity == pytest.approx(1e-2, rel=0.05)
+    assert not found.certified
+
+
+def test_gradients_that_are_combinations_but_for_round_off_are_dependent() -> None:
+    rows = np.array([[0.1, 0.2, 0.3], [0.7, 0.1, 0.2], [0.1, 0.2, 0.3]])
+    rows[2] = (rows[0] * 7.0 + rows[1] * 3.0) / 13.0
+    gap = 2e-5
+    found = conditions(-rows.sum(axis=0), rows=rows, limits=[(-INF, gap)] * 3)
+    assert (found.multipliers > 1e-4).sum() >= 2
+    assert found.certified
+    equal = conditions(-rows.sum(axis=0), rows=rows, limits=[(0.0, 0.0)] * 3)
+    assert equal.certified
+    assert np.abs(equal.multipliers).max() < 10.0
+
+
 def test_fritz_john_point_is_not_certified() -> None:
     """Min u with u^2 <= 0 has no multipliers at its only feasible point."""
     found = conditions([1.0], rows=[[0.0]], limits=[(-INF, 0.0)])
@@ -203,20 +235,20 @@ def test_fritz_john_point_is_not_certified() -> None:
     assert found.multipliers.tolist() == [0.0]
 
 
-def test_huge_multipliers_forgive_nothing() -> None:
+def test_huge_multipliers_loosen_nothing() -> None:
     found = conditions([-1.0, 1e-3], rows=[[1e-9, 0.0]], limits=[(-INF, 0.0)])
     assert found.multipliers == pytest.approx([1e9])
     assert found.stationarity == pytest.approx(1e-3)
     assert not found.certified
 
 
-def test_steep_variable_does_not_forgive_another() -> None:
+def test_steep_variable_does_not_loosen_another() -> None:
     found = conditions([1e6, 1e-3], [(0.0, INF), (-INF, INF)])
     assert not found.certified
     assert (found.stationarity, found.worst_stationarity) == (1e-3, 1)
 
 
-def test_rounding_of_a_steep_objective_is_forgiven() -> None:
+def test_rounding_of_a_steep_objective_is_within_the_tolerance() -> None:
     found = conditions([-1e6, 1e6 + 10.0], rows=[[1.0, -1.0]], limits=[(0.0, 0.0)])
     assert found.certified
     assert found.stationarity == pytest.approx(5e-6, rel=1e-3)
@@ -251,113 +283,6 @@ def test_what_is_not_finite_is_never_certified(where: str, bad: float) -> None:
 def test_bound_that_is_no_number_is_never_certified(limits: tuple[float, float]) -> None:
     assert not conditions([0.0], [limits]).finite
     assert not conditions([0.0], rows=[[1.0]], limits=[limits]).finite
-
-
-# ---- random convex quadratics, optimal by construction ----
-
-
-@dataclass(frozen=True)
-class Quadratic:
-    """(u - best)' hessian (u - best) / 2 + slope' u under linear constraints; `inside` is feasible."""
-
-    hessian: np.ndarray
-    slope: np.ndarray
-    best: np.ndarray
-    inside: np.ndarray
-    lower: np.ndarray
-    upper: np.ndarray
-    matrix: np.ndarray
-    c_lower: np.ndarray
-    c_upper: np.ndarray
-    multipliers: np.ndarray
-    bound_multipliers: np.ndarray
-
-    def at(self, u: np.ndarray) -> KKT:
-        gradient = self.hessian @ (u - self.best) + self.slope
-        bounds = (self.lower, self.upper)
-        return kkt(u, *bounds, gradient, self.matrix @ u, self.c_lower, self.c_upper, self.matrix)
-
-    def value(self, u: np.ndarray) -> float:
-        return float(0.5 * (u - self.best) @ self.hessian @ (u - self.best) + self.slope @ u)
-
-
-def random_quadratic(seed: int) -> Quadratic:
-    """Some entries are active at `best` with random multipliers; few enough that these are unique."""
-    rng = np.random.default_rng(seed)
-    n, m = int(rng.integers(2, 9)), int(rng.integers(0, 9))
-    root = rng.normal(size=(n, n))
-    best, inside = rng.normal(size=(2, n))
-    rows = np.vstack([rng.normal(size=(m, n)), np.eye(n)])
-    equal = int(rng.integers(0, min(m, n - 1) + 1))
-    inside = best + (inside - best) @ (np.eye(n) - np.linalg.pinv(rows[:equal]) @ rows[:equal])
-    value, middle = rows @ best, rows @ inside
-    room = rng.uniform(0.5, 2.0, size=(2, m + n))
-    low, high = np.minimum(value, middle) - room[0], np.maximum(value, middle) + room[1]
-    multipliers = np.zeros(m + n)
-    for entry in equal + rng.choice(m + n - equal, size=int(rng.integers(0, n - equal)), replace=False):
-        side = 1.0 if value[entry] > middle[entry] else -1.0
-        (high if side > 0 else low)[entry] = value[entry]
-        multipliers[entry] = side * rng.uniform(0.1, 10.0)
-    low[rng.random(m + n) < 0.2 * (multipliers >= 0.0)] = -INF
-    low[:equal] = high[:equal] = value[:equal]
-    multipliers[:equal] = rng.normal(size=equal) * 5.0
-    slope = -rows.T @ multipliers
-    hessian = root @ root.T + 0.1 * np.eye(n)
-    return Quadratic(
-        hessian, slope, best, inside, low[m:], high[m:], rows[:m], low[:m], high[:m], multipliers[:m], multipliers[m:]
-    )
-
-
-SEEDS = pytest.mark.parametrize("first", range(0, 200, 50))
-
-
-@SEEDS
-def test_random_optimum_is_certified_with_its_multipliers(first: int) -> None:
-    for seed in range(first, first + 50):
-        problem = random_quadratic(seed)
-        found = problem.at(problem.best)
-        assert found.certified, seed
-        np.testing.assert_allclose(found.multipliers, problem.multipliers, atol=1e-7)
-        np.testing.assert_allclose(found.bound_multipliers, problem.bound_multipliers, atol=1e-7)
-
-
-@SEEDS
-def test_random_feasible_point_off_the_optimum_is_not(first: int) -> None:
-    for seed in range(first, first + 50):
-        problem = random_quadratic(seed)
-        for part in (1.0, 0.3, 0.03, 3e-3):
-            u = problem.best + part * (problem.inside - problem.best)
-            found = problem.at(u)
-            assert found.feasibility < 1e-12
-            assert problem.value(u) > problem.value(problem.best)
-            assert not found.certified, (seed, part)
-
-
-@SEEDS
-def test_measures_do_not_depend_on_how_the_problem_is_written(first: int) -> None:
-    for seed in range(first, first + 50):
-        problem = random_quadratic(seed)
-        rng = np.random.default_rng(seed)
-        n, m = problem.best.size, problem.multipliers.size
-        variables, constraints = rng.permutation(n), rng.permutation(m)
-        reordered = replace(
-            problem,
-            hessian=problem.hessian[np.ix_(variables, variables)],
-            matrix=problem.matrix[np.ix_(constraints, variables)],
-            **{name: getattr(problem, name)[variables] for name in ("slope", "best", "lower", "upper")},
-            **{name: getattr(problem, name)[constraints] for name in ("c_lower", "c_upper")},
-        )
-        size = rng.uniform(0.1, 10.0, m) * rng.choice([-1.0, 1.0], m)
-        ends = np.array([problem.c_lower * size, problem.c_upper * size])
-        rescaled = replace(problem, matrix=problem.matrix * size[:, None], c_lower=ends.min(0), c_upper=ends.max(0))
-        for part in (0.0, 1e-5, 1e-3, 0.1):
-            u = problem.best + part * (problem.inside - problem.best)
-            found = problem.at(u)
-            for other in (reordered.at(u[variables]), rescaled.at(u)):
-                assert other.certified == found.certified, (seed, part)
-                measures = (other.stationarity, other.complementarity)
-                assert measures == pytest.approx((found.stationarity, found.complementarity), rel=1e-6, abs=1e-10)
-            np.testing.assert_allclose(rescaled.at(u).multipliers * size, found.multipliers, rtol=1e-6, atol=1e-9)
 
 
 def test_scale_of_the_objective_matters() -> None:

@@ -1,4 +1,4 @@
-"""The merit: objective plus weighted violations, with weights that stay near the multipliers."""
+"""Merit: objective plus weighted violations, with penalties near the multipliers."""
 
 from __future__ import annotations
 

@@ -9,10 +9,11 @@ import numpy as np
 from matplotlib._pylab_helpers import Gcf
 from matplotlib.image import imread
 
+import gradopt
 from gradopt.plots.figure import finish, new_figure
 
-ROOT = Path(__file__).parents[3]
-DRAWING = sorted(path for folder in ("gradopt", "cases") for path in (ROOT / folder).rglob("*.py"))
+FOLDERS = (Path(gradopt.__file__).parent, Path(__file__).parents[3] / "cases")
+DRAWING = sorted(path for folder in FOLDERS for path in folder.rglob("*.py"))
 
 
 def test_a_new_figure_has_its_size_in_inches() -> None:

@@ -1,4 +1,4 @@
-"""Baseline: SLSQP on the truth, condition by condition, from one shape or from the nearest condition solved before."""
+"""The baselines: SLSQP on the truth itself for each condition, from one start or from the nearest design so far."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from scipy.optimize import minimize
 
 from cases.airfoil.aerodynamics import N_INPUTS
 from cases.airfoil_study.conditions import Condition, neighbor_order
-from cases.airfoil_study.problem import COUNT, AirfoilProblem, conditions_of, drag_of, violation
+from cases.airfoil_study.problem import COUNT, AirfoilProblem, drag_of, kkt_of, violation
 from gradopt.optimality.problem import Limits, Responses
 
 FEASIBLE = 1e-3
-"""Largest scaled violation of a feasible design; by hand, the certificate's of the study."""
+"""Largest scaled violation of a feasible design; by hand, that of the study's certificate."""
 
 CLOSE = 0.1 * COUNT
-"""Drag coefficient within which SLSQP has arrived at its own last drag; by hand, 0.1 counts."""
+"""Largest difference from the drag coefficient at the end at which a run has arrived; by hand."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Scaling:
     Attributes:
         weight: Length of one unit of a weight, chord fractions.
         alpha: Length of one unit of the angle of attack, degrees.
-        drag: Factor on the objective, which is CD / 0.005.
-        tolerance: Tolerance of SLSQP, `ftol`.
+        drag: Factor on the objective CD / 0.005.
+        tolerance: SLSQP's option `ftol`.
     """
 
     weight: float = 0.06
@@ -39,15 +39,15 @@ class Scaling:
 
 
 @dataclass(frozen=True, eq=False)
-class RivalRun:
+class BaselineRun:
     """SLSQP on the truth for one condition.
 
     Attributes:
         responses: Responses of the truth at the end.
-        evaluations: Number of distinct designs at which the truth was evaluated.
-        arrived: Number of them up to the first feasible one within `CLOSE` of the last drag; None without one.
+        evaluations: Number of different designs at which the truth was evaluated.
+        arrived: Number of them until the first feasible one within `CLOSE` of the drag at the end; None without any.
         violation: Largest scaled violation at the end.
-        certified: Whether the optimality conditions hold at the end.
+        certified: Whether the KKT conditions hold at the end.
         success: Whether SLSQP reports convergence.
     """
 
@@ -65,7 +65,7 @@ class RivalRun:
 
 
 class _Evaluated:
-    """The truth at one Reynolds number; each design is evaluated once, in order."""
+    """The truth at one Reynolds number; each design is evaluated once, and the order is kept."""
 
     def __init__(self, problem: AirfoilProblem, condition: Condition) -> None:
         self._problem, self._condition = problem, condition
@@ -79,17 +79,17 @@ class _Evaluated:
         return self.known[key]
 
 
-def run_rival(problem: AirfoilProblem, condition: Condition, start: np.ndarray, scaling: Scaling) -> RivalRun:
+def run_slsqp(problem: AirfoilProblem, condition: Condition, start: np.ndarray, scaling: Scaling) -> BaselineRun:
     """Run SLSQP on the truth.
 
     Args:
-        problem: The part that all conditions share.
-        condition: The condition.
-        start: Design (17,).
+        problem: Parts that are the same for all conditions.
+        condition: Condition of the design.
+        start: First design (17,).
         scaling: Scaling for SLSQP.
 
     Returns:
-        The outcome.
+        The run.
     """
     evaluated, limits = _Evaluated(problem, condition), problem.limits(condition)
     unit = np.append(np.full(N_INPUTS - 1, scaling.weight), scaling.alpha)
@@ -101,8 +101,8 @@ def run_rival(problem: AirfoilProblem, condition: Condition, start: np.ndarray, 
         if violation(found, limits) <= FEASIBLE and drag_of(found) <= final + CLOSE:
             arrived = count
             break
-    certified = conditions_of(end, limits).certified
-    return RivalRun(end, len(evaluated.known), arrived, violation(end, limits), certified, bool(done.success))
+    certified = kkt_of(end, limits).certified
+    return BaselineRun(end, len(evaluated.known), arrived, violation(end, limits), certified, bool(done.success))
 
 
 def _slsqp(
@@ -134,22 +134,22 @@ def _slsqp(
     )
 
 
-def run_direct(problem: AirfoilProblem, conditions: Sequence[Condition], scaling: Scaling) -> list[RivalRun]:
-    """Run SLSQP for each condition from the same shape, at an angle of about the target lift."""
-    y, dydx = problem.truth.f(problem.probe)
-    return [run_rival(problem, one, problem.start(one, y, dydx), scaling) for one in conditions]
+def run_direct(problem: AirfoilProblem, conditions: Sequence[Condition], scaling: Scaling) -> list[BaselineRun]:
+    """Run SLSQP for each condition from one shape, at an angle of attack at which the lift nearly fits."""
+    y, dydx = problem.truth.f(problem.first_inputs)
+    return [run_slsqp(problem, one, problem.start(one, y, dydx), scaling) for one in conditions]
 
 
-def run_warm(problem: AirfoilProblem, conditions: Sequence[Condition], scaling: Scaling) -> list[RivalRun]:
-    """Run SLSQP for each condition from the solution of the nearest one solved before.
+def run_warm(problem: AirfoilProblem, conditions: Sequence[Condition], scaling: Scaling) -> list[BaselineRun]:
+    """Run SLSQP for each condition from the design of the nearest condition solved before.
 
-    The angle of attack is changed to about the target lift, by the lift slope at that solution.
+    The angle of attack is moved along the lift slope to where the lift nearly fits.
 
     Returns:
         The runs, in the order of the conditions.
     """
-    y, dydx = problem.truth.f(problem.probe)
-    runs: dict[int, RivalRun] = {}
+    y, dydx = problem.truth.f(problem.first_inputs)
+    runs: dict[int, BaselineRun] = {}
     for index, parent in zip(*neighbor_order(conditions), strict=True):
         condition = conditions[index]
         if parent < 0:
@@ -159,5 +159,5 @@ def run_warm(problem: AirfoilProblem, conditions: Sequence[Condition], scaling: 
             start = found.u.copy()
             start[-1] += (condition.lift - found.c[0]) / found.jacobian[0, -1]
             start = np.clip(start, problem.lower, problem.upper)
-        runs[index] = run_rival(problem, condition, start, scaling)
+        runs[index] = run_slsqp(problem, condition, start, scaling)
     return [runs[index] for index in range(len(conditions))]
