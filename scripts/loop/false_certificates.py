@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", category=RuntimeWarning)  # some truths return NaN
     chosen, arms = trials(call.quick), {}
     for name, full in ARMS.items():
-        arm = {**full, "max_evaluations": full.get("initial_samples", 0) + 2} if call.quick else full
+        arm = {**full, "max_evaluations": full.get("initial_samples", 0) + 1} if call.quick else full
         runs = []
         for number, trial in enumerate(chosen, 1):
             runs.append(run_trial(trial, arm))

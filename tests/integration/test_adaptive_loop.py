@@ -26,7 +26,7 @@ def valley(x: np.ndarray) -> tuple[float, list[float]]:
     return 100.0 * bend**2 + (1.0 - x[0]) ** 2, [-400.0 * x[0] * bend - 2.0 * (1.0 - x[0]), 200.0 * bend]
 
 
-SHORT = go.solvers.LevenbergMarquardt(max_iterations=30)
+SHORT = go.solvers.LevenbergMarquardt(max_iterations=15)
 VALLEY = go.FunctionTruth(valley, (go.Variable("x", shape=(2,), lower=-2, upper=2),), (go.Variable("f"),))
 
 
@@ -151,7 +151,7 @@ def test_loop_runs_on_a_prior_beside_the_partials() -> None:
     problem.model.add_subsystem("valley", go.SurrogateComp(truth=VALLEY), promotes=["*"])
     problem.model.add_design_var("x", lower=-2.0, upper=2.0)
     problem.model.add_objective("f")
-    network = go.GradINN((10,), activation="tanh", starts=1, weight=1.0, alpha=1e-6, solver=SHORT)
+    network = go.GradINN((6,), activation="tanh", starts=1, weight=1.0, alpha=1e-6, solver=SHORT)
     problem.driver = go.AdaptiveDriver(max_evaluations=40, configuration=network)
     problem.setup()
     problem.set_val("x", [1.25, -1.75])

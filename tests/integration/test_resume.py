@@ -74,7 +74,7 @@ def test_a_run_cut_off_in_the_middle_of_evaluations_continues_bit_for_bit(
     configuration: go.JENN | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    options: dict[str, Any] = {"configuration": configuration, "initial_samples": 3, "max_evaluations": 20}
+    options: dict[str, Any] = {"configuration": configuration, "initial_samples": 3, "max_evaluations": 12}
     evaluated: list[list[float]] = []
     whole = run(tmp_path / "whole", evaluated, **options)
     torn: list[list[float]] = []

@@ -39,7 +39,7 @@ def test_sweep_compares_with_the_same_fit_without_polish(tmp_path: Path, monkeyp
     frozen = replace(learned, solver=LevenbergMarquardt(max_iterations=0))
     plans = {
         "frozen": Sweep(lambda: valley(2, 8), frozen, 1, grid),
-        "other": Sweep(lambda: branin(8), learned, 2, grid),
+        "other": Sweep(lambda: branin(8), learned, 1, grid),
     }
     monkeypatch.setattr("scripts.jenn.polishing_sweep.sweeps", lambda quick: plans)
     found = polishing(tmp_path, True)

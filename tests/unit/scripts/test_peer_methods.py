@@ -21,7 +21,7 @@ from scripts.shared.peer_methods import (
 )
 
 PROBLEM = PROBLEMS["otl_circuit"]
-DATA = PROBLEM.sample(40, seed=0)
+DATA = PROBLEM.sample(30, seed=0)
 TEST = PROBLEM.sample(60, seed=99)
 SHORT = {"jenn": 500}  # iterations
 
@@ -51,7 +51,7 @@ def test_peer_learns_and_its_partials_are_those_of_its_values(name: str) -> None
 
 @pytest.mark.parametrize("name", PEERS)
 def test_peer_uses_partials_as_it_says(name: str) -> None:
-    few = DATA.select(range(15))
+    few = DATA.select(range(10))
     wrong = replace(few, dydx=-few.partials)
     same = np.array_equal(fit(name, few)[0](TEST.x), fit(name, wrong)[0](TEST.x))
     assert same != PEERS[name].uses_partials
