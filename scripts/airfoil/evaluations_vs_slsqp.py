@@ -36,10 +36,10 @@ QUICK = 30  # evaluations after which SLSQP is stopped with --quick
 
 
 def case_of(problem: str, airfoil: str, quick: bool) -> AdaptiveCase:
-    """Make the case that the command line runs, without the surrogate at the end; with --quick half of its budget."""
+    """Make the case that the command line runs, without the last surrogate; with --quick a third of its budget."""
     options = ["run", "airfoil", "--airfoil", airfoil, "--problem", problem, *(["--quick"] if quick else [])]
     case = adaptive(build_parser().parse_args(options))
-    return replace(case, closing=None, max_evaluations=case.max_evaluations // 2 if quick else case.max_evaluations)
+    return replace(case, closing=None, max_evaluations=case.max_evaluations // 3 if quick else case.max_evaluations)
 
 
 def in_scaling(case: AdaptiveCase, label: str) -> AdaptiveCase:

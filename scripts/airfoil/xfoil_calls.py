@@ -52,8 +52,8 @@ NEAR = (0.0, 0.01)  # excess over the least drag of SLSQP, relative
 STEPS = (0.005, 0.02)  # of the finite differences, relative to the ranges; by hand
 REACH = np.append(np.full(16, 0.06), 3.0)  # of the design variables in the one-shot samples
 CALLS = 150  # of the loop; twice as many without NeuralFoil; by hand
-# With --quick: few calls, and two of the methods, since a gradient takes 17 calls.
-QUICK_CALLS, QUICK_METHODS = 4, ("loop", "SLSQP, step 0.005")
+# With --quick: no gradient, which takes 17 calls, and two of the methods.
+QUICK_CALLS, QUICK_METHODS = 2, ("loop", "SLSQP, step 0.005")
 
 Progress = Callable[[str, Row], None]
 

@@ -37,7 +37,7 @@ from scripts.shared.script import begin, parser_of, run
 NEAR = (0.01, 0.001)  # excess over SLSQP's best fuel burn, relative
 PANELS, POINTS = 10, 5  # panels of one half of the span; control points of twist, and of thickness
 EVALUATIONS = 100  # budget of the loop; by hand
-QUICK = 4  # budget of each run with --quick
+QUICK = 3  # budget of each run with --quick
 RANDOM_STARTS = 3
 WIDTH = (TWIST[1] - TWIST[0], THICKNESS[1] - THICKNESS[0], ALPHA[1] - ALPHA[0])
 # Sizes of one unit of twist (degrees), thickness (m), alpha (degrees), and of fuel (kg), for SLSQP; by hand.

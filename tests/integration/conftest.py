@@ -21,7 +21,7 @@ from scripts.shared.script import THREADS
 
 ROOT = Path(__file__).parents[2]
 OUT = "found.json"
-AS_USER = "surrogates.noisy_partials"  # one script is enough, and this one is fast
+AS_USER = "loop.kill_and_resume"  # one script is enough; this one starts processes of its own
 OPTIONS = {"airfoil.xfoil_calls": ("--cross",)}  # of the smoke test, beside --quick
 
 

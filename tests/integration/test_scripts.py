@@ -11,6 +11,7 @@ import pytest
 from scripts.__main__ import registry
 
 Smoke = Callable[[str], Any]
+SCRIPTS = registry()
 
 WRITTEN = {  # beside the result file
     "airfoil.drag_data": {"drag.png"},
@@ -37,22 +38,22 @@ NEEDS_XFOIL = pytest.mark.skipif(NO_XFOIL, reason="XFOIL needs the Debian packag
 
 
 def test_every_script_has_a_smoke_test() -> None:
-    assert set(registry()) == set(WRITTEN), "add a new script to WRITTEN, with the files that it writes"
+    assert set(SCRIPTS) == set(WRITTEN), "add a new script to WRITTEN, with the files that it writes"
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[NEEDS_XFOIL] * ("xfoil" in n)) for n in registry()])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[NEEDS_XFOIL] * ("xfoil" in n)) for n in SCRIPTS])
 def test_script_runs_with_a_tiny_budget_and_writes_its_files(name: str, smoke: Smoke) -> None:
     done = smoke(name)
     assert {entry.name for entry in done.folder.iterdir()} == {"found.json", *WRITTEN[name]}
     assert "┃" in done.printed, "no table printed"
 
 
-@pytest.mark.parametrize("name", registry())
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_script_says_what_it_measures_and_where_its_result_is(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         import_module(f"scripts.{name}").main(["--help"])
     shown = capsys.readouterr().out
-    assert f"python -m scripts.{name}" in shown and registry()[name] in shown
+    assert f"python -m scripts.{name}" in shown and SCRIPTS[name] in shown
     assert f"results/{name.replace('.', '/')}/result.json" in "".join(shown.split())
 
 

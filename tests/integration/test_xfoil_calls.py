@@ -27,5 +27,5 @@ def test_each_method_is_counted_by_its_calls(smoke: Smoke) -> None:
         assert row["drag"] == (min(feasible) if feasible else None)
     assert methods["SLSQP, step 0.005"]["end"] == "stopped"
     crossed = result["cross"]["rae2822"]["neuralfoil_optimum"]
-    assert np.isclose(crossed["NeuralFoil"]["CL"], 0.6, atol=0.01)
+    assert np.isclose(crossed["NeuralFoil"]["CL"], 0.6, atol=0.02)
     assert abs(crossed["XFOIL"]["CD"] - crossed["NeuralFoil"]["CD"]) < 5.0

@@ -8,7 +8,8 @@ import pytest
 
 from scripts.__main__ import FOLDER, registry
 
-PARTS = sorted(path for path in FOLDER.glob("*/*.py") if f"{path.parent.name}.{path.stem}" not in registry())
+SCRIPTS = registry()
+PARTS = sorted(path for path in FOLDER.glob("*/*.py") if f"{path.parent.name}.{path.stem}" not in SCRIPTS)
 FILES = sorted(FOLDER.glob("*/*.py"))
 
 
@@ -40,7 +41,7 @@ def test_a_file_without_a_main_says_for_which_scripts_it_is(path: Path) -> None:
     assert users, "nothing uses it: delete it"
 
 
-@pytest.mark.parametrize("name", registry())
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_a_script_is_run_on_one_thread_by_its_name(name: str) -> None:
     text = (FOLDER / f"{name.replace('.', '/')}.py").read_text()
     assert text.endswith('\n\nif __name__ == "__main__":\n    run(main)\n')

@@ -22,6 +22,7 @@ from scripts.shared.peer_methods import (
 
 PROBLEM = PROBLEMS["otl_circuit"]
 DATA = PROBLEM.sample(30, seed=0)
+FEW = DATA.select(range(10))
 TEST = PROBLEM.sample(60, seed=99)
 SHORT = {"jenn": 500}  # iterations
 
@@ -51,9 +52,8 @@ def test_peer_learns_and_its_partials_are_those_of_its_values(name: str) -> None
 
 @pytest.mark.parametrize("name", PEERS)
 def test_peer_uses_partials_as_it_says(name: str) -> None:
-    few = DATA.select(range(10))
-    wrong = replace(few, dydx=-few.partials)
-    same = np.array_equal(fit(name, few)[0](TEST.x), fit(name, wrong)[0](TEST.x))
+    wrong = replace(FEW, dydx=-FEW.partials)
+    same = np.array_equal(fit(name, FEW)[0](TEST.x), fit(name, wrong)[0](TEST.x))
     assert same != PEERS[name].uses_partials
 
 
@@ -61,7 +61,7 @@ def test_peer_uses_partials_as_it_says(name: str) -> None:
 def test_seed_sets_the_start_of_a_network(name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        first, again, other = (PEERS[name].fit(DATA, seed, setting(name))[0](TEST.x) for seed in (1, 1, 2))
+        first, again, other = (PEERS[name].fit(FEW, seed, setting(name))[0](TEST.x) for seed in (1, 1, 2))
     assert np.array_equal(first, again) and not np.allclose(first, other)
 
 
