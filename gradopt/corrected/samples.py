@@ -57,6 +57,7 @@ class Samples:
         beside: Points (b, d) that were evaluated for finite differences, each once.
         difference_rows: Rows of `data` whose partials were finite-differenced.
         fitted: Global surrogate and how it was made; None before the first fit.
+        partials_given: Whether an evaluation of the truth has returned any partials.
     """
 
     inputs: tuple[Variable, ...]
@@ -66,6 +67,7 @@ class Samples:
     beside: np.ndarray
     difference_rows: tuple[int, ...] = ()
     fitted: IncrementalFit | None = None
+    partials_given: bool = False
 
     @classmethod
     def start(
@@ -127,7 +129,8 @@ class Samples:
                 data = _replaced(data, int(_rows(data.x, x)[-1]), new)
             else:
                 data = data.concat(new)
-        return replace(self, evaluated=evaluated, data=data)
+        given = self.partials_given or bool(np.isfinite(found.dydx[found.ok]).any())
+        return replace(self, evaluated=evaluated, data=data, partials_given=given)
 
     def with_partials(self, row: int, partials: np.ndarray) -> Samples:
         """Return the samples with finite-differenced partials (m, d) in a row."""

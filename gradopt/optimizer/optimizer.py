@@ -23,7 +23,7 @@ from gradopt.loop.running import Watch, run
 from gradopt.loop.settings import Settings
 from gradopt.loop.state import Exit, Iteration, Stage, State, begin, resumed
 from gradopt.loop.telling import tell
-from gradopt.optimality.certificate import Certificate, certificate_of
+from gradopt.optimality.certificate import Certificate, certificate_of, with_saddle
 from gradopt.optimality.layout import Arrays, Layout
 from gradopt.optimizer import files
 from gradopt.optimizer.evaluations import Result, outside_domain, read, row_of
@@ -170,10 +170,11 @@ class Optimizer:
             return None
         names = Layout([v.name for v in problem.inputs], [v.size for v in problem.inputs], np.ones(len(state.start)))
         objective = float(self.y[problem.objective.name][0])
-        flat = bool(np.abs(state.iterate.gradient).max() <= self.settings.tolerance)
-        found = certificate_of(state.kkt, objective, 1.0 / problem.objective.ref, names, problem.layout, flat)
+        found = certificate_of(state.kkt, objective, problem.objective.scaler, names, problem.layout)
         if state.exit is not Exit.CERTIFIED:
             found = replace(found, certified=False, reason=_doubt(state, found))
+        elif state.saddle is not None:
+            found = with_saddle(found, state.saddle, names)
         return found
 
     def ask(self) -> Request:
