@@ -13,11 +13,12 @@ import openmdao.api as om
 from numpy.typing import ArrayLike
 
 from gradopt import openmdao_private as private
-from gradopt.data.variables import Variable, column_slices
+from gradopt.data.variables import Variable
 from gradopt.errors import InputError, explain
 from gradopt.om.certificate import check_declared
 from gradopt.om.quantities import Quantities
 from gradopt.optimality.layout import Arrays
+from gradopt.truth.domains import fail_outside_domain
 from gradopt.truth.model import ModelTruth
 from gradopt.truth.points import as_points
 from gradopt.truth.protocol import Evaluations
@@ -114,7 +115,7 @@ class ChosenEntries:
         """Evaluate points x (n, d), in the units of the model; a point that fails is a row too.
 
         Raises:
-            InputError: If `x` is not finite, a transform has no value at an output, or the model's totals are wrong.
+            InputError: If `x` is not finite, or the model's totals are wrong.
             ShapeError: If `x` is not (n, d).
         """
         points = as_points(x, self.inputs)
@@ -122,18 +123,8 @@ class ChosenEntries:
         full[:, self.columns] = points
         found = self.model.evaluate(full)
         y, dydx = found.y[:, self.rows], found.dydx[:, self.rows][:, :, self.columns]
-        self._check_transforms(y[found.ok])
-        return Evaluations(points, y, dydx, found.status, found.message, found.seconds)
-
-    def _check_transforms(self, y: np.ndarray) -> None:
-        for variable, columns in zip(self.outputs, column_slices(self.outputs).values(), strict=True):
-            values, end = y[:, columns], 1.0 if variable.transform == "logit" else np.inf
-            wrong = values[(values <= 0.0) | (values >= end)] if variable.transform else values[:0]
-            if wrong.size:
-                expected = (
-                    f"fit {variable.name!r}, whose transform {variable.transform!r} takes values between 0 and {end:g}"
-                )
-                raise InputError(explain("transforms", expected, f"a value of {wrong[0]:g}", "Leave it out."))
+        chosen = Evaluations(points, y, dydx, found.status, found.message, found.seconds)
+        return fail_outside_domain(chosen, self.outputs)
 
 
 def read(factory: Callable[[], Any]) -> Declarations:

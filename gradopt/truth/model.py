@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from gradopt.data.variables import Variable, total_size
 from gradopt.errors import EvaluationError, InputError, explain
+from gradopt.truth.domains import fail_outside_domain
 from gradopt.truth.function import as_sides
 from gradopt.truth.identity import identity_of
 from gradopt.truth.points import as_failures, as_points, evaluate_points, point_by_point
@@ -57,7 +58,8 @@ class ModelTruth:
             require_convergence: Whether a nonlinear solver that does not converge makes a point fail.
             identity: Words for what the model computes: equal words, equal results.
             failures: Exceptions that mean that a point failed. `AnalysisError` and `EvaluationError` always do, as
-                does NaN or infinity in y, or infinity in the totals. NaN in the totals is an unknown partial.
+                does NaN or infinity in y, infinity in the totals, or an output outside the domain of its transform.
+                NaN in the totals is an unknown partial.
 
         Raises:
             InputError: If `factory` is not callable, or `inputs` or `outputs` are not sequences of names or Variables.
@@ -115,6 +117,7 @@ class ModelTruth:
 
         def one(point: np.ndarray) -> Evaluations:
             found = evaluate_points(self._model.linearize, lambda pair: pair, point, m, self._failures)
+            found = fail_outside_domain(found, self.outputs)
             if self._check_pending and found.ok[0]:
                 self._check(found)
             return found

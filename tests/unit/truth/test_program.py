@@ -373,7 +373,7 @@ def test_a_forked_process_does_not_keep_the_watchdog_waiting(tmp_path: Path) -> 
 
 def test_handlers_and_signals_are_left_alone() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)]
-    during = []
+    during: list[object] = []
 
     def parse(run: Finished) -> float:
         during.extend(signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD))
