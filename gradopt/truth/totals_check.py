@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from gradopt.data.lengths import NO_BOUND, lengths_of
 from gradopt.data.variables import Variable, column_bounds, column_names, column_slices
 from gradopt.errors import EvaluationError, InputError
 
@@ -25,7 +26,6 @@ _GROWTH = 1.0 / 5.0  # error of a slope by noise, part of its change to a step 1
 _NOISE = 1e-8  # noise of a value that an iterative solver leaves, part of the value
 _SMALL_NOISE = 0.1  # uncertainty up to which the slope of a smaller step counts, part of the slope
 _STEADY = 0.1  # difference up to which the slopes of two steps agree, part of the larger slope
-_WIDE = 1e3  # bounds further apart than so many times the value, or 1, do not give the scale of an input
 
 _log = logging.getLogger(__name__)
 
@@ -43,8 +43,8 @@ def check_partials(
 ) -> int:
     """Compare one directional derivative with finite differences at a point.
 
-    The step moves all columns at once, each by 0.5e-3 to 1e-3 of the width of its bounds, or of its value without
-    bounds or with wide ones; lengths and signs are random with a fixed seed. The differences are central, or have two
+    The step moves all columns at once, each by 0.5e-3 to 1e-3 of its length, see `lengths_of`, or of its value
+    without bounds; lengths and signs are random with a fixed seed. The differences are central, or have two
     steps inward where a bound is near. Smaller steps follow only after a disagreement or a failure. Partials are wrong
     where finite differences of several steps agree with each other and not with the partials. Where they do not agree
     with each other, the check has no result, and a warning is logged. An output that is 0 but for round-off may have
@@ -134,7 +134,7 @@ def largest_entries(y: np.ndarray, outputs: Sequence[Variable]) -> np.ndarray:
 def _direction(x: np.ndarray, inputs: Sequence[Variable]) -> tuple[np.ndarray, bool]:
     """Direction (d,) of the steps, and whether both points lie on one side of x because a bound is near."""
     low, high = column_bounds(inputs)
-    width = _scales(x, high - low, inputs)
+    width = _scales(x, low, high, inputs)
     room = 2.0 * _STEPS[0] * width
     near = (x - low < room) | (high - x < room)
     rng = np.random.default_rng(0)
@@ -162,9 +162,9 @@ def _contradicted(
     return single | (np.all(pairs, axis=0) if len(pairs) > 1 else False)
 
 
-def _scales(x: np.ndarray, width: np.ndarray, inputs: Sequence[Variable]) -> np.ndarray:
-    """Scales (d,) of the steps: widths of the bounds, or values where there are no bounds or a transform."""
+def _scales(x: np.ndarray, low: np.ndarray, high: np.ndarray, inputs: Sequence[Variable]) -> np.ndarray:
+    """Scales (d,) of the steps: lengths of the bounds, or values where there are no bounds or a transform."""
     relative = np.array([variable.transform is not None for variable in inputs for _ in range(variable.size)])
-    size = np.where(x != 0.0, np.abs(x), 1.0)
-    narrow = width <= _WIDE * np.maximum(np.abs(x), 1.0)
-    return np.where(narrow & ~relative, width, np.minimum(size, width))
+    bounded = (low > -NO_BOUND) & (high < NO_BOUND)
+    size = np.minimum(np.where(x != 0.0, np.abs(x), 1.0), high - low)
+    return np.where(bounded & ~relative, lengths_of(low, high, x), size)

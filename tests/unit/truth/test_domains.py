@@ -121,7 +121,7 @@ def polar(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def test_a_run_goes_on_and_repeats_on_its_store(tmp_path: Path, start: float) -> None:
     seen = []
     for _ in range(2):
-        calls = []
+        calls: list[float] = []
 
         def counted(x: np.ndarray, calls: list[float] = calls) -> tuple[np.ndarray, np.ndarray]:
             calls.append(float(x[0]))
@@ -167,6 +167,6 @@ def test_an_input_of_an_optimizer_outside_its_transform_is_a_failed_point() -> N
 @pytest.mark.parametrize(("x", "y", "name"), [(1.0, -1.0, "drag"), (-1.0, 1.0, "x")])
 def test_initial_data_outside_a_transform_are_refused(x: float, y: float, name: str) -> None:
     inputs = (replace(X[0], lower=None, transform="log"),)
-    data = Dataset([[2.0], [x]], [[2.0], [y]], inputs=inputs, outputs=LOG)
+    data = Dataset(np.array([[2.0], [x]]), np.array([[2.0], [y]]), inputs=inputs, outputs=LOG)
     with pytest.raises(InputError, match=f"must be positive in column '{name}', which has transform 'log', got -1.0"):
         Optimizer(inputs, LOG, [1.0], initial_data=data, configuration=None)
