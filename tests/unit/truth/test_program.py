@@ -89,12 +89,16 @@ def test_a_place_that_cannot_be_written_is_a_warning(tmp_path: Path, caplog: pyt
     assert "The folder of a failed run could not be kept in" in caplog.text
 
 
-def test_folders_nested_too_deeply_for_python_are_removed_and_measured(tmp_path: Path) -> None:
+def test_folders_nested_too_deeply_for_python_are_removed_and_measured(tmp_path: Path, temporary: Path) -> None:
     code = "import os\nfor _ in range(1500): os.mkdir('d'); os.chdir('d')\nopen('a', 'w').write('text')"
     program = Program([sys.executable, "-S", "-c", code], keep_failed=tmp_path / "kept")
-    assert not CommandTruth(program, {"in": "{x}"}, printed, X, Y, "deep").evaluate([[1.0]]).ok[0]
-    assert size_of(kept(tmp_path / "kept")) == len("1.0") + len("text")
-    subprocess.run(["rm", "-rf", str(tmp_path / "kept")], check=True)  # pytest cannot
+    try:
+        assert not CommandTruth(program, {"in": "{x}"}, printed, X, Y, "deep").evaluate([[1.0]]).ok[0]
+        assert size_of(kept(tmp_path / "kept")) == len("1.0") + len("text")
+        assert list(temporary.iterdir()) == []
+    finally:
+        subprocess.run(["rm", "-rf", str(tmp_path / "kept"), str(temporary)], check=True)  # pytest cannot
+        temporary.mkdir()
 
 
 @pytest.mark.parametrize(
