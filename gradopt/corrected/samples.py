@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gradopt.data.dataset import Dataset
+from gradopt.data.scaling import Scaling
 from gradopt.data.variables import Variable, total_size
 from gradopt.errors import InputError
 from gradopt.truth.protocol import Evaluations
@@ -76,10 +77,12 @@ class Samples:
         """Start without rows, or with those of initial data, which do not count as evaluations.
 
         Raises:
-            InputError: If the initial data have other variables.
+            InputError: If the initial data have other variables, or a value is outside the domain of its transform.
         """
         none = np.empty((0, total_size(inputs)))
         data = None if initial_data is None else initial_data.with_variables("initial_data", inputs, outputs)
+        if data is not None:
+            Scaling.of(data)  # raises if the data lie outside the domain of a transform
         return cls(tuple(inputs), tuple(outputs), data, none, none)
 
     @property

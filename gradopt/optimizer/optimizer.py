@@ -26,7 +26,7 @@ from gradopt.loop.telling import tell
 from gradopt.optimality.certificate import Certificate, certificate_of, with_saddle
 from gradopt.optimality.layout import Arrays, Layout
 from gradopt.optimizer import files
-from gradopt.optimizer.evaluations import Result, outside_domain, read, row_of
+from gradopt.optimizer.evaluations import Result, read, row_of
 from gradopt.optimizer.flat_problem import Constraint, FlatProblem, LinearConstraint, Objective
 from gradopt.surrogates.protocol import SupportsEvaluate
 from gradopt.truth.finite_differences import FiniteDifferencePlan
@@ -215,7 +215,7 @@ class Optimizer:
             got = f"{request.purpose.value} at {request.points.tolist()}"
             remedy = "Call `ask` again, and tell what it returned."
             raise InputError(explain("request", "be the one that `ask` returned last", got, remedy))
-        found = read(expected.points, evaluations, total_size(self.problem.outputs))
+        found = read(expected.points, evaluations, self.problem.inputs, self.problem.outputs)
         if expected.purpose is Purpose.DIFFERENCE:
             outcomes = self._differentiated(found)
         else:
@@ -309,9 +309,8 @@ class Optimizer:
         for row in range(found.n):
             one = row_of(found, row)
             gains = (Gain.of(one),)
-            failure = one.message[0] if not one.ok[0] else outside_domain(one, self.problem.outputs)
-            if failure:
-                outcomes.append(Outcome(None, f"The truth failed at {one.x[0]}: {failure}", gains))
+            if not one.ok[0]:
+                outcomes.append(Outcome(None, f"The truth failed at {one.x[0]}: {one.message[0]}", gains))
                 continue
             samples = self.state.samples[0].with_evaluations(one)
             assert samples.data is not None
