@@ -28,13 +28,16 @@ _NOSE = 0.005  # chord fraction from the foremost point within which a repeated 
 _NO_AREA = 1e-6  # chord squared, below which an outline has no thickness; by hand
 _CROSSED = 1e-4  # chord fraction by which rounding may cross the sides; the database has 0
 _TILT = 0.6  # largest tangent of the angle between base and vertical; pointed ends in the database have 0.74
-_CLOSED = 0.3  # the same where no point but the corners shows the base; pointed ends in the database have 0.34
 _BENT = 0.1  # distance of a point from a straight base over that from its corner; round bases of the database: 0.12
-_CORNER = np.radians(50.0)  # largest turn next to the first or last point; the database has 43 degrees
+_CORNER = np.radians(50.0)  # least turn between a side and the base; pointed and round ends of the database: 43 degrees
 _ZIGZAG = np.radians(35.0)  # largest turn there and back, by a thousandth of chord; the database has 25 degrees
 _OUT = 1e-3  # chord fraction, below which a zigzag is rounding; the database has 7e-4 with 50 degrees
 _OUTLIER = 0.008  # chord fraction of a point from the line of its neighbors, turn there and back; database 0.0059
-_ROUNDING = 2e-5  # chord fraction, below which a corner is rounding; by hand: two units of the fifth decimal
+_ROUND = np.radians(10.0)  # turn from the side that separates it from a round base; by hand
+_OPEN = 0.25  # largest gap between the ends of an outline on a round base, over the base; a bulge of the database: 0.3
+_BULGE = 0.6  # largest height of a round base over its width; half a circle has 0.5
+_SIDE = (0.05, 0.02)  # chord fractions ahead of the last point between which a side has its direction; by hand
+_DIGITS = range(2, 12)  # decimals that a file may have; by hand
 
 
 def outline(path: Path, rows: Rows) -> Floats:
@@ -62,8 +65,10 @@ def outline(path: Path, rows: Rows) -> Floats:
         raise refuse(path, "no thickness: the upper and the lower side are the same line", "List both sides.")
     if area < 0:
         numbers, points = numbers[::-1], points[::-1]
-    numbers, points = _without_base(numbers, points)
-    _check_corners(path, numbers, points)
+    unit = _unit(points)
+    numbers, points = _without_base(numbers, points, unit)
+    numbers, points = _without_round_base(numbers, points)
+    _check_corners(path, numbers, points, unit)
     _check_spikes(path, numbers, points)
     _check_crossing(path, numbers, points)
     return points.copy()
@@ -167,37 +172,82 @@ def _check_order(path: Path, numbers: Numbers, points: Floats) -> None:
             raise refuse(path, got, "Look for points that are swapped or listed twice.")
 
 
-def _without_base(numbers: Numbers, points: Floats) -> tuple[Numbers, Floats]:
+def _unit(points: Floats) -> float:
+    """Unit of the last decimal that the coordinates are written with, chord fraction."""
+    for digits in _DIGITS:
+        if np.abs(points - np.round(points, digits)).max() < 1e-3 * 10.0**-digits:
+            break
+    return float(10.0**-digits)
+
+
+def _without_base(numbers: Numbers, points: Floats, unit: float) -> tuple[Numbers, Floats]:
     """Drop the points on a straight blunt base.
 
     An outline may begin and end at any point of its base, may be closed along the base, and may list points between the
-    corners. The sides end at the corners; points on the base belong to neither and would halve its thickness. A round
-    base has no corners and stays as it is.
+    corners. The sides end at the corners; points on the base belong to neither and would halve its thickness.
     """
-    up = np.diff(points, axis=0)
-    upright = (up[:, 1] > 0) & (np.abs(up[:, 0]) <= _TILT * up[:, 1])
+    step = np.diff(points, axis=0)
+    upright = (step[:, 1] > 0) & (np.abs(step[:, 0]) <= _TILT * step[:, 1] + unit)
     first = int(np.argmin(upright))  # points before the first step that leaves the base
     last = int(np.argmin(upright[::-1]))
     while first or last:
-        upper, lower = points[first], points[len(points) - 1 - last]
-        extra = np.concatenate([points[:first], points[len(points) - last :]])
+        stop = len(points) - last
+        sides = points[first:stop]
+        upper, lower = sides[0], sides[-1]
+        extra = np.concatenate([points[:first], points[stop:]])
         base = upper - lower
         along = np.clip((extra - lower) @ base / max(base @ base, np.finfo(float).tiny), 0.0, 1.0)
         beside = np.hypot(*(extra - lower - along[:, np.newaxis] * base).T)
         corner = np.minimum(np.hypot(*(extra - lower).T), np.hypot(*(extra - upper).T))
-        bent = np.flatnonzero(beside > _BENT * corner)
-        if not len(bent):
-            break
-        if first and bent[0] < first:
+        bent = np.flatnonzero(beside > _BENT * corner + unit)
+        reach = max(np.hypot(*base) / 2, 10 * unit)  # of the side next to a corner, past what rounding turns; by hand
+        if first and ((len(bent) and bent[0] < first) or _turn(base, _ahead(sides, reach)) < _CORNER):
             first -= 1
-        else:
+        elif last and (len(bent) or _turn(base, -_ahead(sides[::-1], reach)) < _CORNER):
             last -= 1
-    else:
-        return numbers, points
-    if not corner.any() and abs(base[0]) > _CLOSED * base[1]:  # a pointed end, listed twice
-        return numbers, points
+        else:
+            break
     stop = len(points) - last
     return numbers[first:stop], points[first:stop]
+
+
+def _without_round_base(numbers: Numbers, points: Floats) -> tuple[Numbers, Floats]:
+    """Drop the points on a round base that an outline begins and ends on, such as half a circle.
+
+    The sides end where they turn into it. A tip of one point, as drawn behind many sections, is no base and stays.
+    """
+    found = []
+    for side in (points, points[::-1]):
+        x = side[: len(side) // 2, 0]
+        near, far = (int(np.argmax(x < x.max() - ahead)) for ahead in _SIDE[::-1])
+        if not 0 < near < far:
+            return numbers, points
+        way = side[far] - side[near]
+        first = 0
+        while first < near and _turn(side[first + 1] - side[first], way) > _ROUND:
+            first += 1
+        found.append((first, _turn(side[1] - side[0], way)))
+    (first, begin), (last, end) = found
+    stop = len(points) - last
+    sides, extra = points[first:stop], np.concatenate([points[stop:], points[:first]])
+    if min(first, last) < 1 or max(begin, end) < _CORNER or len(np.unique(extra, axis=0)) < 3:
+        return numbers, points
+    base, gap = np.hypot(*(sides[0] - sides[-1])), np.hypot(*(points[0] - points[-1]))
+    bulge = _distances(extra, sides[-1], sides[0]).max()
+    if gap > _OPEN * base or bulge > _BULGE * base:
+        return numbers, points
+    return numbers[first:stop], sides
+
+
+def _ahead(side: Floats, reach: float) -> Floats:
+    """Vector from the first point of a side to the first point at some distance from it, (2,)."""
+    off = side[1:] - side[0]
+    return np.asarray(off[int(np.argmax(np.hypot(*off.T) >= reach))], dtype=np.float64)
+
+
+def _turn(first: Floats, second: Floats) -> float:
+    """Angle between two vectors, 0 to pi."""
+    return float(np.abs(np.arctan2(first[0] * second[1] - first[1] * second[0], first @ second)))
 
 
 def _turns(points: Floats) -> Floats:
@@ -214,11 +264,11 @@ def _distances(points: Floats, origin: Floats, ahead: Floats) -> Floats:
     return np.asarray(across / np.maximum(np.hypot(line[..., 0], line[..., 1]), np.finfo(float).tiny))
 
 
-def _check_corners(path: Path, numbers: Numbers, points: Floats) -> None:
+def _check_corners(path: Path, numbers: Numbers, points: Floats, unit: float) -> None:
     """Refuse a first or last point that belongs neither to its side nor to a straight base."""
     turns = np.abs(_turns(points))
     for end, turn, near in ((0, turns[0], points[1:3]), (-1, turns[-1], points[-2:-4:-1])):
-        if turn > _CORNER and _distances(points[end], *near) > _ROUNDING:
+        if turn > _CORNER and _distances(points[end], *near) > 3 * unit:  # as far as rounding moves it
             x, y = points[end]
             got = f"line {numbers[end]}, ({x:g}, {y:g}), is neither on the side that ends there nor on a straight base"
             raise refuse(path, got, "Correct the line, or delete it.")
