@@ -20,6 +20,7 @@ from gradopt.errors import InputError, explain
 Floats = NDArray[np.float64]
 
 _MOST_BYTES = 2**20  # bytes of a file; by hand: the largest of UIUC's files has 12 kB
+_MOST_LINES = 10_000  # by hand: the longest of UIUC's files has 500
 _LONGEST = 2000  # characters of a line; by hand: the longest of UIUC's titles has 763
 _SHOWN = 40  # characters of a line in a message; by hand
 _REMEDY = "Write it in Selig form, x and y as fractions of chord."
@@ -94,7 +95,7 @@ def read_rows(path: Path) -> Rows:
         The coordinate lines; none where the file has text alone.
 
     Raises:
-        InputError: If the file is no text file of at most 1 MiB, or a line can be read in several ways or in none.
+        InputError: If the file is no text file of at most 1 MiB and 10,000 lines, or a line can be read in several ways or in none.
     """
     lines = [_parsed(number, text) for number, text in _without_comments(path, _text_lines(path))]
     pairs = [k for k, line in enumerate(lines) if line.is_pair]
@@ -115,8 +116,8 @@ def read_rows(path: Path) -> Rows:
         pair = line.with_comma if commas else line.with_point
         if pair is None:
             assert commas is not None
-            cause = f"line {commas.number} has decimal commas, line {line.number} has not"
-            raise _refuse_line(path, line, f"{cause}: {commas.text[:_SHOWN]!r}", "Write decimal points in all lines.")
+            cause = f"no decimal commas, while line {commas.number}, {commas.text[:_SHOWN]!r}, has them"
+            raise _refuse_line(path, line, cause, "Write decimal points in all lines.")
         if not np.isfinite(pair).all():
             raise _refuse_line(path, line, "a number beyond the largest of 64 bits", _CORRECT)
         points.append(pair)
@@ -157,6 +158,8 @@ def _text_lines(path: Path) -> list[str]:
     if len(data) > _MOST_BYTES:
         raise refuse(path, f"more than {_MOST_BYTES} bytes", "Give one section of some hundred points.")
     lines = re.split(r"\r\n?|\n", _decoded(path, data).rstrip("\x1a"))  # the end of a file under DOS
+    if len(lines) > _MOST_LINES:
+        raise refuse(path, f"{len(lines)} lines, more than {_MOST_LINES}", "Give one section of some hundred points.")
     for number, line in enumerate(lines, 1):
         if len(line) > _LONGEST:
             raise refuse(path, f"line {number} has {len(line)} characters, more than {_LONGEST}", "Break the line.")
@@ -240,7 +243,7 @@ def _is_text(text: str) -> bool:
 
 
 def _is_grid(text: str) -> bool:
-    """Whether a line is the edges of a grid around a section, xmin xmax ymin ymax, as the second line of MSES' files."""
+    """Whether a line is the edges of the grid around a section, xmin xmax ymin ymax, as in the second line of MSES."""
     fields = _fields(text)
     if len(fields) != 4 or not all(_POINT.fullmatch(field) for field in fields):
         return False
@@ -263,14 +266,12 @@ def _cause(text: str) -> tuple[str, str]:
     numbers = [field for field in fields if _is_number(field)]
     if any(_NOT_FINITE.fullmatch(field) for field in fields):
         return "a number that is not finite", _CORRECT
-    if len(numbers) == len(fields) == 1 and "," in numbers[0]:
-        return "one number with a decimal comma, or two", "Write decimal points, or semicolons between the columns."
     if len(numbers) == len(fields) == 1:
         return "one number", "Complete or delete the line; let a title begin with a letter."
-    if len(numbers) == len(fields) and re.fullmatch(r"[-+]?\d+(,[-+]?\d+){3}", text):
+    if len(numbers) == len(fields) == 4 and re.fullmatch(r"[-+]?\d+,\d+,\s*[-+]?\d+,\d+", text):
         return "two numbers with decimal commas, or four", "Write decimal points, or semicolons between the columns."
     if len(numbers) == len(fields):
-        return f"{len(numbers)} numbers", "Keep the columns x and y alone, without z or running numbers."
+        return f"{len(numbers)} numbers", "Keep the columns x and y alone; let a title begin with a letter."
     if len(fields) > 2 and all(_is_number(field) for field in fields[:2]):
         return "text behind two numbers", "Delete the text or put a # before it; let a title begin with a letter."
     if numbers and fields[0] == numbers[0]:

@@ -17,7 +17,6 @@ Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 
 _FEWEST = 10  # points of an outline; by hand: fewer cannot determine a section of 18 unknowns
-_MOST = 10_000  # points of an outline; by hand: programs that read such files take some hundred
 _OFF = 0.05  # chord fraction by which x may leave 0 to 1; by hand
 _HIGHEST = 0.5  # largest |y|, chord fractions; by hand: NACA 0080 has 0.40
 _FEW = 3  # points that may be off the section before the whole file is taken to be of another scale; by hand
@@ -34,7 +33,7 @@ _ZIGZAG = np.radians(35.0)  # largest turn there and back, by a thousandth of ch
 _OUT = 1e-3  # chord fraction, below which a zigzag is rounding; the database has 7e-4 with 50 degrees
 _OUTLIER = 0.008  # chord fraction of a point from the line of its neighbors, turn there and back; database 0.0059
 _ROUND = np.radians(10.0)  # turn from the side that separates it from a round base; by hand
-_OPEN = 0.25  # largest gap between the ends of an outline on a round base, over the base; a bulge of the database: 0.3
+_OPEN = 0.2  # largest gap between the ends of an outline on a round base, over the base; a file of the database: 0.25
 _BULGE = 0.6  # largest height of a round base over its width; half a circle has 0.5
 _SIDE = (0.05, 0.02)  # chord fractions ahead of the last point between which a side has its direction; by hand
 _DIGITS = range(2, 12)  # decimals that a file may have; by hand
@@ -77,9 +76,8 @@ def outline(path: Path, rows: Rows) -> Floats:
 def _in_one_line(path: Path, numbers: Numbers, points: Floats) -> tuple[Numbers, Floats]:
     """Join the sides of Lednicer's form, whose first line is the number of points of each."""
     if len(points) < _FEWEST:
-        raise refuse(path, f"{len(points)} coordinate pairs, too few for an airfoil")
-    if len(points) > _MOST:
-        raise refuse(path, f"{len(points)} coordinate pairs, more than {_MOST}", "Give some hundred points.")
+        lines = f", in lines {numbers[0]} to {numbers[-1]}" if len(points) else ""
+        raise refuse(path, f"{len(points)} coordinate pairs, too few for an airfoil{lines}")
     upper, lower = points[0]
     if not (min(upper, lower) >= 2 and upper == int(upper) and lower == int(lower)):
         return numbers, points
@@ -93,12 +91,14 @@ def _in_one_line(path: Path, numbers: Numbers, points: Floats) -> tuple[Numbers,
 def _check_place(path: Path, numbers: Numbers, points: Floats) -> None:
     """Refuse points beside the section, and sections of another scale."""
     x, y = points.T
+    marks = np.flatnonzero((points == 999).all(axis=1))
+    if len(marks):
+        got = f"line {numbers[marks[0]]} is (999, 999), XFOIL's mark between sections"
+        raise refuse(path, got, "Keep one section in a file.")
     off = np.flatnonzero((x < -_OFF) | (x > 1 + _OFF) | (np.abs(y) > _HIGHEST))
     if 0 < len(off) <= _FEW:
         i = off[0]
         got = f"line {numbers[i]} is the point ({x[i]:g}, {y[i]:g}), beside a section of chord 0 to 1"
-        if min(x[i], y[i]) == 999:
-            raise refuse(path, f"{got}: XFOIL's mark between sections", "Keep one section in a file.")
         remedy = "Correct the line; let a title begin with a letter." if i == 0 else "Correct the line."
         raise refuse(path, got, remedy)
     if 50 < x.max() < 150:
