@@ -10,6 +10,7 @@ import codecs
 import re
 import stat
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -36,8 +37,11 @@ _MARKS = (  # byte order marks; that of UTF-32 begins as that of UTF-16 does
 
 _POINT = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eEdD][-+]?\d+)?", re.ASCII)  # a number with a decimal point
 _COMMA = re.compile(r"[-+]?\d+(?:,\d+)?(?:[eEdD][-+]?\d+)?", re.ASCII)  # a number with a decimal comma
+_TO_PYTHON = str.maketrans("Dd,", "ee.")
 _NOT_FINITE = re.compile(r"[-+]?(?:nan|inf|infinity)(?:\(\w*\))?", re.ASCII | re.IGNORECASE)
 _DECIMALS = re.compile(r"[.,][\dOoIl]{3}")  # a coordinate's decimals, letters that look like digits included
+_COMMENT = re.compile(r"(?:^|(?<=\s))[#!]")
+_SEPARATORS = {marks: re.compile(rf"\s*[{marks}]\s*|\s+") for marks in (",;", ";")}
 _DIGITS = re.compile(r"\d|[.,][OoIl]|[OoIl][.,]", re.ASCII)
 _TWO_DECIMALS = re.compile(  # two numbers side by side, as in "TE 1.0, 0.002" or "x=1.0 y=0.002"
     r"(?<![\w.,>])([-+]?\d*[.,]\d+(?:[eEdD][-+]?\d+)?)[\s,;:()xyz=|]*(?<![\d.])([-+]?\d*[.,]\d+)(?![\w%])", re.ASCII
@@ -61,8 +65,20 @@ class Rows:
 class _Line:
     number: int
     text: str
-    with_point: tuple[float, float] | None
-    with_comma: tuple[float, float] | None
+
+    @cached_property
+    def with_point(self) -> tuple[float, float] | None:
+        """The two numbers of the line, decimal points."""
+        return _pair(_fields(self.text), _POINT)
+
+    @cached_property
+    def with_comma(self) -> tuple[float, float] | None:
+        """The two numbers of the line, decimal commas.
+
+        No line is two numbers in both ways with other values: with commas as separators there is one of them, with
+        decimal commas a blank or a semicolon between the numbers, and a digit on both sides of each comma.
+        """
+        return _pair(_fields(self.text, ";"), _COMMA)
 
     @property
     def is_pair(self) -> bool:
@@ -95,9 +111,10 @@ def read_rows(path: Path) -> Rows:
         The coordinate lines; none where the file has text alone.
 
     Raises:
-        InputError: If the file is no text file of at most 1 MiB and 10,000 lines, or a line can be read in several ways or in none.
+        InputError: If the file is no text of at most 1 MiB and 10,000 lines, or a line can be read in several ways or
+            in none.
     """
-    lines = [_parsed(number, text) for number, text in _without_comments(path, _text_lines(path))]
+    lines = _without_comments(path, _text_lines(path))
     pairs = [k for k, line in enumerate(lines) if line.is_pair]
     first, last = (pairs[0], pairs[-1]) if pairs else (len(lines), len(lines))
     for k, line in enumerate(lines[:first]):
@@ -133,7 +150,7 @@ def may_be_point(text: str) -> bool:
     if len(fields) == 2 and _DECIMALS.search(text) and all(map(_DIGITS.search, fields)):
         return True
     for found in _TWO_DECIMALS.finditer(text):
-        x, y = (float(re.sub("[dD]", "e", number).replace(",", ".")) for number in found.groups())
+        x, y = map(_value, found.groups())
         if 0.8 <= x <= 1.05 and abs(y) <= 0.5:  # near a trailing edge at 1; by hand
             return True
     return False
@@ -189,43 +206,33 @@ def _decoded(path: Path, data: bytes) -> str:
         return data.decode("latin-1")
 
 
-def _without_comments(path: Path, lines: list[str]) -> list[tuple[int, str]]:
+def _without_comments(path: Path, lines: list[str]) -> list[_Line]:
     """Lines that are not blank, with their numbers; # and ! begin a comment, as in XFOIL's files."""
     kept = []
     for number, line in enumerate(lines, 1):
-        text, *comment = re.split(r"(?:^|(?<=\s))[#!]", line, maxsplit=1)
+        text, *comment = _COMMENT.split(line, maxsplit=1) if "#" in line or "!" in line else (line,)
         if text.strip():
-            kept.append((number, text.strip()))
-        elif comment and (_pairs(comment[0]) != (None, None) or may_be_point(comment[0])):
+            kept.append(_Line(number, text.strip()))
+        elif comment and (_Line(number, comment[0]).is_pair or may_be_point(comment[0])):
             cause = "a comment that can be a point"
-            raise _refuse_line(path, _Line(number, line.strip(), None, None), cause, "Delete the line, or the #.")
+            raise _refuse_line(path, _Line(number, line.strip()), cause, "Delete the line, or the #.")
     return kept
 
 
-def _parsed(number: int, text: str) -> _Line:
-    return _Line(number, text, *_pairs(text))
-
-
-def _pairs(text: str) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
-    """The two numbers of a line with decimal points, and with decimal commas.
-
-    Both are the same where the line has no comma. No line is two numbers in both ways with other values: with commas as
-    separators a line has one of them, beside a blank or between two numbers; with decimal commas a blank or semicolon.
-    """
-    text = text.replace("\N{MINUS SIGN}", "-")
-    return _pair(_fields(text), _POINT), _pair(_fields(text, ";"), _COMMA)
-
-
 def _fields(text: str, marks: str = ",;") -> list[str]:
-    fields = re.split(rf"\s*[{marks}]\s*|\s+", text.strip())
+    fields = _SEPARATORS[marks].split(text.strip().replace("\N{MINUS SIGN}", "-"))
     return fields[:-1] if len(fields) > 1 and not fields[-1] else fields
 
 
 def _pair(fields: list[str], number: re.Pattern[str]) -> tuple[float, float] | None:
     if len(fields) != 2 or not all(number.fullmatch(field) for field in fields):
         return None
-    first, second = (float(re.sub("[dD]", "e", field).replace(",", ".")) for field in fields)
+    first, second = map(_value, fields)
     return first, second
+
+
+def _value(number: str) -> float:
+    return float(number.translate(_TO_PYTHON))
 
 
 def _is_number(field: str) -> bool:
@@ -247,7 +254,7 @@ def _is_grid(text: str) -> bool:
     fields = _fields(text)
     if len(fields) != 4 or not all(_POINT.fullmatch(field) for field in fields):
         return False
-    left, right, bottom, top = (float(re.sub("[dD]", "e", field)) for field in fields)
+    left, right, bottom, top = map(_value, fields)
     return left < 0.0 and right > 1.0 and bottom < 0.0 < top
 
 

@@ -70,8 +70,8 @@ def load_shape(name_or_path: str) -> KulfanShape:
 
     Args:
         name_or_path: A NACA four-digit or UIUC name ("NACA 0012", "rae2822"; case, spaces, hyphens and underscores do
-            not matter), or the path of a coordinate file, see `read_selig`. What ends in `.dat` or contains a slash is a
-            path; the section then has the name of the file, not that of its first line.
+            not matter), or the path of a coordinate file, see `read_selig`. What ends in `.dat` or contains a slash is
+            a path; the section then has the name of the file, not that of its first line.
 
     Returns:
         The section, least-squares fitted by AeroSandbox after turning and scaling its chord onto 0..1.

@@ -1,7 +1,7 @@
 """Outlines of airfoil sections: which order the points have, where the blunt base is, and what cannot be a section.
 
-The limits below separate damaged files from the 2128 sections of AeroSandbox's database that have none:
-`scripts/airfoil/coordinate_files.py` prints what they have at most.
+The limits below separate damaged points from the roughest of the 2169 sections that AeroSandbox 4.2.10 ships, among
+them UIUC's; "the database has" is the largest value among these, and `test_airfoil_database.py` reads all of them.
 """
 
 from __future__ import annotations
