@@ -35,8 +35,8 @@ _MARKS = (  # byte order marks; that of UTF-32 begins as that of UTF-16 does
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 
-_POINT = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eEdD][-+]?\d+)?", re.ASCII)  # a number with a decimal point
-_COMMA = re.compile(r"[-+]?\d+(?:,\d+)?(?:[eEdD][-+]?\d+)?", re.ASCII)  # a number with a decimal comma
+_POINT = re.compile(r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eEdD][-+]?\d{1,3})?", re.ASCII)  # a number with a decimal point
+_COMMA = re.compile(r"[-+]?\d+(?:,\d+)?(?:[eEdD][-+]?\d{1,3})?", re.ASCII)  # a number with a decimal comma
 _TO_PYTHON = str.maketrans("Dd,", "ee.")
 _NOT_FINITE = re.compile(r"[-+]?(?:nan|inf|infinity)(?:\(\w*\))?", re.ASCII | re.IGNORECASE)
 _DECIMALS = re.compile(r"[.,][\dOoIl]{3}")  # a coordinate's decimals, letters that look like digits included
@@ -44,7 +44,7 @@ _COMMENT = re.compile(r"(?:^|(?<=\s))[#!]")
 _SEPARATORS = {marks: re.compile(rf"\s*[{marks}]\s*|\s+") for marks in (",;", ";")}
 _DIGITS = re.compile(r"\d|[.,][OoIl]|[OoIl][.,]", re.ASCII)
 _TWO_DECIMALS = re.compile(  # two numbers side by side, as in "TE 1.0, 0.002" or "x=1.0 y=0.002"
-    r"(?<![\w.,>])([-+]?\d*[.,]\d+(?:[eEdD][-+]?\d+)?)[\s,;:()xyz=|]*(?<![\d.])([-+]?\d*[.,]\d+)(?![\w%])", re.ASCII
+    r"(?<![\w.,>])([-+]?\d*[.,]\d+(?:[eEdD][-+]?\d{1,3})?)[\s,;:()xyz=|]*(?<![\d.])([-+]?\d*[.,]\d+)(?![\w%])", re.ASCII
 )
 
 

@@ -49,7 +49,7 @@ def outline(path: Path, rows: Rows) -> Floats:
     Returns:
         Points from the upper corner of the trailing edge over the leading edge to the lower corner, (n, 2), fractions
         of chord. An outline of the other direction is turned round, Lednicer's two sides are joined, a nose that is
-        listed twice is there once, and points on a straight base are left out.
+        listed twice is there once, and points on a blunt base between its corners are left out.
 
     Raises:
         InputError: If the points are no outline of one section.

@@ -28,8 +28,8 @@ def read_selig(path: Path) -> Floats:
 
     Returns:
         Points in Selig order, (n, 2), fractions of chord. An outline listed lower side first is turned round; a nose
-        that is listed twice, as two sides joined in one file have it, is there once; points on a straight blunt base,
-        between its corners, are left out.
+        that is listed twice, as two sides joined in one file have it, is there once; points on a blunt base
+        between its corners are left out.
 
     Raises:
         InputError: If the file is missing or holds no airfoil that can be read in one way only.

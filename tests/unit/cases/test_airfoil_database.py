@@ -26,9 +26,10 @@ def listed(path: Path) -> np.ndarray:
     return points[:-1] if closed else points
 
 
-def test_files_of_the_database_give_the_points_they_list() -> None:
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_files_of_the_database_give_the_points_they_list(every: int) -> None:
     read, refused = 0, []
-    for path in FILES:
+    for path in FILES[::every]:
         try:
             points = read_selig(path)
         except InputError as error:
@@ -40,5 +41,5 @@ def test_files_of_the_database_give_the_points_they_list() -> None:
         read += 1
     # mh112 is half a file; naca23021 has dots for numbers; remarks of the others begin as points do.
     assert len(refused) <= 6, refused
-    assert read >= 2160
+    assert read >= 0.995 * len(FILES[::every])
     assert all(re.search(r"\bline \d+", message) for message in refused), refused

@@ -107,6 +107,7 @@ REFUSED_LINES: dict[str, tuple[list[str] | str | bytes, str]] = {
     "a label before the last point": (replaced(81, "x=1.0 y=-.002"), "line 82 .*'x=1.*it can be a damaged point"),
     "a letter for a digit": (replaced(1, "l.000000 0.002000"), "line 2 .*'l.0.*it can be a damaged point"),
     "no separator": (replaced(1, "1.000000x0.002000"), "line 2 .*it can be a damaged point"),
+    "a letter that makes an exponent": (replaced(9, "0.d0125000 0.0155"), "line 10 .*it can be a damaged point"),
     "a point in a comment": (replaced(1, "# " + ROWS[0]), "line 2 .*'# 1.*a comment that can be a point"),
     "half a line": (replaced(81, "1.00"), "line 82 .* '1.00': one number"),
     "half a line with a decimal comma": (
