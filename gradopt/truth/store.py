@@ -29,18 +29,18 @@ logger = logging.getLogger("gradopt")
 
 @dataclass(eq=False)
 class _Session:
-    """What this process evaluated of one truth object.
+    """Use of a store by one truth object.
 
     Attributes:
         truth: Truth, referenced so that no other object gets its `id`.
-        written: Points that were evaluated here.
-        verified: Whether a stored point was evaluated again.
+        first: Number of the first row that is written since the truth met the store.
+        verified: Whether an earlier row was evaluated again, or there is none.
         lock: Lock of that evaluation.
     """
 
     truth: Truth
-    written: set[bytes] = field(default_factory=set)
-    verified: bool = False
+    first: int
+    verified: bool
     lock: Any = field(default_factory=Lock)
 
 
@@ -51,9 +51,8 @@ class EvaluationStore:
     may use one file; a point that two of them evaluate at the same time is stored once. A truth finds its rows by its
     `identity` and by the names, shapes and units of its variables; their bounds may change.
 
-    Where a truth meets rows that it did not write itself, as in a run that is continued, one of them is evaluated again
-    and compared: `identity` cannot include all that the results depend on. A finished store may be read from a folder
-    without permission to write.
+    Where a truth finds rows of an earlier run, one of them is evaluated again and compared: `identity` cannot include
+    all that the results depend on. A finished store may be read from a folder without permission to write.
 
     Attributes:
         path: Path of the file, None in memory.
@@ -128,6 +127,18 @@ class EvaluationStore:
             self._tables.close()
             self._tables = None
 
+    def register(self, truth: Truth) -> None:
+        """Check that a truth can find its rows; rows that are written from now on are no rows of an earlier run.
+
+        Args:
+            truth: Truth that will be evaluated through this store.
+
+        Raises:
+            InputError: If `truth` is no truth, the store is closed, or it is a file and the truth has no identity.
+        """
+        check_truth(truth)
+        self._digest(truth)
+
     def evaluate(self, truth: Truth, x: ArrayLike, *, retry_failed: bool = False) -> Evaluations:
         """Read the points that are stored and evaluate the others, one at a time.
 
@@ -160,7 +171,6 @@ class EvaluationStore:
                 self._check_writable(truth)
                 found = evaluated(truth, point)
                 self.evaluated += 1
-                self._session(truth).written.add(point.tobytes())
                 self._write(digest, truth, found, retry_failed)
                 stored = self._select(digest, m, d, point)
             parts.append(stored[0])
@@ -229,20 +239,23 @@ class EvaluationStore:
 
     def _session(self, truth: Truth) -> _Session:
         with self._lock:
-            return self._sessions.setdefault(id(truth), _Session(truth))
+            found = self._sessions.get(id(truth))
+            if found is None:
+                first = self._open_tables.next_row()
+                found = self._sessions[id(truth)] = _Session(truth, first, first == 1)
+            return found
 
     def _verify(self, truth: Truth, digest: str, stored: Evaluations) -> None:
-        """Evaluate one stored point again, once for each truth object that did not write the point."""
+        """Evaluate one point of an earlier run again, once for each truth object."""
         session = self._session(truth)
-        if not self.verify_stored or session.verified or stored.x[0].tobytes() in session.written:
+        if not self.verify_stored or session.verified:
             return
         with session.lock:
-            if session.verified:
+            if session.verified or not self._earlier(session, digest, stored):
                 return
             if not stored.ok[0]:  # a good row says more
                 rows = self._select(digest, *shape_of(truth))
-                good = (row for row in rows if row.ok[0] and row.x[0].tobytes() not in session.written)
-                stored = next(good, stored)
+                stored = next((row for row in rows if row.ok[0] and self._earlier(session, digest, row)), stored)
             got = evaluated(truth, stored.x[0])
             self.evaluated += 1
             self.verified += 1
@@ -257,6 +270,10 @@ class EvaluationStore:
                 raise error
             session.verified = True
             logger.info("A stored point, evaluated again, gives the same results: x = %s.", stored.x[0].tolist())
+
+    def _earlier(self, session: _Session, digest: str, stored: Evaluations) -> bool:
+        with self._lock:
+            return self._open_tables.row_of(digest, stored.x[0]) < session.first
 
     def _check_writable(self, truth: Truth) -> None:
         """Raise where an evaluation could not be written, before it is made."""
@@ -321,9 +338,9 @@ class EvaluationStore:
         """Hash the identity of a truth, and the names, shapes and units of its variables."""
         if self.path is not None:
             check_identity(truth)
-        identity = truth.identity
+        session, identity = self._session(truth), truth.identity
         if identity is None:
-            identity = f"object {id(self._session(truth).truth)}"
+            identity = f"object {id(session.truth)}"
         digest = digest_of_truth(identity, variables_of(truth))
         if digest not in self._shown and self.path is not None:
             self._shown.add(digest)
@@ -333,10 +350,11 @@ class EvaluationStore:
     def _show(self, digest: str, truth: Truth) -> None:
         """Log what the file holds of a truth, and warn where all of it is of other versions."""
         with self._lock:
-            rows, earlier = self._open_tables.truths(), self._open_tables.truths(self._open_tables.first)
+            rows, earlier = self._open_tables.truths(), self._open_tables.truths(self._session(truth).first)
         count = sum(number for other, _, _, number, *_ in rows if other == digest)
         logger.info("The store %s holds %d evaluations of the truth %r.", self._name, count, truth.identity)
-        others = [row for row in earlier if row[2] == variables_of(truth)]
+        name = (truth.identity or "").partition(" ")[0]  # of the function, as the rest is a hash
+        others = [row for row in earlier if row[2] == variables_of(truth) and row[1].partition(" ")[0] == name]
         if not count and others:
             logger.warning(
                 "The store %s holds no evaluation of the truth %r, but %d of other versions, the last one %r; they are "

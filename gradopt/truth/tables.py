@@ -56,7 +56,6 @@ class Tables:
     Attributes:
         path: Path of the file, or ":memory:".
         read_only: Whether file or folder may not be written.
-        first: Number of the first row that is written from now on.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -79,7 +78,6 @@ class Tables:
             raise self._unusable(error) from error
         try:
             self._prepare()
-            self.first = int(self._database.execute("SELECT COALESCE(MAX(id), 0) FROM evaluations").fetchone()[0]) + 1
             self._places = self._found()
         except BaseException as error:
             self._database.close()
@@ -123,6 +121,18 @@ class Tables:
         with self._reading():
             query = "SELECT COUNT(*) FROM evaluations WHERE truth = ?"
             return int(self._database.execute(query, (truth,)).fetchone()[0])
+
+    def next_row(self) -> int:
+        """Return the number of the row that is written next; raises what `select` does."""
+        with self._reading():
+            return int(self._database.execute("SELECT COALESCE(MAX(id), 0) FROM evaluations").fetchone()[0]) + 1
+
+    def row_of(self, truth: str, x: np.ndarray) -> float:
+        """Return the number of the row of a point (d,), infinity where there is none; raises what `select` does."""
+        query = "SELECT id FROM evaluations WHERE truth = ? AND x = ?"
+        with self._reading():
+            found = self._database.execute(query, (truth, to_blob(x))).fetchone()
+        return np.inf if found is None else int(found[0])
 
     def truths(self, before: int | None = None) -> list[tuple[str, str, str, int, int, str, str]]:
         """Read what the file holds of each truth; raises what `select` does.
