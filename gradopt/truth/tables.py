@@ -83,7 +83,7 @@ class Tables:
             self._database.close()
             if isinstance(error, sqlite3.OperationalError):
                 raise self._unusable(error) from error
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, sqlite3.Error | UnicodeDecodeError):  # the latter: a damaged name of a table
                 raise FileFormatError(
                     f"{self.path!r} is not an SQLite file, or a damaged one ({error}). Pass the path of a file that "
                     "`EvaluationStore` wrote, or of a new one."
@@ -227,13 +227,19 @@ class Tables:
     def _connected(self) -> sqlite3.Connection:
         if not self.read_only:
             return sqlite3.connect(self.path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
-        logged = any(Path(f"{self.path}{end}").exists() for end in ("-wal", "-shm"))
-        mode = "mode=ro" if logged else "immutable=1"  # SQLite would write its log beside a file that may change
+        mode = "mode=ro" if self._is_logged() else "immutable=1"  # SQLite would write beside a file that may change
         uri = f"{Path(self.path).absolute().as_uri()}?{mode}"
         return sqlite3.connect(uri, timeout=_WAIT, isolation_level=None, check_same_thread=False, uri=True)
 
+    def _is_logged(self) -> bool:
+        """Whether rows are in the write-ahead log: a run is going on, or was killed."""
+        log = Path(f"{self.path}-wal")
+        return log.exists() and log.stat().st_size > 0
+
     def _unusable(self, error: Exception) -> InputError:
         remedy = "Name a file on a local disk, with permission to write."
+        if self.read_only and self._is_logged():
+            remedy = f"Copy it together with {self.path + '-wal'!r}, which has its last rows, to a folder of your own."
         expected = "be a file that SQLite can open and write"
         return InputError(explain("path", expected, f"{self.path!r} ({error})", remedy))
 
