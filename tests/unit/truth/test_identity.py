@@ -344,7 +344,7 @@ def test_a_missing_program_has_no_identity(tmp_path: Path) -> None:
         identity_of_program([str(script)])
     with pytest.raises(UnidentifiedError, match="the file .*, which cannot be read"):
         digest_of_file(tmp_path)
-    truth = CommandTruth(["nowhere"], {"in": "{x}"}, float, (Variable("x"),), (Variable("y"),))
+    truth = CommandTruth(["nowhere"], {"in": "{x}"}, lambda run: 1.0, (Variable("x"),), (Variable("y"),))
     assert truth.identity is None and "nowhere" in truth.unidentified
 
 

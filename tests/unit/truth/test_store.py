@@ -188,7 +188,7 @@ def test_a_file_needs_an_identity(tmp_path: Path) -> None:
 
 
 def shifted(offset: int) -> Callable[[np.ndarray], float]:
-    nothing = (number for number in ())  # cannot be identified
+    nothing = (number for number in range(0))  # cannot be identified
     return lambda x: float(x[0]) + offset + len(list(nothing))
 
 

@@ -145,8 +145,8 @@ def test_a_full_disk_loses_no_evaluation(tmp_path: Path) -> None:
         (first, spent), (second, after) = errors
         assert re.search(r"The store .*store' cannot be written \(.*\): the evaluation at x = .* y = ", str(first))
         assert 0 < spent < 200 and after == spent  # no other evaluation is made in vain
-        for error in (first, second):
-            assert error.evaluations.x.tolist() == [many[spent - 1].tolist()]
+        for one_of_both in (first, second):
+            assert one_of_both.evaluations.x.tolist() == [many[spent - 1].tolist()]
         assert store.evaluations(one).n == spent  # that in memory included
         assert store.evaluate(one, many).n == store.evaluated == 200
     with EvaluationStore(tmp_path / "store") as store:
@@ -212,7 +212,12 @@ def test_a_file_that_vanishes_is_told_with_all_its_rows(tmp_path: Path, lose: Ca
 
 def test_a_file_that_vanishes_during_an_evaluation_does_not_take_it_along(tmp_path: Path) -> None:
     path = tmp_path / "store"
-    leaving = FunctionTruth(lambda x: (path.unlink(), MATRIX @ x)[1], INPUTS, OUTPUTS, identity="leaving")
+
+    def f(x: np.ndarray) -> np.ndarray:
+        path.unlink()
+        return MATRIX @ x
+
+    leaving = FunctionTruth(f, INPUTS, OUTPUTS, identity="leaving")
     with EvaluationStore(path) as store, pytest.raises(StoreError, match="was deleted or replaced") as lost:
         store.evaluate(leaving, POINTS)
     assert lost.value.evaluations.y.tolist() == [(MATRIX @ POINTS[0]).tolist()]
@@ -347,7 +352,12 @@ def test_a_good_row_is_verified_rather_than_a_failed_one() -> None:
         sometimes = FunctionTruth(lambda x: x * (np.nan if x[0] < 0.0 else 1.0), INPUTS, OUTPUTS, identity="some")
         store.evaluate(sometimes, [[-1.0, 0.0], [1.0, 0.0]])
         calls: list[float] = []
-        other = FunctionTruth(lambda x: (calls.append(x[0]), sometimes.f(x))[1], INPUTS, OUTPUTS, identity="some")
+
+        def noted(x: np.ndarray) -> Any:
+            calls.append(x[0])
+            return sometimes.f(x)
+
+        other = FunctionTruth(noted, INPUTS, OUTPUTS, identity="some")
         assert not store.evaluate(other, [[-1.0, 0.0]]).ok[0]
         assert calls == [1.0]
 
