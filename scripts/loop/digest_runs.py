@@ -161,7 +161,10 @@ def run_given(f: Callable[[np.ndarray], Any], **options: Any) -> Record:
 
 
 def run_resumed() -> Record:
-    """Run rosenbrock_disk with a store in a file, and continue, without the point that verifies; the points are those of both runs."""
+    """Run rosenbrock_disk with a store in a file, and continue; the points are those of both runs.
+
+    No stored point is evaluated again.
+    """
     with TemporaryDirectory() as folder:
         runs = []
         for budget in (9, 40):
