@@ -125,7 +125,7 @@ def test_bounds_of_the_surrogate_may_differ_from_the_truths(rosenbrock: Truths) 
 
 def started(factory: Callable[[], om.Problem], wrap: Callable[[ModelTruth], Any]) -> om.Problem:
     """A problem with a model as the truth of a component, finally set up."""
-    inputs = [Variable("x", units="cm"), "sub.z"]
+    inputs: list[str | Variable] = [Variable("x", units="cm"), "sub.z"]
     problem = om.Problem(reports=None)
     problem.model.add_subsystem("c", SurrogateComp(truth=wrap(ModelTruth(factory, inputs, ["sub.f"]))), promotes=["*"])
     problem.setup()
