@@ -87,7 +87,7 @@ def test_a_point_far_out_on_an_exponential_gives_no_scale() -> None:
     assert np.isnan(scales_of(at, [exponential(60.0)], limits, np.zeros(1), np.zeros(3)).objective)
     near = scales_of(at, [exponential(60.0), exponential(-1.0)], limits, np.zeros(1), np.zeros(3))
     assert near.lengths[0] == 3.0
-    assert near.objective == pytest.approx((exponential(-3.0).f - exponential(-1.0).f) * 1.5)
+    assert near.objective == pytest.approx((exponential(-3.0).f - exponential(-1.0).f) * 0.75)
 
 
 def test_the_scale_of_the_objective_is_that_of_most_points() -> None:
