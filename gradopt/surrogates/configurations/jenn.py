@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from gradopt.data.arrays import as_floats, frozen
+from gradopt.data.arrays import ReadOnly, as_floats, frozen
 from gradopt.data.dataset import Dataset, check_dataset
 from gradopt.data.scaling import Scaling
 from gradopt.errors import InputError, ShapeError, explain
@@ -37,7 +37,7 @@ _FOR_MANY_SAMPLES = ("silu", None)  # for fits that are too large for several st
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class NetworkConfiguration(ABC):
+class NetworkConfiguration(ReadOnly, ABC):
     """Base of JENN, MLP and GradINN."""
 
     hidden_sizes: tuple[int, ...] = field(default=(20,), kw_only=False)
@@ -117,7 +117,8 @@ class NetworkConfiguration(ABC):
             callback: Function called after each iteration with a `Progress`; a return value of True ends the fit.
 
         Returns:
-            The surrogate; its `fit_result` says why the training ended and what to try next.
+            The surrogate; its `fit_result` says why the training ended and what to try next. A surrogate that is not
+            finite at the training data has the status `NOT_FINITE` and a note, which is logged as a warning.
 
         Raises:
             InputError: If the data are no valid training data, or do not match the weights or the warm start.
@@ -147,7 +148,7 @@ class NetworkConfiguration(ABC):
             data.digest,
             posteriors_of(self, networks, data, scaling),
         )
-        return finish_fit(surrogate, result.notes)
+        return finish_fit(surrogate, data, result.notes)
 
     def _fresh(
         self, data: Dataset, scaling: Scaling, weights: tuple[np.ndarray, np.ndarray], callback: Callback | None
