@@ -89,9 +89,8 @@ def _described(values: object) -> str:
             break
         values = values[0]
     kind = f"{type(values).__module__}.{type(values).__name__}"
-    about = [
-        f"{name}={getattr(values, name)}" for name in ("dtype", "device", "requires_grad") if hasattr(values, name)
-    ]
+    names = [name for name in ("dtype", "device", "requires_grad") if hasattr(values, name)]
+    about = [f"{name}={getattr(values, name)}" for name in names]
     return f"{kind} with {', '.join(about)}" if about else kind
 
 
