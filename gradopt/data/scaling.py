@@ -187,9 +187,14 @@ def _check_domain(argument: str, values: np.ndarray, transforms: Sequence[str | 
             )
 
 
+def is_usable(scale: np.ndarray) -> np.ndarray:
+    """Return whether scales and their inverses are normal numbers, bool in the shape of `scale`."""
+    return np.asarray((scale >= _SMALLEST_SCALE) & (scale <= 1.0 / _SMALLEST_SCALE))
+
+
 def _check_range(argument: str, scale: np.ndarray, names: Sequence[str]) -> None:
-    """Raise `InputError` if a scale is neither 0 nor in the range where scale and inverse are normal numbers."""
-    bad = np.flatnonzero((scale != 0.0) & ~((scale >= _SMALLEST_SCALE) & (scale <= 1.0 / _SMALLEST_SCALE)))
+    """Raise `InputError` if a scale is neither 0 nor usable."""
+    bad = np.flatnonzero((scale != 0.0) & ~is_usable(scale))
     if len(bad):
         expected = f"vary by {_SMALLEST_SCALE:.0e} to {1.0 / _SMALLEST_SCALE:.0e} in column {names[bad[0]]!r}"
         got = f"a scale of {scale[bad[0]]:.1e} (standard deviation, or that of its partials)"

@@ -15,7 +15,7 @@ from gradopt.corrected.samples import Samples
 from gradopt.corrected.selection import Selection
 from gradopt.corrected.trend import Quadratic
 from gradopt.data.dataset import Dataset
-from gradopt.data.scaling import Scaling, column_transforms
+from gradopt.data.scaling import Scaling, column_transforms, is_usable
 from gradopt.data.variables import Variable, total_size
 from gradopt.errors import FileFormatError, explain
 from gradopt.loop.state import Iteration, State, TruthPoint
@@ -199,7 +199,7 @@ def check_scaling(scaling: Scaling, inputs: Variables, outputs: Variables, d: in
         raise FileFormatError(explain("transforms", "be those of the variables", shortened(mine), REMEDY))
     sizes = np.concatenate([scaling.input_scale, scaling.output_scale])
     means = np.concatenate([scaling.input_mean, scaling.output_mean])
-    if not ((sizes > 0.0) & (sizes < inf) & np.isfinite(means)).all():
+    if not (is_usable(sizes) & np.isfinite(means)).all():
         raise FileFormatError(explain("scaling", "be finite and positive", shortened(sizes), REMEDY))
 
 
@@ -212,7 +212,7 @@ def _check_correction(correction: Correction, d: int, m: int) -> None:
         ("kriging_gradient", (m, d)),
         ("record", (m,)),
     ):
-        check_array(name, getattr(correction, name), shape)
+        _check_finite(name, getattr(correction, name), shape)
     if not 0.0 < correction.spread < inf:
         raise FileFormatError(explain("spread", "be positive", correction.spread, REMEDY))
     if correction.kriging is not None:
@@ -228,7 +228,7 @@ def _check_kriging(kriging: Kriging, d: int, m: int) -> None:
         ("value_weights", (n, m)),
         ("partial_weights", (n, m, d)),
     ):
-        check_array(name, getattr(kriging, name), shape)
+        _check_finite(name, getattr(kriging, name), shape)
     if kriging.kernel not in KERNELS:
         raise FileFormatError(explain("kernel", f"be one of {sorted(KERNELS)}", shortened(kriging.kernel), REMEDY))
     if len(kriging.length_indices) != m or not ((kriging.lengths > 0.0) & (kriging.lengths < inf)).all():
@@ -241,4 +241,11 @@ def _check_kriging(kriging: Kriging, d: int, m: int) -> None:
 
 def _check_trend(trend: Quadratic, d: int, m: int) -> None:
     for name, shape in (("center", (d,)), ("value", (m,)), ("gradient", (m, d)), ("hessian", (m, d, d))):
-        check_array(name, getattr(trend, name), shape)
+        _check_finite(name, getattr(trend, name), shape)
+
+
+def _check_finite(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
+    check_array(name, array, shape)
+    if not np.isfinite(array).all():
+        where = np.argwhere(~np.isfinite(array))[0].tolist()
+        raise FileFormatError(explain(name, "be finite", f"{array[tuple(where)]} at {where}", REMEDY))

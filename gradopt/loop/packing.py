@@ -182,7 +182,7 @@ class Unpacker:
         if name not in self._surrogates:
             with TemporaryDirectory() as folder:
                 path = Path(folder) / "surrogate"
-                path.write_bytes(self._arrays.pop(name))
+                path.write_bytes(self._arrays.pop(name).data)
                 self._surrogates[name] = load(path)
         return self._surrogates[name]
 

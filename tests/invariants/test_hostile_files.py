@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import json
-import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -111,14 +110,16 @@ def mutate_arrays(arrays: dict[str, np.ndarray], rng: np.random.Generator) -> No
         case 6:
             array = array[None] if rng.integers(2) else array.T
         case 7:
-            array = array.astype([np.float32, np.float16, np.int64, np.uint8, bool][rng.integers(5)])
+            with np.errstate(invalid="ignore", over="ignore"):
+                array = array.astype([np.float32, np.float16, np.int64, np.uint8, bool][rng.integers(5)])
         case 8:
             array = np.zeros([(0,), (0, 10**9), (10**9, 0), (), (1,), (0, 3)][rng.integers(6)], dtype=array.dtype)
         case 9:
             arrays[f"{name}0"] = arrays.pop(name)
             return
         case 10 if array.dtype == np.float64:
-            array = array * [1e200, 1e-200, -1.0, 0.0][rng.integers(4)]
+            with np.errstate(over="ignore"):
+                array = array * [1e200, 1e-200, -1.0, 0.0][rng.integers(4)]
         case _:
             array = arrays[other]
     arrays[name] = array
@@ -133,7 +134,7 @@ def mutated(parts: Parts, rng: np.random.Generator) -> Parts:
         elif kind == 1:
             text = json.dumps(header)
             cut = int(rng.integers(len(text)))
-            return metadata, text[:cut] + "[{}]9,\"x\x00"[rng.integers(9)] + text[cut + int(rng.integers(2)) :], arrays
+            return metadata, text[:cut] + '[{}]9,"x\x00'[rng.integers(9)] + text[cut + int(rng.integers(2)) :], arrays
         elif kind < 8:
             mutate_arrays(arrays, rng)
         else:

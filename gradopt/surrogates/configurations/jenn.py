@@ -15,6 +15,7 @@ from gradopt.data.arrays import ReadOnly, as_floats, frozen
 from gradopt.data.dataset import Dataset, check_dataset
 from gradopt.data.scaling import Scaling
 from gradopt.errors import InputError, ShapeError, explain
+from gradopt.networks.forks import use_one_thread_after_fork
 from gradopt.networks.mlp import Network
 from gradopt.surrogates.fitted.surrogate import Surrogate, finish_fit
 from gradopt.surrogates.fitting.networks import continue_networks, fit_networks, usual_starts, with_fresh_prior
@@ -108,7 +109,7 @@ class NetworkConfiguration(ReadOnly, ABC):
         return found
 
     def fit(self, data: Dataset, warm_start: Surrogate | None = None, callback: Callback | None = None) -> Surrogate:
-        """Train on data.
+        """Train on data; in a forked process with one thread, see `gradopt.networks.forks`.
 
         Args:
             data: Training data, at least two samples.
@@ -124,6 +125,7 @@ class NetworkConfiguration(ReadOnly, ABC):
             InputError: If the data are no valid training data, or do not match the weights or the warm start.
             FitInterrupted: On Ctrl-C, with the state so far.
         """
+        use_one_thread_after_fork()
         check_dataset("data", data)
         check_training_data(data)
         weights = self.data_weights(data)

@@ -9,6 +9,7 @@ import numpy as np
 
 from gradopt.data.arrays import check_finite
 from gradopt.data.json_values import check_fields
+from gradopt.data.scaling import is_usable
 from gradopt.data.variables import check_different_names, check_variables
 from gradopt.errors import FileFormatError, explain
 from gradopt.networks.mlp import Network
@@ -38,13 +39,13 @@ def check_columns(arrays: Mapping[str, np.ndarray], d: int, m: int) -> None:
     for name in ("output_mean", "output_scale"):
         check_array(name, arrays[name], (m,))
     for name, fine in (
-        ("input_scale", arrays["input_scale"] >= 0.0),
-        ("output_scale", arrays["output_scale"] > 0.0),
+        ("input_scale", is_usable(arrays["input_scale"]) | (arrays["input_scale"] == 0.0)),
+        ("output_scale", is_usable(arrays["output_scale"])),
         ("lower", arrays["lower"] <= arrays["upper"]),
     ):
         if not fine.all():
             column = int(np.flatnonzero(~fine)[0])
-            expected = "not be above `upper`" if name == "lower" else "be positive"
+            expected = "not be above `upper`" if name == "lower" else "be positive, with an inverse"
             raise FileFormatError(explain(name, expected, f"{arrays[name][column]} in column {column}", _REMEDY))
 
 

@@ -159,5 +159,5 @@ def _checksum(text: str, arrays: Mapping[str, np.ndarray]) -> str:
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         found.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        found.update(array.reshape(-1).view(np.uint8))  # without a copy
+        found.update(array.reshape(-1).view(np.uint8).data)  # without a copy
     return found.hexdigest()

@@ -35,8 +35,6 @@ from gradopt.versions import versions
 
 logger = logging.getLogger("gradopt")
 
-_FAR = 10.0  # domain widths outside the domain beyond which units or order of inputs must be wrong; chosen by hand
-
 
 class FitInterrupted(KeyboardInterrupt):
     """Ctrl-C came during a fit; the best state so far is kept.
@@ -171,13 +169,14 @@ class Surrogate(ReadOnly):
         """
         thetas = self._tensors[1 if np.iscomplexobj(x) else 0]
         shares = tuple(trained.share for trained in self.networks)
-        with torch.no_grad(), np.errstate(over="ignore", invalid="ignore"):  # the check names the row
+        with evaluation.inference():
             scaled = torch.from_numpy(self.scaling.scale_inputs(x))
             runs = tuple(trace(m.network, theta, scaled) for m, theta in zip(self.networks, thetas, strict=True))
             values = evaluation.weighted_mean([run.values for run in runs], shares).numpy()
             y = evaluation.checked_finite("outputs", self.scaling.unscale_outputs(values))
         return evaluation.SurrogateEvaluation(x, y, self.scaling, runs, shares)
 
+    @evaluation.inference()
     def std(self, x: ArrayLike) -> np.ndarray:
         """Compute predictive standard deviations of the outputs, see `gradopt.surrogates.uncertainty.posterior`.
 
@@ -196,9 +195,11 @@ class Surrogate(ReadOnly):
             ShapeError: If `x` has another shape.
         """
         values = self._checked(x, allow_complex=False)
+        y = self.evaluate(values).y
         std = std_of(self.networks, self.posteriors, self.scaling.scale_inputs(values))
-        return evaluation.checked_std(self.scaling.unscale_std, self.evaluate(values).y, std)
+        return evaluation.checked_finite("standard deviations", self.scaling.unscale_std(y, std))
 
+    @evaluation.inference()
     def std_partials(self, x: ArrayLike) -> np.ndarray:
         """Compute predictive standard deviations of the partials.
 
@@ -217,7 +218,7 @@ class Surrogate(ReadOnly):
         found = self.evaluate(values)
         bend = self.scaling.transform_coupling(found.y, found.standardized_dydx())
         std = std_partials_of(self.networks, self.posteriors, self.scaling.scale_inputs(values), bend)
-        return evaluation.checked_std(self.scaling.unscale_partials, values, found.y, std)
+        return evaluation.checked_finite("standard deviations", self.scaling.unscale_partials(values, found.y, std))
 
     def polish(
         self,
@@ -354,23 +355,9 @@ class Surrogate(ReadOnly):
 
     def _checked(self, x: ArrayLike, allow_complex: bool = True) -> np.ndarray:
         values = as_floats("x", x, allow_complex=allow_complex)
-        names = column_names(self.inputs)
         check_matrix("x", values, self.d, "(n, d)")
-        check_finite("x", values, names, "Drop those rows.")
-        width = self.upper - self.lower
-        reach = _FAR * np.where(width > 0.0, width, np.inf)
-        far = (values.real < self.lower - reach) | (values.real > self.upper + reach)
-        if far.any():
-            row, column = (int(index) for index in np.argwhere(far)[0])
-            variable = next(v for v in self.inputs if names[column] in v.columns)
-            raise InputError(
-                explain(
-                    "x",
-                    f"lie near the domain [{self.lower[column]:g}, {self.upper[column]:g}] in column {names[column]!r}",
-                    f"{values[row, column].real:g} in row {row}, over {_FAR:g} widths away",
-                    f"Are its units {variable.units or '(none)'}, and are the columns in the order {names}?",
-                )
-            )
+        check_finite("x", values, column_names(self.inputs), "Drop those rows.")
+        evaluation.check_near_domain(values, self.lower, self.upper, self.inputs)
         check_input_domain(values, self.inputs)
         return values
 
