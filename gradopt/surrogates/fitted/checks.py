@@ -94,6 +94,9 @@ def check_surrogate(surrogate: Surrogate) -> None:
     for record in (surrogate.fit_result.learned, surrogate.fit_result.prior):
         if record is not None:
             check_fields(record)
+    prior = surrogate.fit_result.prior
+    if prior is not None and not prior.shares:
+        raise FileFormatError(explain("shares of the prior", "hold a number", "none", _REMEDY))
     check_variables("inputs", surrogate.inputs, surrogate.d, "x")
     check_variables("outputs", surrogate.outputs, surrogate.m, "y")
     check_different_names(surrogate.inputs, surrogate.outputs)

@@ -84,7 +84,9 @@ def test_copies_are_read_only(how: str) -> None:
     ids=str,
 )
 def test_masked_values_are_refused_with_their_place(values: Any, where: str) -> None:
-    with pytest.raises(InputError, match=rf"`x` must not be masked, got {where} Drop masked samples, or in `dydx` fill"):
+    with pytest.raises(
+        InputError, match=rf"`x` must not be masked, got {where} Drop masked samples, or in `dydx` fill"
+    ):
         as_floats("x", values)
 
 
@@ -146,5 +148,7 @@ def test_an_array_like_that_fails_is_refused_by_name() -> None:
 
 @pytest.mark.parametrize("values", [[[1.0, 2.0], [3.0]], [[1.0], 2.0]], ids=str)
 def test_ragged_values_are_refused(values: Any) -> None:
-    with pytest.raises(InputError, match=r"`x` must be a regular array, got \[\[1\.0.*\. Give every row the same length"):
+    with pytest.raises(
+        InputError, match=r"`x` must be a regular array, got \[\[1\.0.*\. Give every row the same length"
+    ):
         as_floats("x", values)

@@ -43,7 +43,9 @@ def nested(levels: int, wrap: Callable[[Any], Any]) -> Any:
 def test_deep_nesting_is_refused(wrap: Callable[[Any], Any]) -> None:
     check_nesting(nested(149, wrap))
     for levels in (150, 100_000):
-        with pytest.raises(FileFormatError, match=r"`header` must be nested at most 150 levels deep, got deeper values"):
+        with pytest.raises(
+            FileFormatError, match=r"`header` must be nested at most 150 levels deep, got deeper values"
+        ):
             check_nesting(nested(levels, wrap))
 
 

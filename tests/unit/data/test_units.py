@@ -42,10 +42,53 @@ def test_every_unit_of_openmdao_is_accepted() -> None:
 @pytest.mark.parametrize(
     "units",
     [
-        *("", " ", "%", "m)", "é", "m**", "9**9**9", "m**9**9", "((m**99)**99)", "m m", "m,s", "m;s", "m\n", "\tm", "m#"),
+        *(
+            "",
+            " ",
+            "%",
+            "m)",
+            "é",
+            "m**",
+            "9**9**9",
+            "m**9**9",
+            "((m**99)**99)",
+            "m m",
+            "m,s",
+            "m;s",
+            "m\n",
+            "\tm",
+            "m#",
+        ),
         *("m if m else m", "None*m", "True*m", "lambda", "import", "m.__class__", "m[0]", "m(s)", "()", "m()", "(m"),
-        *("1", "3.0", "0*m", "1/0", "m/0", "1e999*m", "1e308*1e308*m", "km**99*km**99", "m**100", "m**(1/0)", "-m", "+m"),
-        *("m**--2", "m**(-2", "m**(1/2/2)", "m**(m)", "m^2", "m//s", "m*", "*m", "m s", "1_0*m", "0x1*m", "1j*m", "'m'"),
+        *(
+            "1",
+            "3.0",
+            "0*m",
+            "1/0",
+            "m/0",
+            "1e999*m",
+            "1e308*1e308*m",
+            "km**99*km**99",
+            "m**100",
+            "m**(1/0)",
+            "-m",
+            "+m",
+        ),
+        *(
+            "m**--2",
+            "m**(-2",
+            "m**(1/2/2)",
+            "m**(m)",
+            "m^2",
+            "m//s",
+            "m*",
+            "*m",
+            "m s",
+            "1_0*m",
+            "0x1*m",
+            "1j*m",
+            "'m'",
+        ),
         *("degC**2", "degC*m", "m**0.5", "m²", "µm", "°", "$", "１*m", "furlongz", "_m", "m" * 101, "1*" * 60 + "m"),
         *(3, 1.5, True, b"m", ["m"], {"m": 1}),
     ],
@@ -68,7 +111,16 @@ def test_openmdao_sees_no_string_outside_the_grammar(monkeypatch: pytest.MonkeyP
         return True
 
     monkeypatch.setattr(module, "valid_units", record)
-    for units in ("[c for c in ()]", "().__class__", "__import__('os')", "m and m", "m.real", "f'{m}'", "m:=1", "m @ m"):
+    for units in (
+        "[c for c in ()]",
+        "().__class__",
+        "__import__('os')",
+        "m and m",
+        "m.real",
+        "f'{m}'",
+        "m:=1",
+        "m @ m",
+    ):
         with pytest.raises(InputError, match=MESSAGE):
             check_units(units)
     assert not seen

@@ -250,9 +250,18 @@ def test_other_names_shapes_units_or_numbers_of_variables_are_refused(other: lis
         ({"shape": [1] * 33}, r"`shape` must be a list of at most 32 whole numbers"),
         ({"shape": [-1], "upper": None}, r"A variable of the file is not valid: `shape` must hold positive"),
         ({"shape": [10**9], "upper": None}, None),
-        ({"shape": [10**9 + 1], "upper": None}, r"is not valid: `shape` must have at most 32 dimensions and 1e\+09 entr"),
-        ({"shape": [10**9]}, r"`upper` must be null or hold one number or null for each entry of the shape \[1000000000\]"),
-        ({"upper": 2.0}, r"`upper` must be null or hold one number or null for each entry of the shape \[2\], got 2\.0"),
+        (
+            {"shape": [10**9 + 1], "upper": None},
+            r"is not valid: `shape` must have at most 32 dimensions and 1e\+09 entr",
+        ),
+        (
+            {"shape": [10**9]},
+            r"`upper` must be null or hold one number or null for each entry of the shape \[1000000000\]",
+        ),
+        (
+            {"upper": 2.0},
+            r"`upper` must be null or hold one number or null for each entry of the shape \[2\], got 2\.0",
+        ),
         ({"upper": [2.0]}, r"`upper` must be null or hold one number .*, got \[2\.0\]"),
         ({"upper": [2.0, "3"]}, r"`upper` must be null or hold one number .*, got \[2\.0, '3'\]"),
         ({"upper": [2.0, True]}, r"`upper` must be null or hold one number .*, got \[2\.0, True\]"),
