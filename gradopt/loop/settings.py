@@ -92,4 +92,5 @@ class Settings:
             point.jacobian,
             self.tolerance,
             self.feasibility_tolerance,
+            point.error,
         )

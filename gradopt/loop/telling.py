@@ -147,8 +147,9 @@ def _point(state: State, outcome: Outcome, problem: Problem) -> TruthPoint | Non
     exact = all(
         state.samples[component.truth].known(row) for component, row in zip(problem.components, rows, strict=True)
     )
+    error = found.error if exact else None
     return TruthPoint(
-        found.u, found.f, found.gradient, found.c, found.jacobian, exact, rows, outcome.signs, outcome.context
+        found.u, found.f, found.gradient, found.c, found.jacobian, exact, error, rows, outcome.signs, outcome.context
     )
 
 

@@ -9,12 +9,13 @@ import numpy as np
 import openmdao.api as om
 
 from gradopt import openmdao_private as private
+from gradopt.data.lengths import lengths_of
 from gradopt.data.variables import flatten, total_size
 from gradopt.errors import EvaluationError
 from gradopt.loop.problem import Component, LearnedTruth
 from gradopt.om.component import SurrogateComp
 from gradopt.om.quantities import Quantities, set_design
-from gradopt.optimality.problem import Limits, Responses, width_of
+from gradopt.optimality.problem import Limits, Responses
 from gradopt.surrogates.protocol import SupportsEvaluate
 
 
@@ -59,7 +60,7 @@ class ProblemView:
             design.upper,
             constraints.lower,
             constraints.upper,
-            width_of(design.lower, design.upper, design.value),
+            lengths_of(design.lower, design.upper, design.value),
         )
 
     def design(self) -> Quantities:

@@ -76,6 +76,7 @@ def kkt(
     jacobian: np.ndarray,
     tolerance: float = TOLERANCE,
     feasibility_tolerance: float = FEASIBILITY_TOLERANCE,
+    error: np.ndarray | None = None,
 ) -> KKT:
     """Measure the optimality conditions of min f(u) with lower <= u <= upper and c_lower <= c(u) <= c_upper.
 
@@ -109,6 +110,8 @@ def kkt(
         jacobian: dc/du (m, n).
         tolerance: Limit of stationarity and complementarity.
         feasibility_tolerance: Limit of feasibility.
+        error: Estimated absolute errors (1 + m, n) of the gradient and of the Jacobian's rows; None for none. What they
+            may change in a residual, |error| weighted with the multipliers, is added to its size.
 
     Returns:
         The measures, the multipliers and the verdict. Minima, saddles and maxima are not distinguished.
@@ -124,6 +127,8 @@ def kkt(
     n, m = u.size, c.size
     arrays = {"u": u, "lower": lower, "upper": upper, "gradient": gradient, "c": c, "c_lower": c_lower}
     shapes = dict.fromkeys(arrays, (n,)) | {"c": (m,), "c_lower": (m,), "c_upper": (m,), "jacobian": (m, n)}
+    if error is not None:
+        arrays["error"], shapes["error"] = error, (1 + m, n)
     for name, array in (arrays | {"c_upper": c_upper, "jacobian": jacobian}).items():
         if np.shape(array) != shapes[name]:
             remedy = "Pass flat arrays of n design variables and m constraints, and the Jacobian as (m, n)."
@@ -139,6 +144,9 @@ def kkt(
         # Bounds within the tolerance decide; with bounds farther off, the measures say what a failure is about.
         fits = [_fit(value, low, high, gradient, rows, tolerance, window) for window in (1.0, tolerance**-0.5)]
         fit = min(fits, key=_Fit.worst)
+        if error is not None:
+            unsure = error[0] + np.abs(fit.multipliers[:m]) @ error[1:]
+            fit = fit._replace(imbalance=fit.imbalance + unsure / np.maximum(1.0, np.abs(gradient)))
     else:
         violation = np.full(m + n, math.inf)
         nothing = np.full(m + n, math.nan)

@@ -16,7 +16,7 @@ class Limits:
         upper: Upper bounds (k,), inf where there is none.
         c_lower: Lower bounds of the constraints (p,), equal to `c_upper` for an equality.
         c_upper: Upper bounds (p,).
-        width: Length of one unit of the trust region for each design variable (k,): its range where it has one.
+        width: Length of one unit of the trust region for each design variable (k,), see `gradopt.data.lengths`.
     """
 
     lower: np.ndarray
@@ -35,19 +35,6 @@ class Limits:
         return np.maximum(np.maximum(self.c_lower - c, c - self.c_upper), 0.0)
 
 
-def width_of(lower: np.ndarray, upper: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """Return the lengths (k,) of one unit of the trust region.
-
-    Args:
-        lower: Lower bounds of the design variables (k,).
-        upper: Upper bounds (k,).
-        start: The start (k,), whose size stands in where a design variable has no range.
-    """
-    width = upper - lower
-    bounded = np.isfinite(width) & (width > 0.0)
-    return np.where(bounded, width, np.maximum(np.abs(start), 1.0))
-
-
 @dataclass(frozen=True, eq=False)
 class Responses:
     """Objective and constraints with their gradients at one point.
@@ -59,6 +46,7 @@ class Responses:
         c: Constraints (p,).
         jacobian: Jacobian of the constraints, dc/du (p, k).
         exact: Whether the derivatives are the truth's, returned by it or finite-differenced; else they are estimates.
+        error: Estimated absolute errors (1 + p, k) of `gradient` and of the rows of `jacobian`; None for none.
     """
 
     u: np.ndarray
@@ -67,6 +55,7 @@ class Responses:
     c: np.ndarray
     jacobian: np.ndarray
     exact: bool = True
+    error: np.ndarray | None = None
 
     @property
     def finite(self) -> bool:

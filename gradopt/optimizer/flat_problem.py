@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gradopt.data.arrays import as_floats
+from gradopt.data.lengths import lengths_of
 from gradopt.data.variables import Variable, column_names, column_slices
 from gradopt.errors import EvaluationError, InputError, ShapeError, explain
 from gradopt.loop.problem import Component, LearnedTruth
 from gradopt.optimality.layout import Layout
-from gradopt.optimality.problem import Limits, Responses, width_of
+from gradopt.optimality.problem import Limits, Responses
 from gradopt.surrogates.protocol import SupportsEvaluate
 
 if TYPE_CHECKING:  # a run without a network needs no torch
@@ -164,7 +165,7 @@ class FlatProblem:
         none = np.empty(0)
         self.scaler = np.concatenate([none, *scalers])
         self.layout = Layout(names, sizes, self.scaler)
-        width = width_of(*bounds, start)
+        width = lengths_of(*bounds, start)
         self.limits = Limits(*bounds, np.concatenate([none, *lower]), np.concatenate([none, *upper]), width)
 
     @property

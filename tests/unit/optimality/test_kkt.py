@@ -9,7 +9,7 @@ import pytest
 
 from gradopt.errors import InputError, ShapeError
 from gradopt.optimality import kkt as module
-from gradopt.optimality.kkt import KKT, kkt
+from gradopt.optimality.kkt import FEASIBILITY_TOLERANCE, KKT, TOLERANCE, kkt
 
 INF = np.inf
 
@@ -21,7 +21,9 @@ def conditions(
     limits: Any = (),
     u: Any = None,
     c: Any = None,
-    **tolerances: float,
+    tolerance: float = TOLERANCE,
+    feasibility_tolerance: float = FEASIBILITY_TOLERANCE,
+    error: np.ndarray | None = None,
 ) -> KKT:
     """KKT at u = 0 and c = 0 unless they are given; bounds and limits are pairs (lower, upper)."""
     n, m = len(gradient), len(rows)
@@ -36,7 +38,9 @@ def conditions(
         c_lower=limits[:, 0],
         c_upper=limits[:, 1],
         jacobian=np.array(rows, dtype=float).reshape(m, n),
-        **tolerances,
+        tolerance=tolerance,
+        feasibility_tolerance=feasibility_tolerance,
+        error=error,
     )
 
 
@@ -307,3 +311,19 @@ def test_array_of_another_shape_is_refused(name: str) -> None:
     kkt(**arrays)
     with pytest.raises(ShapeError, match=rf"`{name}` must have shape \(.*\), got \(4, 5\)\. Pass flat arrays"):
         kkt(**{**arrays, name: np.zeros((4, 5))})
+
+
+def test_the_error_of_derivatives_is_added_to_stationarity() -> None:
+    exact = conditions([-1.0, 0.0], rows=[[1.0, 0.0]], limits=[(-INF, 0.0)])
+    unsure = conditions(
+        [-1.0, 0.0], rows=[[1.0, 0.0]], limits=[(-INF, 0.0)], error=np.array([[0.0, 1e-3], [0.0, 5e-4]])
+    )
+    assert exact.certified
+    assert exact.stationarity == 0.0
+    assert unsure.stationarity == pytest.approx(1.5e-3)  # the multiplier is 1
+    assert not unsure.certified
+
+
+def test_errors_of_another_shape_are_an_error() -> None:
+    with pytest.raises(ShapeError, match=r"error.*\(1, 2\)"):
+        conditions([0.0, 0.0], error=np.zeros(2))
