@@ -19,6 +19,7 @@ from gradopt.loop.settings import Settings
 from gradopt.loop.state import Exit, Iteration, Stage, State, TruthPoint
 from gradopt.loop.trust_region import TrustRegion
 from gradopt.optimality.kkt import KKT
+from gradopt.optimality.problem import Responses
 from gradopt.surrogates.fitted import container
 from gradopt.truth.finite_differences import FiniteDifferences
 from gradopt.versions import versions
@@ -33,6 +34,7 @@ def classes() -> Classes:
     kinds = (
         State,
         TruthPoint,
+        Responses,
         Iteration,
         TrustRegion,
         KKT,
