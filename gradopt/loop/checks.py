@@ -21,6 +21,7 @@ from gradopt.errors import FileFormatError, explain
 from gradopt.loop.state import Iteration, State, TruthPoint
 from gradopt.loop.trust_region import TrustRegion
 from gradopt.optimality.kkt import KKT
+from gradopt.optimality.problem import Responses
 
 REMEDY = "Copy the file again from where it was written, or begin a new run on the same store."
 _LARGEST_LOG = 1e3  # absolute value of the log of a forecast error; by hand: logs of numbers are below 745
@@ -97,6 +98,10 @@ def check_state(state: State) -> None:
         for candidate in candidates:
             check_array("failed", candidate, (k,))
     check_index("checks", state.checks, 2**31)
+    if state.beside is not None:
+        _check_responses(state.beside, k, p)
+    if state.saddle is not None:
+        check_array("saddle", state.saddle, (k,))
     if state.kkt is not None:
         _check_kkt(state.kkt, k, p)
     if (state.at < 0) != (state.kkt is None):
@@ -137,13 +142,7 @@ def _check_variables(name: str, holder: Dataset | object, samples: Samples) -> N
 
 
 def _check_point(point: TruthPoint, state: State, k: int, p: int) -> None:
-    for name, array, shape in (
-        ("u", point.u, (k,)),
-        ("gradient", point.gradient, (k,)),
-        ("c", point.c, (p,)),
-        ("jacobian", point.jacobian, (p, k)),
-    ):
-        check_array(name, array, shape)
+    _check_responses(point, k, p)
     count = len(state.points[0].rows)
     if not len(point.rows) == len(point.signs) == count:
         got = f"{len(point.rows)} and {len(point.signs)}"
@@ -153,6 +152,18 @@ def _check_point(point: TruthPoint, state: State, k: int, p: int) -> None:
     for row, signs in zip(point.rows, point.signs, strict=True):
         check_index("rows", row, rows)
         check_array("signs", signs, (signs.size if signs.size in widths else max(widths),))
+
+
+def _check_responses(found: Responses, k: int, p: int) -> None:
+    for name, array, shape in (
+        ("u", found.u, (k,)),
+        ("gradient", found.gradient, (k,)),
+        ("c", found.c, (p,)),
+        ("jacobian", found.jacobian, (p, k)),
+    ):
+        check_array(name, array, shape)
+    if found.error is not None:
+        check_array("error", found.error, (1 + p, k))
 
 
 def _check_kkt(found: KKT, k: int, p: int) -> None:

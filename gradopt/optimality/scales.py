@@ -11,8 +11,7 @@ from gradopt.data.lengths import NO_BOUND
 from gradopt.optimality.kkt import KKT, scaled_kkt
 from gradopt.optimality.problem import Limits, Responses, Scales
 
-_NEAR = 0.1  # part of the largest distance below which a point says nothing of the objective's scale; by hand
-_SHARE = 0.25  # quantile of the changes of the objective: most points of a run are not at its steep beginning; by hand
+_NEAR = 0.1  # distance in lengths, or part of the largest one, below which a point says nothing of the scale; by hand
 _PART = 0.5  # part of that change which counts as one: so |u|^2 about 1, explored over 2, is measured as it is; by hand
 _EXPLAINED = 3.0  # ratio of a change to what the slopes at both ends make of it up to which it is explored; by hand
 _BESIDE = 0.5  # part of the widest exploration that counts for a variable that did not move itself; by hand
@@ -29,8 +28,8 @@ def conditions_at(
 
     - the length of a design variable is its size or the range that was explored, whichever is more, and at most the
       range between its bounds;
-    - the scale of the objective is half the lower quartile, over the explored points that are not near, of the change of
-      the Lagrangian to this point, extrapolated to one length. The Lagrangian leaves out what constraints and bounds
+    - the scale of the objective is half the least, over the explored points that are not near, of the changes of the
+      Lagrangian to this point, extrapolated to one length. The Lagrangian leaves out what constraints and bounds
       balance, so that a steep direction that they hold does not loosen the others. Without such a point the scale is
       not known;
     - that of a constraint is the median of what its slopes change over the lengths.
@@ -93,10 +92,10 @@ def scales_of(
         return replace(found, objective=limits.declared.objective)
     distance = np.array([np.abs((point.u - at.u) / found.lengths).max() for point in others])
     changes = np.array([abs(change(point)) for point in others])
-    far = distance >= _NEAR * distance.max(initial=0.0)
+    far = (changes > 0.0) & (distance >= _NEAR * min(1.0, distance.max(initial=0.0)))
     if not far.any():
         return found
-    objective = _PART * float(np.quantile(changes[far] / distance[far], _SHARE))
+    objective = _PART * float((changes[far] / distance[far]).min())
     least = _LEAST * float(np.abs(at.gradient * found.lengths).max(initial=0.0))
     return replace(found, objective=max(objective, least) or np.nan)
 
