@@ -33,7 +33,7 @@ class Settings:
             to it.
         max_failures: Number of truth failures in a row after which the run ends.
         check_derivatives: Whether an optimum is confirmed by the truth at a point beside it, see
-            `gradopt.loop.derivative_check`. These evaluations, one as a rule and four at most, may go beyond
+            `gradopt.loop.derivative_check`. These evaluations, one as a rule and ten at most, may go beyond
             `max_evaluations`.
         finite_differences: How partials that a truth does not return are finite-differenced, where the surrogates'
             estimates of them do not suffice. Each step counts as an evaluation.

@@ -11,8 +11,8 @@ import openmdao.api as om
 from gradopt import openmdao_private as private
 from gradopt.data.lengths import lengths_of
 from gradopt.errors import InputError, explain
-from gradopt.om.quantities import Quantities
 from gradopt.loop.state import State
+from gradopt.om.quantities import Quantities
 from gradopt.optimality.certificate import Certificate, certificate_of
 from gradopt.optimality.kkt import FEASIBILITY_TOLERANCE, TOLERANCE, scaled_kkt
 from gradopt.optimality.problem import Limits, Responses, Scales

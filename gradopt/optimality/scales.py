@@ -11,7 +11,9 @@ from gradopt.data.lengths import NO_BOUND
 from gradopt.optimality.kkt import KKT, scaled_kkt
 from gradopt.optimality.problem import Limits, Responses, Scales
 
-_NEAR = 0.1  # distance in lengths, or part of the largest one, below which a point says nothing of the scale; by hand
+_NEAR = 0.3  # distance in sizes of the variables, or part of the largest, from which a point tells the scale; by hand
+_FAR = 3.0  # distance likewise up to which it does, unless there is none nearer; by hand
+_SHARE = 0.25  # quantile of what these points tell: most of a run is not at its steep beginning; by hand
 _PART = 0.5  # part of that change which counts as one: so |u|^2 about 1, explored over 2, is measured as it is; by hand
 _EXPLAINED = 3.0  # ratio of a change to what the slopes at both ends make of it up to which it is explored; by hand
 _BESIDE = 0.5  # part of the widest exploration that counts for a variable that did not move itself; by hand
@@ -28,10 +30,10 @@ def conditions_at(
 
     - the length of a design variable is its size or the range that was explored, whichever is more, and at most the
       range between its bounds;
-    - the scale of the objective is half the least, over the explored points that are not near, of the changes of the
-      Lagrangian to this point, extrapolated to one length. The Lagrangian leaves out what constraints and bounds
-      balance, so that a steep direction that they hold does not loosen the others. Without such a point the scale is
-      not known;
+    - the scale of the objective is half the lower quartile, over the explored points that are neither near nor far, of
+      the change of the Lagrangian to this point, extrapolated to one length. The Lagrangian leaves out what constraints
+      and bounds balance, so that a steep direction that they hold does not loosen the others. Without such a point the
+      scale is not known;
     - that of a constraint is the median of what its slopes change over the lengths.
 
     A point is explored where the slopes at both ends explain the change of the Lagrangian to it (trapezoidal rule, up
@@ -90,12 +92,16 @@ def scales_of(
     found = without_objective(at, others, limits)
     if limits.declared is not None and np.isfinite(limits.declared.objective):
         return replace(found, objective=limits.declared.objective)
-    distance = np.array([np.abs((point.u - at.u) / found.lengths).max() for point in others])
+    moves = np.array([point.u - at.u for point in others]).reshape(-1, len(at.u))
     changes = np.array([abs(change(point)) for point in others])
-    far = (changes > 0.0) & (distance >= _NEAR * min(1.0, distance.max(initial=0.0)))
-    if not far.any():
+    size = np.where(np.abs(at.u) > 0.0, np.minimum(np.abs(at.u), found.lengths), found.lengths)
+    distance = np.abs(moves / size).max(axis=1, initial=0.0)
+    tells = (changes > 0.0) & (distance >= _NEAR * min(1.0, distance.max(initial=0.0)))
+    if not tells.any():
         return found
-    objective = _PART * float((changes[far] / distance[far]).min())
+    tells &= distance <= max(_FAR, distance[tells].min())
+    reach = np.abs(moves / found.lengths).max(axis=1)
+    objective = _PART * float(np.quantile(changes[tells] / reach[tells], _SHARE))
     least = _LEAST * float(np.abs(at.gradient * found.lengths).max(initial=0.0))
     return replace(found, objective=max(objective, least) or np.nan)
 
