@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from gradopt.data.lengths import NO_BOUND
 from gradopt.optimality.kkt import KKT, scaled_kkt
 from gradopt.optimality.problem import Limits, Responses, Scales
 
@@ -127,7 +126,7 @@ def scales_at(at: Responses, limits: Limits) -> Scales:
 
 
 def _lengths(u: np.ndarray, points: np.ndarray, limits: Limits) -> np.ndarray:
-    bounded = (np.abs(limits.lower) < NO_BOUND) & (np.abs(limits.upper) < NO_BOUND) & (limits.upper > limits.lower)
+    bounded = np.isfinite(limits.lower) & np.isfinite(limits.upper) & (limits.upper > limits.lower)
     width = np.where(bounded, limits.upper, 1.0) - np.where(bounded, limits.lower, 0.0)
     explored = points.max(axis=0) - points.min(axis=0)
     beside = _BESIDE * limits.width * float((explored / limits.width).max(initial=0.0))
