@@ -17,6 +17,7 @@ from gradopt.loop.settings import Settings
 from gradopt.loop.trust_region import TrustRegion
 from gradopt.optimality.kkt import KKT
 from gradopt.optimality.problem import Responses
+from gradopt.optimality.scales import Explored
 
 
 class Exit(StrEnum):
@@ -214,10 +215,12 @@ class State:
         return self.points[self.at]
 
     @property
-    def explored(self) -> tuple[TruthPoint, ...]:
-        """Points that tell the scales: those with exact derivatives, and all iterates."""
-        iterates = {self.at, *(start for start, _ in self.steps)}
-        return tuple(point for index, point in enumerate(self.points) if point.exact or index in iterates)
+    def explored(self) -> Explored:
+        """Points that tell the scales of the problem."""
+        walked = {self.at, *(start for start, _ in self.steps)}
+        iterates = tuple(point for index, point in enumerate(self.points) if index in walked)
+        tried = tuple(point for index, point in enumerate(self.points) if point.exact and index not in walked)
+        return Explored(iterates, tried)
 
     @property
     def conditions(self) -> KKT:

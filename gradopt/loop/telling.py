@@ -25,7 +25,7 @@ from gradopt.optimality.curvature import negative_curvature
 from gradopt.optimality.kkt import KKT, scaled_kkt
 from gradopt.optimality.merit import initial_penalties, merit, next_penalties, raised_penalties
 from gradopt.optimality.problem import Limits
-from gradopt.optimality.scales import conditions_at, without_objective
+from gradopt.optimality.scales import Explored, conditions_at, without_objective
 
 logger = logging.getLogger("gradopt")
 
@@ -116,7 +116,7 @@ def _started(state: State, outcome: Outcome, problem: Problem, settings: Setting
     state = replace(state, waiting=state.waiting[:0])
     if point is None:
         return replace(state, exit=Exit.TRUTH_FAILED, failure=outcome.failure)
-    conditions = settings.conditions(point, (), problem.limits)
+    conditions = settings.conditions(point, Explored(), problem.limits)
     radius, p = state.trust_region.radius, len(point.c)
     first = record(0, point.u, point, conditions, radius, state.evaluations, constraints=p)
     state = replace(state, points=(point,), at=0, kkt=conditions, pending=first)
@@ -211,7 +211,7 @@ def _iterated(state: State, request: Request, outcome: Outcome, problem: Problem
             penalties = next_penalties(state.penalties, conditions.multipliers)
             if state.finite_differenced:
                 before, after = limits.violations(state.iterate.c), limits.violations(true.c)
-                least = _VIOLATED * without_objective(true, state.explored, limits).constraints
+                least = _VIOLATED * without_objective(true, state.explored.iterates, limits).constraints
                 penalties = np.maximum(penalties, raised_penalties(state.penalties, before, after, least))
             state = replace(state, at=len(state.points) - 1, penalties=penalties)
         state = replace(state, kkt=conditions)
@@ -246,7 +246,7 @@ def _compared(
     state: State, found: Candidate, true: TruthPoint, limits: Limits, settings: Settings
 ) -> tuple[float, bool]:
     """Ratio of actual to predicted reduction, and whether to accept the candidate."""
-    points = (*state.explored, true)
+    points = state.explored._replace(iterates=(*state.explored.iterates, true))
     scales = conditions_at(true, points, limits, settings.tolerance, settings.feasibility_tolerance)[1]
     before = merit(state.iterate, limits, state.penalties)
     predicted = before - merit(found.predicted, limits, state.penalties)

@@ -9,7 +9,7 @@ import pytest
 
 from gradopt.loop.derivative_check import DerivativeCheck
 from gradopt.optimality.problem import Limits, Responses, Scales
-from gradopt.optimality.scales import conditions_at
+from gradopt.optimality.scales import Explored, conditions_at
 
 TOLERANCE = 1e-4
 LIMITS = Limits(np.zeros(3), np.ones(3), np.array([-np.inf]), np.array([0.7]), np.ones(3))
@@ -26,7 +26,7 @@ def responses(u: np.ndarray, wrong: np.ndarray, of_constraint: float = 0.0, stee
 
 def check_at(iterate: Responses, values_only: bool = False, limits: Limits = LIMITS) -> DerivativeCheck:
     limits = replace(limits, declared=ONES)
-    conditions, scales = conditions_at(iterate, (), limits, TOLERANCE, 1e-6)
+    conditions, scales = conditions_at(iterate, Explored(), limits, TOLERANCE, 1e-6)
     return DerivativeCheck(iterate, conditions, scales, limits, values_only)
 
 
