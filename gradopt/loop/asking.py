@@ -52,8 +52,8 @@ def ask(state: State, problem: Problem, settings: Settings) -> Request:
         return Request(u[None], Purpose.VERIFICATION, trust_region=state.trust_region)
     if state.stage is Stage.INITIAL_STEP:
         request = _initial_optimum(state, problem, settings)
-    elif state.stage is Stage.SETTLING or _differentiates_first(state, problem):
-        request = Request(state.iterate.u[None], Purpose.DIFFERENCE, trust_region=state.trust_region)
+    elif state.stage in (Stage.SETTLING, Stage.REFINING) or _differentiates_first(state, problem):
+        request = _differences(state, state.trust_region)
     else:
         request = _candidate(state, problem, settings)
     return replace(request, seconds=time.perf_counter() - clock)
@@ -98,7 +98,7 @@ def _candidate(state: State, problem: Problem, settings: Settings) -> Request:
     if found is not None:
         return Request(found.predicted.u[None], purpose, found, region)
     if can_differentiate(state, problem):
-        return Request(state.iterate.u[None], Purpose.DIFFERENCE, trust_region=region)
+        return _differences(state, region)
     return Request(_nothing(state), purpose, trust_region=region)
 
 
@@ -113,7 +113,7 @@ def _search(state: State, problem: Problem, settings: Settings) -> tuple[Candida
         if found is not None:
             return found, region
         region = region.after(np.nan, region.length(state.failed[-1][0] - iterate.u, limits))
-    smallest = settings.smallest_differenced if state.finite_differenced else 0.0
+    smallest = settings.smallest_differenced if state.finite_differenced and not state.refined else 0.0
     while not region.exhausted and region.radius >= smallest:
         box = region.box(iterate.u, limits)
         found = solve_subproblem(model, limits, iterate, box, state.penalties, nearest)
@@ -121,6 +121,13 @@ def _search(state: State, problem: Problem, settings: Settings) -> tuple[Candida
             return found, region
         region = region.after(np.nan, _SHRINK_UNEVALUATED * region.radius)
     return None, region
+
+
+def _differences(state: State, region: TrustRegion) -> Request:
+    """Finite differences at the current iterate: central ones before a verdict, and after it did not hold."""
+    refines = state.stage is Stage.REFINING or state.refined
+    purpose = Purpose.REFINEMENT if refines else Purpose.DIFFERENCE
+    return Request(state.iterate.u[None], purpose, trust_region=region)
 
 
 def _nothing(state: State) -> np.ndarray:

@@ -15,6 +15,7 @@ from gradopt.loop.derivative_check import contradiction, probes
 from gradopt.loop.learning import can_differentiate, learned, on_corrected
 from gradopt.loop.problem import Problem, initial_surrogates
 from gradopt.loop.recovery import with_failure
+from gradopt.loop.refinement import exhausted, judged_differences
 from gradopt.loop.request import Outcome, Purpose, Request
 from gradopt.loop.settings import Settings
 from gradopt.loop.state import Exit, Iteration, Stage, State, TruthPoint, with_iterate
@@ -27,6 +28,7 @@ logger = logging.getLogger("gradopt")
 
 _ROUND_OFF = 1e-12  # reduction of the merit, in scaled units or relative to the merit, below which it may be round-off
 _FORGIVEN = 1e-8  # rise of the merit, likewise, up to which a step towards the optimality conditions is accepted
+_REOPENED = 0.1  # part of the first trust-region radius that central differences start again with at least; by hand
 _VIOLATED = 1e-3  # scaled violation above which a penalty may be raised: noise and finite differences leave less
 
 
@@ -62,12 +64,10 @@ def tell(state: State, request: Request, outcomes: Sequence[Outcome], problem: P
         state = _settled(_differentiated(state, outcome, problem), problem, settings)
     elif state.stage is Stage.CHECKING:
         return _checked(state, outcome, problem, settings)
-    elif request.purpose is Purpose.DIFFERENCE:
+    elif request.purpose in (Purpose.DIFFERENCE, Purpose.REFINEMENT):
         state = _sharpened(state, request, outcome, problem, settings)
     elif not len(request.points):
-        infeasible = state.conditions.feasibility > settings.feasibility_tolerance
-        exit = Exit.INFEASIBLE if infeasible else Exit.EXHAUSTED
-        state = replace(state, trust_region=request.trust_region, exit=exit)
+        state = exhausted(replace(state, trust_region=request.trust_region), problem, settings)
     else:
         state = _iterated(state, request, outcome, problem, settings)
     seconds = request.seconds + time.perf_counter() - clock
@@ -149,7 +149,16 @@ def _point(state: State, outcome: Outcome, problem: Problem) -> TruthPoint | Non
     )
     error = found.error if exact else None
     return TruthPoint(
-        found.u, found.f, found.gradient, found.c, found.jacobian, exact, error, rows, outcome.signs, outcome.context
+        found.u,
+        found.f,
+        found.gradient,
+        found.c,
+        found.jacobian,
+        exact,
+        error,
+        rows,
+        outcome.sensitivities,
+        outcome.context,
     )
 
 
@@ -185,7 +194,7 @@ def _settled(state: State, problem: Problem, settings: Settings) -> State:
             done = replace(done, fit=fit, evaluations=state.evaluations)
             stage = Stage.INITIAL_STEP if initial_surrogates(problem) else stage
         history = (*history, done)
-    return _judged(replace(state, stage=stage, pending=None, history=history), settings)
+    return _judged(replace(state, stage=stage, pending=None, history=history), problem, settings)
 
 
 def _initial_step_made(state: State, request: Request, outcome: Outcome, problem: Problem, settings: Settings) -> State:
@@ -230,8 +239,14 @@ def _sharpened(state: State, request: Request, outcome: Outcome, problem: Proble
     region = request.trust_region
     if not state.history[-1].accepted:  # the derivatives were at fault, not the length of the step
         region = replace(region, radius=state.history[-1].radius)
+    if request.purpose is Purpose.REFINEMENT:
+        if state.stage is Stage.REFINING:  # the region had shrunk on partials that were not good enough
+            radius = max(region.radius, _REOPENED * settings.trust_region.radius)
+            region = replace(region, radius=radius)
+        last = replace(state.history[-1].at(conditions), evaluations=state.evaluations)
+        state = replace(state, stage=Stage.ITERATING, history=(*state.history[:-1], last))
     state, _ = learned(replace(state, kkt=conditions, penalties=penalties, trust_region=region), problem, settings)
-    return _judged(state, settings)
+    return _judged(state, problem, settings)
 
 
 def _iterated(state: State, request: Request, outcome: Outcome, problem: Problem, settings: Settings) -> State:
@@ -275,7 +290,7 @@ def _iterated(state: State, request: Request, outcome: Outcome, problem: Problem
         outcome.failure,
         len(found.predicted.c),
     )
-    return _judged(replace(state, history=(*state.history, done)), settings)
+    return _judged(replace(state, history=(*state.history, done)), problem, settings)
 
 
 def _estimated(state: State, problem: Problem, settings: Settings) -> State:
@@ -305,8 +320,12 @@ def _distance(conditions: KKT) -> float:
     return max(conditions.feasibility, conditions.stationarity, conditions.complementarity)
 
 
-def _judged(state: State, settings: Settings) -> State:
-    """The state, ended where there is a reason, or about to check the derivatives of an optimum."""
+def _judged(state: State, problem: Problem, settings: Settings) -> State:
+    """The state, ended where there is a reason, or about to refine or check the derivatives of an optimum."""
+    if state.iterate.exact:
+        judged = judged_differences(state, problem, settings)
+        if judged is not None:
+            return judged
     if state.conditions.certified and state.iterate.exact:
         if not settings.check_derivatives or state.finite_differenced:
             return replace(state, exit=Exit.CERTIFIED)

@@ -10,14 +10,15 @@ from gradopt.loop.files import classes
 from gradopt.loop.packing import Classes, Packer, Unpacker
 from gradopt.optimizer.flat_problem import Constraint, LinearConstraint, Objective
 from gradopt.surrogates.fitted import container
-from gradopt.truth.finite_differences import FiniteDifferencePlan
+from gradopt.truth.central_differences import CentralDifferencePlan
+from gradopt.truth.finite_difference_plan import FiniteDifferencePlan
 from gradopt.versions import versions
 
 OPTIMIZER = container.Kind("gradopt.optimizer", 1, "optimizer.save(path)")
 
 
 def _classes() -> Classes:
-    own = (Objective, Constraint, LinearConstraint, FiniteDifferencePlan)
+    own = (Objective, Constraint, LinearConstraint, FiniteDifferencePlan, CentralDifferencePlan)
     return {**classes(), **{kind.__name__: kind for kind in own}}
 
 

@@ -187,7 +187,7 @@ class FlatRun:
         (guess,) = no_partials(self.state) if sampling else guesses(self.state, self.problem, self.settings)
         if np.isnan(partials).any():
             partials = np.where(np.isnan(partials), 0.0 if guess is None else guess(u), partials)
-        return Outcome(self.problem.responses(u, y, partials), "", gains, (u,), (self.problem.signs,))
+        return Outcome(self.problem.responses(u, y, partials), "", gains, (u,), (self.problem.sensitivities,))
 
 
 def equal_to_the_bit(a: Any, b: Any) -> bool:
