@@ -139,7 +139,7 @@ class Samples:
         return finite_differences.plan(x, data.y[row], data.partials[row], self.inputs, every, matters)
 
     def refinement(
-        self, row: int, finite_differences: FiniteDifferences, weights: np.ndarray
+        self, row: int, finite_differences: FiniteDifferences, weights: np.ndarray, checked: bool = True
     ) -> CentralDifferencePlan:
         """Plan central differences of the partials of a row that the truth has not returned.
 
@@ -147,6 +147,7 @@ class Samples:
             row: Row of `data`.
             finite_differences: Steps.
             weights: Weights (m,) of the outputs in what is minimized.
+            checked: Whether the error of the partials is estimated too.
         """
         assert self.data is not None
         data = self.data
@@ -154,7 +155,7 @@ class Samples:
         if row in self.difference_rows:
             known = np.where(self.differenced[self.difference_rows.index(row)], np.nan, known)
         return finite_differences.refinement(
-            data.x[row], data.y[row], known, self.inputs, self.beside, self.values, data.y, weights
+            data.x[row], data.y[row], known, self.inputs, self.beside, self.values, data.y, weights, checked
         )
 
     def resolution(self, row: int) -> np.ndarray:

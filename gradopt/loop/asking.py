@@ -13,12 +13,14 @@ from gradopt.loop.initial_optimum import find_initial_optimum
 from gradopt.loop.learning import can_differentiate, on_corrected
 from gradopt.loop.problem import Problem, initial_surrogates
 from gradopt.loop.recovery import recover
+from gradopt.loop.refinement import is_one_sided
 from gradopt.loop.request import Purpose, Request
 from gradopt.loop.settings import Settings
 from gradopt.loop.state import Stage, State
 from gradopt.loop.subproblem import Candidate, solve_subproblem
 from gradopt.loop.trust_region import TrustRegion
 
+_REJECTED = 3  # candidates rejected in a row after which partials by one-sided differences are refined; by hand
 _NO_STEP = 1e-12  # largest component of a step, in units of the ranges, that counts as none: round-off
 _SHRINK_UNEVALUATED = 0.2  # factor on a trust region without a candidate: no evaluation is spent on it; by hand
 
@@ -53,7 +55,7 @@ def ask(state: State, problem: Problem, settings: Settings) -> Request:
     if state.stage is Stage.INITIAL_STEP:
         request = _initial_optimum(state, problem, settings)
     elif state.stage in (Stage.SETTLING, Stage.REFINING) or _differentiates_first(state, problem):
-        request = _differences(state, state.trust_region)
+        request = _differences(state, problem, state.trust_region)
     else:
         request = _candidate(state, problem, settings)
     return replace(request, seconds=time.perf_counter() - clock)
@@ -89,7 +91,13 @@ def _differentiates_first(state: State, problem: Problem) -> bool:
     """
     last = state.history[-1]
     spent = state.conditions.certified or not last.accepted or not last.ratio >= state.trust_region.poor
-    return spent and can_differentiate(state, problem)
+    return spent and (can_differentiate(state, problem) or _rejected(state) and is_one_sided(state, problem))
+
+
+def _rejected(state: State) -> bool:
+    """Whether so many candidates in a row were rejected that the derivatives may be at fault."""
+    last = state.history[-_REJECTED:]
+    return len(last) == _REJECTED and not any(one.accepted for one in last)
 
 
 def _candidate(state: State, problem: Problem, settings: Settings) -> Request:
@@ -98,7 +106,7 @@ def _candidate(state: State, problem: Problem, settings: Settings) -> Request:
     if found is not None:
         return Request(found.predicted.u[None], purpose, found, region)
     if can_differentiate(state, problem):
-        return _differences(state, region)
+        return _differences(state, problem, region)
     return Request(_nothing(state), purpose, trust_region=region)
 
 
@@ -123,9 +131,9 @@ def _search(state: State, problem: Problem, settings: Settings) -> tuple[Candida
     return None, region
 
 
-def _differences(state: State, region: TrustRegion) -> Request:
+def _differences(state: State, problem: Problem, region: TrustRegion) -> Request:
     """Finite differences at the current iterate: central ones before a verdict, and after it did not hold."""
-    refines = state.stage is Stage.REFINING or state.refined
+    refines = state.stage is Stage.REFINING or state.refined or not can_differentiate(state, problem)
     purpose = Purpose.REFINEMENT if refines else Purpose.DIFFERENCE
     return Request(state.iterate.u[None], purpose, trust_region=region)
 

@@ -12,8 +12,9 @@ from gradopt.loop.problem import Problem
 from gradopt.loop.settings import Settings
 from gradopt.loop.state import Exit, Stage, State
 
-_TIMES = 3  # refinements of one point: two change the step by a factor of 20 in each direction or twice in one; by hand
+_TIMES = 4  # refinements of one point: the slopes, their check, and steps changed twice by a factor of 20; by hand
 _GAIN = 20.0  # factor by which one refinement lowers an error of noise at most: that of its step
+_COARSE = 1e-9  # noise, as a part of the changes of an output, from which slopes near an optimum are always checked; by hand
 _VAGUE = 0.1  # error of a constraint's gradient, as a part of it, from which the gradient has no direction; by hand
 
 
@@ -48,6 +49,42 @@ def is_differenced(state: State, problem: Problem) -> bool:
     return bool(_places(state, problem))
 
 
+def is_one_sided(state: State, problem: Problem) -> bool:
+    """Whether partials at the current iterate are one-sided differences, so that central ones can add to them."""
+    return is_differenced(state, problem) and not _times(state, problem)
+
+
+def checks(state: State, problem: Problem, settings: Settings) -> bool:
+    """Whether central differences at the current iterate are to come with their error.
+
+    They are before a verdict, and wherever values have few digits or noise.
+    """
+    if state.stage is Stage.REFINING:
+        return True
+    for weights, noise, samples in zip(
+        output_weights(state, problem), _noise(state, problem, settings), state.samples, strict=True
+    ):
+        assert samples.data is not None
+        if (noise > _COARSE * np.ptp(samples.data.y, axis=0))[weights > 0.0].any():
+            return True
+    return False
+
+
+def value_noise(state: State, problem: Problem, settings: Settings) -> np.ndarray:
+    """Return the noise (1 + p,) of objective and constraints at the iterate, 0 where no partials are differenced.
+
+    It is the resolution of the values, or what central differences have shown beyond that.
+    """
+    found = np.zeros(1 + len(state.iterate.c))
+    if not state.finite_differenced:
+        return found
+    noise = _noise(state, problem, settings)
+    for index, component in enumerate(problem.components):
+        if state.iterate.sensitivities:
+            found += np.abs(state.iterate.sensitivities[index]) @ noise[component.truth]
+    return found
+
+
 def exhausted(state: State, problem: Problem, settings: Settings) -> State:
     """Return the state after no better candidate was found: ended, or about to refine the partials at the iterate.
 
@@ -58,22 +95,26 @@ def exhausted(state: State, problem: Problem, settings: Settings) -> State:
     ended = replace(state, exit=Exit.INFEASIBLE if infeasible else Exit.EXHAUSTED)
     if not state.finite_differenced:
         return ended
-    if _can_refine(state, problem, settings) and not _times(state, problem):
+    if state.iterate.error is None and _can_refine(state, problem, settings):
         return replace(state, stage=Stage.REFINING)
-    error = state.iterate.error
-    doubtful = error is not None and state.conditions.stationarity > settings.tolerance
-    if doubtful and not infeasible:
-        exact = settings.conditions(replace(state.iterate, error=None), problem.limits)
-        doubtful = state.conditions.stationarity > 2.0 * exact.stationarity
+    error, noise = state.iterate.error, value_noise(state, problem, settings)
     if infeasible:
-        resolution, violation = _resolutions(state, problem), problem.limits.violations(state.iterate.c)
-        known = state.iterate.exact and error is not None or not is_differenced(state, problem)
-        vague = np.zeros(len(violation), dtype=bool)
+        violation = problem.limits.violations(state.iterate.c)
+        vague = np.full(len(violation), is_differenced(state, problem) or not state.iterate.exact)
         if error is not None:
             vague = np.linalg.norm(error[1:], axis=1) > _VAGUE * np.linalg.norm(state.iterate.jacobian, axis=1)
-        doubtful = bool(((violation > 0.0) & ((violation <= resolution) | vague | (not known))).any())
+        doubtful = bool(((violation > 0.0) & ((violation <= noise[1:]) | vague)).any())
+    else:
+        doubtful = _unsure(state, problem, settings)
     if not doubtful:
         return ended
+    return undecided(state, problem, settings)
+
+
+def undecided(state: State, problem: Problem, settings: Settings) -> State:
+    """Return the state where values tell candidates apart no more: refined first, then ended for its resolution."""
+    if state.iterate.error is None and _can_refine(state, problem, settings):
+        return replace(state, stage=Stage.REFINING)
     return replace(state, exit=Exit.RESOLUTION, failure=_explanation(state, problem, settings))
 
 
@@ -86,16 +127,25 @@ def judged_differences(state: State, problem: Problem, settings: Settings) -> St
     if not is_differenced(state, problem):
         return None
     without = settings.conditions(replace(state.iterate, error=None), problem.limits)
-    if not without.certified:
-        return None
-    if state.conditions.certified and state.iterate.error is not None:
+    if without.certified and state.conditions.certified and state.iterate.error is not None:
         if not _hidden(state, problem, settings).any():
             return None
+    elif not without.certified and not _unsure(state, problem, settings):
+        return None
     elif _can_refine(state, problem, settings) and _may_suffice(state, problem, settings):
         if state.evaluations >= settings.max_evaluations:
             return replace(state, exit=Exit.BUDGET)
         return replace(state, stage=Stage.REFINING)
     return replace(state, exit=Exit.RESOLUTION, failure=_explanation(state, problem, settings))
+
+
+def _unsure(state: State, problem: Problem, settings: Settings) -> bool:
+    """Whether what is left of the gradient at a feasible iterate is within the errors of its partials."""
+    if state.iterate.error is None or state.conditions.feasibility > settings.feasibility_tolerance:
+        return False
+    without = settings.conditions(replace(state.iterate, error=None), problem.limits)
+    left = max(without.stationarity, without.complementarity)
+    return left <= max(state.conditions.stationarity, state.conditions.complementarity) - left
 
 
 def _places(state: State, problem: Problem) -> list[tuple[int, int]]:
@@ -127,6 +177,20 @@ def _may_suffice(state: State, problem: Problem, settings: Settings) -> bool:
         return True
     lower = state.iterate.error / _GAIN ** (_TIMES - _times(state, problem))
     return settings.conditions(replace(state.iterate, error=lower), problem.limits).certified
+
+
+def _noise(state: State, problem: Problem, settings: Settings) -> list[np.ndarray]:
+    """Noise (m,) of the outputs of each truth: at the last point with central differences, and the resolution here."""
+    found = []
+    weights = output_weights(state, problem)
+    rows = {c.truth: row for c, row in zip(problem.components, state.iterate.rows, strict=True)}
+    for truth, samples in enumerate(state.samples):
+        noise = samples.resolution(rows[truth])
+        if samples.refinements:
+            last = samples.refinement(samples.refinements[-1], settings.finite_differences, weights[truth], False)
+            noise = np.maximum(noise, last.noise())
+        found.append(noise)
+    return found
 
 
 def _resolutions(state: State, problem: Problem) -> np.ndarray:

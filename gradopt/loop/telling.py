@@ -15,7 +15,7 @@ from gradopt.loop.derivative_check import contradiction, probes
 from gradopt.loop.learning import can_differentiate, learned, on_corrected
 from gradopt.loop.problem import Problem, initial_surrogates
 from gradopt.loop.recovery import with_failure
-from gradopt.loop.refinement import exhausted, judged_differences
+from gradopt.loop.refinement import exhausted, judged_differences, undecided, value_noise
 from gradopt.loop.request import Outcome, Purpose, Request
 from gradopt.loop.settings import Settings
 from gradopt.loop.state import Exit, Iteration, Stage, State, TruthPoint, with_iterate
@@ -254,12 +254,13 @@ def _iterated(state: State, request: Request, outcome: Outcome, problem: Problem
     found, limits = request.candidate, problem.limits
     assert found is not None
     state = replace(state, trust_region=request.trust_region)
-    true, ratio, accepted, fit = _point(state, outcome, problem), np.nan, False, ""
+    true, ratio, accepted, tied, fit = _point(state, outcome, problem), np.nan, False, False, ""
     if true is None:
         state = replace(state, failed=with_failure(state.failed, found))
     else:
         length = state.trust_region.length(found.predicted.u - state.iterate.u, limits)
-        ratio, accepted, conditions = _compared(state, found, true, limits, settings)
+        tied = _tied(state, found, true, limits, value_noise(state, problem, settings))
+        ratio, accepted, conditions = _compared(state, found, true, limits, settings, tied)
         state = replace(
             state,
             points=(*state.points, true),
@@ -290,7 +291,8 @@ def _iterated(state: State, request: Request, outcome: Outcome, problem: Problem
         outcome.failure,
         len(found.predicted.c),
     )
-    return _judged(replace(state, history=(*state.history, done)), problem, settings)
+    state = replace(state, history=(*state.history, done))
+    return undecided(state, problem, settings) if tied and not accepted else _judged(state, problem, settings)
 
 
 def _estimated(state: State, problem: Problem, settings: Settings) -> State:
@@ -301,7 +303,7 @@ def _estimated(state: State, problem: Problem, settings: Settings) -> State:
 
 
 def _compared(
-    state: State, found: Candidate, true: TruthPoint, limits: Limits, settings: Settings
+    state: State, found: Candidate, true: TruthPoint, limits: Limits, settings: Settings, tied: bool
 ) -> tuple[float, bool, KKT]:
     """Ratio of actual to predicted reduction, whether to accept, and the optimality conditions at the candidate."""
     conditions = settings.conditions(true, limits)
@@ -310,10 +312,19 @@ def _compared(
     actual = before - merit(true, limits, state.penalties)
     size = max(1.0, abs(before))
     better = _distance(conditions) < _distance(state.conditions)
-    if predicted <= _ROUND_OFF * size or (actual <= 0.0 and max(predicted, -actual) <= _FORGIVEN * size):
+    if tied or predicted <= _ROUND_OFF * size or (actual <= 0.0 and max(predicted, -actual) <= _FORGIVEN * size):
         # Values have no digits left to compare; gradients have.
         return (1.0 if better else -1.0), better, conditions
     return actual / predicted, actual > 0.0, conditions
+
+
+def _tied(state: State, found: Candidate, true: TruthPoint, limits: Limits, noise: np.ndarray) -> bool:
+    """Whether predicted and actual reduction are within the noise (1 + p,) of the values, and that is no round-off."""
+    before = merit(state.iterate, limits, state.penalties)
+    reductions = [before - merit(point, limits, state.penalties) for point in (found.predicted, true)]
+    violated = limits.violations(state.iterate.c) + limits.violations(true.c) > 0.0
+    of_merit = float(noise[0] + (state.penalties * violated) @ noise[1:])
+    return of_merit > _ROUND_OFF * max(1.0, abs(before)) and float(np.abs(reductions).max()) <= of_merit
 
 
 def _distance(conditions: KKT) -> float:

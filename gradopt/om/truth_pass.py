@@ -16,7 +16,7 @@ from gradopt.data.variables import total_size
 from gradopt.errors import EvaluationError
 from gradopt.loop.asking import samples_first
 from gradopt.loop.learning import Guess, corrected_surrogates, guesses, no_partials
-from gradopt.loop.refinement import output_weights, outputs_that_matter
+from gradopt.loop.refinement import checks, output_weights, outputs_that_matter
 from gradopt.loop.request import Outcome, Purpose, Request
 from gradopt.loop.settings import Settings
 from gradopt.loop.state import Stage, State
@@ -85,11 +85,12 @@ class TruthPasses:
         gatherings = self._gatherings(state, guesses(state, self._view, self._settings))
         refines = purpose is Purpose.REFINEMENT
         every = (output_weights if refines else outputs_that_matter)(state, self._view)
+        checked = refines and checks(state, self._view, self._settings)
         errors = []
         for component, row in zip(self._view.components, state.iterate.rows, strict=True):
             gathering, outputs = gatherings[component.truth], every[component.truth]
             if refines:
-                errors.append(gathering.refine(row, outputs))
+                errors.append(gathering.refine(row, outputs, checked))
             else:
                 gathering.differentiate(row, outputs)
         context = dict(state.iterate.context)
@@ -98,7 +99,7 @@ class TruthPasses:
                 tangent = Tangent.of(gatherings[component.truth].evaluator, context[f"x {index}"])
                 context |= _context_of(index, tangent)
         found = self._pass(state, state.iterate.u, gatherings, context)
-        if found.responses is None or not refines:
+        if found.responses is None or not checked:
             return found
         error = self._errors(found.responses, gatherings, found.inputs, errors)
         return replace(found, responses=replace(found.responses, error=error))
@@ -241,11 +242,11 @@ class _Gathering:
             plan = self._finished(self.samples.plan(row, self._finite_differences, matters))
             self._keep(row, plan.partials(), False)
 
-    def refine(self, row: int, weights: np.ndarray) -> np.ndarray:
+    def refine(self, row: int, weights: np.ndarray, checked: bool) -> np.ndarray:
         """Measure partials of a row that the truth did not return by central differences; returns errors (m, d)."""
         if not (self.samples.can_differentiate(row) or row in self.samples.difference_rows):
             return np.zeros((total_size(self.evaluator.outputs), total_size(self.evaluator.inputs)))
-        plan = self._finished(self.samples.refinement(row, self._finite_differences, weights))
+        plan = self._finished(self.samples.refinement(row, self._finite_differences, weights, checked))
         self._keep(row, plan.partials(), True)
         return plan.errors()
 

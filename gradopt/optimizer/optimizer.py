@@ -18,7 +18,7 @@ from gradopt.errors import FileFormatError, InputError, ShapeError, explain
 from gradopt.loop.asking import ask, samples_first
 from gradopt.loop.initial_design import initial_design
 from gradopt.loop.learning import guesses, no_partials
-from gradopt.loop.refinement import output_weights, outputs_that_matter
+from gradopt.loop.refinement import checks, output_weights, outputs_that_matter
 from gradopt.loop.request import Outcome, Purpose, Request
 from gradopt.loop.running import Watch, run
 from gradopt.loop.settings import Settings
@@ -339,7 +339,8 @@ class Optimizer:
         state, differences = self.state, self.settings.finite_differences
         (samples,), (row,) = state.samples, state.iterate.rows
         if purpose is Purpose.REFINEMENT:
-            return samples.refinement(row, differences, output_weights(state, self.problem)[0])
+            weights = output_weights(state, self.problem)[0]
+            return samples.refinement(row, differences, weights, checks(state, self.problem, self.settings))
         return samples.plan(row, differences, outputs_that_matter(state, self.problem)[0])
 
     def _differentiated(self, found: Evaluations) -> list[Outcome] | None:
@@ -351,7 +352,7 @@ class Optimizer:
         if len(plan.points):
             return None
         partials, central = plan.partials(), isinstance(plan, CentralDifferencePlan)
-        errors = plan.errors() if isinstance(plan, CentralDifferencePlan) else None
+        errors = plan.errors() if isinstance(plan, CentralDifferencePlan) and plan.checked else None
         nothing = Evaluations.join([], *partials.shape)
         gain = Gain(nothing, found.x, found.y, plan.x[None], partials[None], np.array([central]))
         (guess,) = guesses(self.state, self.problem, self.settings)

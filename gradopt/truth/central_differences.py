@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from gradopt.truth.protocol import Evaluations
 from gradopt.truth.resolution import ROUND_OFF, resolutions
 
 _SHORTEST = 1e-5  # shortest step of central differences, likewise: about the third root of round-off
+_PART = 0.25  # first step of central differences, in steps of the one-sided ones, so that these check it; by hand
 _NOISE = 0.05  # longest step of central differences, likewise: their check is three times as far; by hand
 _CHECK = 3.0  # distance of the point that checks a parabola, in steps
 _BEYOND = 1.9  # distance from which a point can check it, in steps: nearer ones magnify noise; by hand
@@ -19,6 +21,15 @@ _SAFETY = 2.0  # factor on errors that are estimated from one residual; by hand
 _OTHER = 20.0  # ratio of the steps of two refinements: the error changes by the same ratio or more; by hand
 _SMALL = 0.05  # part of the largest error, over the lengths of the inputs, below which a column is refined no more
 _PLAUSIBLE = 3.0  # change of an output by its third derivative alone, in changes met, that is put down to noise; by hand
+
+
+class _Parabola(NamedTuple):
+    """A parabola in one column of x: its step, slopes (m,), their errors (m,), and whether a value checks them."""
+
+    step: float
+    slope: np.ndarray
+    error: np.ndarray
+    checked: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +53,7 @@ class CentralDifferencePlan:
         values: Outputs there (b, m), NaN where the truth failed.
         met: Other outputs of the truth (r, m), from which its resolution is estimated.
         weights: Weights (m,) of the outputs in what is minimized, not negative.
+        checked: Whether parabolas are checked, without which their error is not known.
         steps: Steps (d,) of this refinement, positive; NaN in columns that it leaves as they are.
     """
 
@@ -55,12 +67,14 @@ class CentralDifferencePlan:
     values: np.ndarray
     met: np.ndarray
     weights: np.ndarray
+    checked: bool
     steps: np.ndarray
 
     def __post_init__(self) -> None:
         """Copy and freeze."""
         for each in fields(self):
-            object.__setattr__(self, each.name, frozen(np.array(getattr(self, each.name))))
+            if each.name != "checked":
+                object.__setattr__(self, each.name, frozen(np.array(getattr(self, each.name))))
 
     @classmethod
     def start(
@@ -75,6 +89,7 @@ class CentralDifferencePlan:
         values: np.ndarray,
         met: np.ndarray,
         weights: np.ndarray,
+        checked: bool = True,
     ) -> CentralDifferencePlan:
         """Plan a refinement: the first at this point, or one with other steps than those before.
 
@@ -84,16 +99,17 @@ class CentralDifferencePlan:
             known: Partials there (m, d), NaN where unknown.
             bounds: Lower and upper bounds of x, each (d,).
             lengths: Lengths (d,) of the inputs.
-            steps: Steps (d,) of the one-sided differences: the first central ones are half of them or longer.
+            steps: Steps (d,) of the one-sided differences: the first central ones are a quarter of them or longer.
             beside: Points (b, d) evaluated before, for finite differences at this point and at others.
             values: Outputs there (b, m), NaN where the truth failed.
             met: Other outputs of the truth (r, m).
             weights: Weights (m,) of the outputs.
+            checked: Whether parabolas are checked.
         """
         near = ((beside != x).sum(axis=1) == 1) if len(beside) else np.zeros(0, dtype=bool)
         met = np.vstack([met, values[~near]])
         none = np.full(len(x), np.nan)
-        plan = cls(x, y, known, *bounds, lengths, beside[near], values[near], met, weights, none)
+        plan = cls(x, y, known, *bounds, lengths, beside[near], values[near], met, weights, checked, none)
         return replace(plan, steps=plan._next_steps(steps))
 
     @property
@@ -147,11 +163,14 @@ class CentralDifferencePlan:
         return np.where(np.isnan(self.known), self._found()[1], 0.0)
 
     def noise(self) -> np.ndarray:
-        """Return the noise (m,) of the outputs that the errors stand for, not below their resolutions."""
-        _, errors, steps = self._found()
-        with np.errstate(invalid="ignore"):
-            noise = np.nanmax(np.where(np.isnan(self.known), errors * steps, 0.0), axis=1, initial=0.0)
-        return np.maximum(noise, self.resolution)
+        """Return the noise (m,) of the outputs that the checks tell of, not below their resolutions."""
+        resolution = self.resolution
+        noise = resolution.copy()
+        for column in np.flatnonzero(np.isnan(self.known).any(axis=0)):
+            levels = [one.error * one.step for one in self._parabolas(int(column), resolution) if one.checked]
+            if levels:
+                noise = np.maximum(noise, np.where(np.isnan(self.known[:, column]), np.min(levels, axis=0), 0.0))
+        return noise
 
     def steps_used(self) -> np.ndarray:
         """Return the steps (m, d) behind `partials`, NaN where there is none."""
@@ -184,7 +203,7 @@ class CentralDifferencePlan:
         missing = [t for t in main if not _has(offsets, t)]
         reach = max(map(abs, main))
         good = np.abs(offsets[~np.isnan(values).any(axis=1)])
-        if ((good >= _BEYOND * reach) & (good <= _OTHER * reach)).any():
+        if not self.checked or ((good >= _BEYOND * reach) & (good <= _OTHER * reach)).any():
             return missing
         for check in (_CHECK * main[1], _CHECK * main[0] * (reach / abs(main[0]))):
             if self._inside(column, check):
@@ -200,15 +219,15 @@ class CentralDifferencePlan:
         slopes, errors, steps = np.full(shape, np.nan), np.full(shape, np.inf), np.full(shape, np.nan)
         resolution = self.resolution
         for column in np.flatnonzero(np.isnan(self.known).any(axis=0)):
-            for step, slope, error in self._parabolas(int(column), resolution):
-                better = error < errors[:, column]
-                slopes[better, column], errors[better, column] = slope[better], error[better]
-                steps[better, column] = step
+            for one in self._parabolas(int(column), resolution):
+                better = one.error < errors[:, column]
+                slopes[better, column], errors[better, column] = one.slope[better], one.error[better]
+                steps[better, column] = one.step
         missing = np.isnan(slopes)
         return slopes, np.where(missing, 0.0, errors), steps
 
-    def _parabolas(self, column: int, resolution: np.ndarray) -> list[tuple[float, np.ndarray, np.ndarray]]:
-        """Step, slopes (m,) and errors (m,) of each parabola in one column."""
+    def _parabolas(self, column: int, resolution: np.ndarray) -> list[_Parabola]:
+        """Parabolas in one column."""
         offsets, values = self._offsets(column)
         good = ~np.isnan(values).any(axis=1)
         offsets, values = offsets[good], values[good]
@@ -222,26 +241,26 @@ class CentralDifferencePlan:
             weights = np.array([-b / (a * (a - b)), -a / (b * (b - a))])
             slope, gain = weights @ through, float(np.sqrt((weights**2).sum() + weights.sum() ** 2))
             sure = 0.5 * resolution * (np.abs(weights).sum() + abs(weights.sum()))
-            error = sure + self._missed(offsets, values, (float(a), float(b)), through, gain)
-            found.append((float(step), slope, error))
+            missed, checked = self._missed(offsets, values, (float(a), float(b)), through, gain)
+            found.append(_Parabola(float(step), slope, sure + missed, checked))
         return found
 
     def _missed(
         self, offsets: np.ndarray, values: np.ndarray, main: tuple[float, float], through: np.ndarray, gain: float
-    ) -> np.ndarray:
-        """Error (m,) of the slope at x that the nearest value beyond a parabola tells of."""
+    ) -> tuple[np.ndarray, bool]:
+        """Error (m,) of the slope at x that the nearest value beyond a parabola tells of, and whether there is one."""
         a, b = main
         reach = max(abs(a), abs(b))
         distance = np.where(np.abs(offsets) >= _BEYOND * reach, np.abs(offsets), np.inf)
         if not np.isfinite(distance).any():  # no check: as unsure as a one-sided slope
-            return np.asarray(np.abs(through[0] / a - through[1] / b))
+            return np.abs(through[0] / a - through[1] / b), False
         row = int(distance.argmin())
         t = float(offsets[row])
         lagrange = np.array([t * (t - b) / (a * (a - b)), t * (t - a) / (b * (b - a))])
         rest = np.abs(values[row] - self.y - lagrange @ through)
         of_noise = gain / np.sqrt(1.0 + (lagrange**2).sum() + (1.0 - lagrange.sum()) ** 2)
         of_third = abs(a * b / (t * (t - a) * (t - b)))
-        return np.asarray(_SAFETY * rest * max(of_noise, of_third))
+        return _SAFETY * rest * max(of_noise, of_third), True
 
     def _next_steps(self, one_sided: np.ndarray) -> np.ndarray:
         """Steps (d,) of the next refinement, NaN in columns that need none or for which no better step is known."""
@@ -255,7 +274,7 @@ class CentralDifferencePlan:
         third_root = float(np.cbrt(ratio[weights > 0.0].max()))
         unknown = np.flatnonzero(np.isnan(self.known).any(axis=0))
         tried = {int(j): self._parabolas(int(j), resolution) for j in unknown}
-        losses = {j: min((float(weights @ e) for _, _, e in found), default=np.inf) for j, found in tried.items()}
+        losses = {j: min((float(weights @ one.error) for one in found), default=np.inf) for j, found in tried.items()}
         worst = max((loss * self.lengths[j] for j, loss in losses.items()), default=0.0)
         for j, found in tried.items():
             if not self.lower[j] < self.upper[j]:
@@ -265,7 +284,9 @@ class CentralDifferencePlan:
             best = length * min(max(third_root, _SHORTEST), _NOISE)
             room = max(self.upper[j] - self.x[j], self.x[j] - self.lower[j]) / 6.0
             if not found:
-                steps[j] = min(max(best, 0.5 * one_sided[j]), LONGEST * length, room)
+                steps[j] = min(max(best, _PART * one_sided[j]), LONGEST * length, room)
+            elif self.checked and (unchecked := [one.step for one in found if self._missing(j, one.step)]):
+                steps[j] = unchecked[0]
             elif losses[j] * self.lengths[j] >= _SMALL * worst:
                 steps[j] = self._other_step(j, found, weights, span, best, min(_NOISE * length, room))
         return steps
@@ -273,20 +294,21 @@ class CentralDifferencePlan:
     def _other_step(
         self,
         column: int,
-        found: list[tuple[float, np.ndarray, np.ndarray]],
+        found: list[_Parabola],
         weights: np.ndarray,
         span: np.ndarray,
         best: float,
         longest: float,
     ) -> float:
         """A step that has not been tried, longer where noise is behind the error and shorter else; NaN for none."""
-        step, _, error = min(found, key=lambda one: float(weights @ one[2]))
+        best_found = min(found, key=lambda one: float(weights @ one.error))
+        step, error = best_found.step, best_found.error
         output = int((weights * error).argmax())
         third = 6.0 * error[output] / step**2
         noisy = third * (LONGEST * self.lengths[column]) ** 3 / 6.0 > _PLAUSIBLE * span[output]
         longer, shorter = min(_OTHER * step, longest), max(step / _OTHER, min(best, step))
         for other in (longer, shorter) if noisy else (shorter, longer):
-            if not any(0.5 < other / tried < 2.0 for tried, _, _ in found):
+            if not any(0.5 < other / one.step < 2.0 for one in found):
                 return float(other)
         return float("nan")
 

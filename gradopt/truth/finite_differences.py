@@ -107,6 +107,7 @@ class FiniteDifferences:
         values: np.ndarray,
         met: np.ndarray,
         weights: np.ndarray,
+        checked: bool = True,
     ) -> CentralDifferencePlan:
         """Plan central differences with an estimated error, from which an optimum can be certified.
 
@@ -119,6 +120,7 @@ class FiniteDifferences:
             values: Outputs there (b, m), NaN where the truth failed.
             met: Outputs of the truth (r, m) at other points.
             weights: Weights (m,) of the outputs in what is minimized, not negative; all 0 counts as all 1.
+            checked: Whether the error is estimated too, which takes a third point where none is there yet.
 
         Returns:
             The plan: two or three points for each column of x that has an unknown partial. Without points where no
@@ -128,7 +130,7 @@ class FiniteDifferences:
         lengths = lengths_of(*bounds, x)
         steps = self.lengths(x, inputs)
         return CentralDifferencePlan.start(
-            x, y, known, bounds, lengths, steps, beside, values, met, weights
+            x, y, known, bounds, lengths, steps, beside, values, met, weights, checked
         )
 
     def partials(
