@@ -8,13 +8,17 @@ import numpy as np
 
 from gradopt.data.lengths import lengths_of
 from gradopt.data.variables import column_bounds, column_names
+from gradopt.loop.learning import can_differentiate
 from gradopt.loop.problem import Problem
 from gradopt.loop.settings import Settings
 from gradopt.loop.state import Exit, Stage, State
+from gradopt.optimality.merit import merit
 
 _TIMES = 4  # refinements of one point: the slopes, their check, and steps changed twice by a factor of 20; by hand
 _GAIN = 20.0  # factor by which one refinement lowers an error of noise at most: that of its step
-_COARSE = 1e-9  # noise, as a part of the changes of an output, from which slopes near an optimum are always checked; by hand
+_COARSE = (
+    1e-9  # noise, as a part of the changes of an output, from which slopes near an optimum are always checked; by hand
+)
 _VAGUE = 0.1  # error of a constraint's gradient, as a part of it, from which the gradient has no direction; by hand
 
 
@@ -112,7 +116,9 @@ def exhausted(state: State, problem: Problem, settings: Settings) -> State:
 
 
 def undecided(state: State, problem: Problem, settings: Settings) -> State:
-    """Return the state where values tell candidates apart no more: refined first, then ended for its resolution."""
+    """Return the state where values tell candidates apart no more: ended unless better partials can be had first."""
+    if can_differentiate(state, problem):
+        return state
     if state.iterate.error is None and _can_refine(state, problem, settings):
         return replace(state, stage=Stage.REFINING)
     return replace(state, exit=Exit.RESOLUTION, failure=_explanation(state, problem, settings))
@@ -130,13 +136,22 @@ def judged_differences(state: State, problem: Problem, settings: Settings) -> St
     if without.certified and state.conditions.certified and state.iterate.error is not None:
         if not _hidden(state, problem, settings).any():
             return None
-    elif not without.certified and not _unsure(state, problem, settings):
+    elif not without.certified and not (_moved_blindly(state, problem, settings) and _unsure(state, problem, settings)):
         return None
     elif _can_refine(state, problem, settings) and _may_suffice(state, problem, settings):
         if state.evaluations >= settings.max_evaluations:
             return replace(state, exit=Exit.BUDGET)
         return replace(state, stage=Stage.REFINING)
     return replace(state, exit=Exit.RESOLUTION, failure=_explanation(state, problem, settings))
+
+
+def _moved_blindly(state: State, problem: Problem, settings: Settings) -> bool:
+    """Whether the step to the current iterate changed the merit by no more than the noise of the values."""
+    if not state.steps or state.steps[-1][1] != state.at:
+        return False
+    before, after = (merit(state.points[i], problem.limits, state.penalties) for i in state.steps[-1])
+    noise = value_noise(state, problem, settings)
+    return abs(before - after) <= float(noise[0] + state.penalties @ noise[1:])
 
 
 def _unsure(state: State, problem: Problem, settings: Settings) -> bool:

@@ -292,7 +292,9 @@ def _iterated(state: State, request: Request, outcome: Outcome, problem: Problem
         len(found.predicted.c),
     )
     state = replace(state, history=(*state.history, done))
-    return undecided(state, problem, settings) if tied and not accepted else _judged(state, problem, settings)
+    if tied and not accepted:
+        state = undecided(state, problem, settings)
+    return state if state.done or state.stage is Stage.REFINING else _judged(state, problem, settings)
 
 
 def _estimated(state: State, problem: Problem, settings: Settings) -> State:

@@ -20,7 +20,9 @@ _BEYOND = 1.9  # distance from which a point can check it, in steps: nearer ones
 _SAFETY = 2.0  # factor on errors that are estimated from one residual; by hand
 _OTHER = 20.0  # ratio of the steps of two refinements: the error changes by the same ratio or more; by hand
 _SMALL = 0.05  # part of the largest error, over the lengths of the inputs, below which a column is refined no more
-_PLAUSIBLE = 3.0  # change of an output by its third derivative alone, in changes met, that is put down to noise; by hand
+_PLAUSIBLE = (
+    3.0  # change of an output by its third derivative alone, in changes met, that is put down to noise; by hand
+)
 
 
 class _Parabola(NamedTuple):

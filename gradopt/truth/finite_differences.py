@@ -129,9 +129,7 @@ class FiniteDifferences:
         bounds = column_bounds(inputs)
         lengths = lengths_of(*bounds, x)
         steps = self.lengths(x, inputs)
-        return CentralDifferencePlan.start(
-            x, y, known, bounds, lengths, steps, beside, values, met, weights, checked
-        )
+        return CentralDifferencePlan.start(x, y, known, bounds, lengths, steps, beside, values, met, weights, checked)
 
     def partials(
         self, evaluate: Evaluate, x: np.ndarray, y: np.ndarray, known: np.ndarray, inputs: Sequence[Variable]
