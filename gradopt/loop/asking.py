@@ -13,7 +13,7 @@ from gradopt.loop.initial_optimum import find_initial_optimum
 from gradopt.loop.learning import can_differentiate, on_corrected
 from gradopt.loop.problem import Problem, initial_surrogates
 from gradopt.loop.recovery import recover
-from gradopt.loop.refinement import is_one_sided
+from gradopt.loop.refinement import is_coarse, is_one_sided, moved_blindly
 from gradopt.loop.request import Purpose, Request
 from gradopt.loop.settings import Settings
 from gradopt.loop.state import Stage, State
@@ -54,7 +54,7 @@ def ask(state: State, problem: Problem, settings: Settings) -> Request:
         return Request(u[None], Purpose.VERIFICATION, trust_region=state.trust_region)
     if state.stage is Stage.INITIAL_STEP:
         request = _initial_optimum(state, problem, settings)
-    elif state.stage in (Stage.SETTLING, Stage.REFINING) or _differentiates_first(state, problem):
+    elif state.stage in (Stage.SETTLING, Stage.REFINING) or _differentiates_first(state, problem, settings):
         request = _differences(state, problem, state.trust_region)
     else:
         request = _candidate(state, problem, settings)
@@ -84,14 +84,17 @@ def _initial_optimum(state: State, problem: Problem, settings: Settings) -> Requ
     )
 
 
-def _differentiates_first(state: State, problem: Problem) -> bool:
+def _differentiates_first(state: State, problem: Problem, settings: Settings) -> bool:
     """Whether partials at the current iterate are to be finite-differenced before the next candidate.
 
-    Estimates have done what they can where they say that the iterate is an optimum, and after a poor step.
+    Estimates have done what they can where they say that the iterate is an optimum, after a poor step, and after one
+    that values could not judge.
     """
     last = state.history[-1]
     spent = state.conditions.certified or not last.accepted or not last.ratio >= state.trust_region.poor
-    return spent and (can_differentiate(state, problem) or _rejected(state) and is_one_sided(state, problem))
+    if can_differentiate(state, problem):
+        return spent or moved_blindly(state, problem, settings)
+    return _rejected(state) and is_one_sided(state, problem)
 
 
 def _rejected(state: State) -> bool:
@@ -121,7 +124,9 @@ def _search(state: State, problem: Problem, settings: Settings) -> tuple[Candida
         if found is not None:
             return found, region
         region = region.after(np.nan, region.length(state.failed[-1][0] - iterate.u, limits))
-    smallest = settings.smallest_differenced if state.finite_differenced and not state.refined else 0.0
+    smallest = 0.0
+    if state.finite_differenced and (not state.refined or is_coarse(state, problem, settings)):
+        smallest = settings.smallest_differenced
     while not region.exhausted and region.radius >= smallest:
         box = region.box(iterate.u, limits)
         found = solve_subproblem(model, limits, iterate, box, state.penalties, nearest)

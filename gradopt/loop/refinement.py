@@ -19,6 +19,7 @@ _GAIN = 20.0  # factor by which one refinement lowers an error of noise at most:
 _COARSE = (
     1e-9  # noise, as a part of the changes of an output, from which slopes near an optimum are always checked; by hand
 )
+_ROUND_OFF = 1e-12  # noise of the merit, scaled or relative to the merit, that may be round-off; by hand
 _VAGUE = 0.1  # error of a constraint's gradient, as a part of it, from which the gradient has no direction; by hand
 
 
@@ -63,11 +64,13 @@ def checks(state: State, problem: Problem, settings: Settings) -> bool:
 
     They are before a verdict, and wherever values have few digits or noise.
     """
-    if state.stage is Stage.REFINING:
-        return True
-    for weights, noise, samples in zip(
-        output_weights(state, problem), _noise(state, problem, settings), state.samples, strict=True
-    ):
+    return state.stage is Stage.REFINING or is_coarse(state, problem, settings)
+
+
+def is_coarse(state: State, problem: Problem, settings: Settings) -> bool:
+    """Whether an output that matters has few digits or noise, beside its changes so far."""
+    parts = zip(output_weights(state, problem), _noise(state, problem, settings), state.samples, strict=True)
+    for weights, noise, samples in parts:
         assert samples.data is not None
         if (noise > _COARSE * np.ptp(samples.data.y, axis=0))[weights > 0.0].any():
             return True
@@ -136,7 +139,7 @@ def judged_differences(state: State, problem: Problem, settings: Settings) -> St
     if without.certified and state.conditions.certified and state.iterate.error is not None:
         if not _hidden(state, problem, settings).any():
             return None
-    elif not without.certified and not (_moved_blindly(state, problem, settings) and _unsure(state, problem, settings)):
+    elif not without.certified and not (moved_blindly(state, problem, settings) and _unsure(state, problem, settings)):
         return None
     elif _can_refine(state, problem, settings) and _may_suffice(state, problem, settings):
         if state.evaluations >= settings.max_evaluations:
@@ -145,13 +148,14 @@ def judged_differences(state: State, problem: Problem, settings: Settings) -> St
     return replace(state, exit=Exit.RESOLUTION, failure=_explanation(state, problem, settings))
 
 
-def _moved_blindly(state: State, problem: Problem, settings: Settings) -> bool:
-    """Whether the step to the current iterate changed the merit by no more than the noise of the values."""
-    if not state.steps or state.steps[-1][1] != state.at:
+def moved_blindly(state: State, problem: Problem, settings: Settings) -> bool:
+    """Whether the step to the current iterate changed the merit by no more than noise of the values above round-off."""
+    if not state.finite_differenced or not state.steps or state.steps[-1][1] != state.at:
         return False
     before, after = (merit(state.points[i], problem.limits, state.penalties) for i in state.steps[-1])
     noise = value_noise(state, problem, settings)
-    return abs(before - after) <= float(noise[0] + state.penalties @ noise[1:])
+    of_merit = float(noise[0] + state.penalties @ noise[1:])
+    return of_merit > _ROUND_OFF * max(1.0, abs(before)) and abs(before - after) <= of_merit
 
 
 def _unsure(state: State, problem: Problem, settings: Settings) -> bool:
