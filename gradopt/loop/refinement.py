@@ -109,7 +109,7 @@ def exhausted(state: State, problem: Problem, settings: Settings) -> State:
         violation = problem.limits.violations(state.iterate.c)
         vague = np.full(len(violation), is_differenced(state, problem) or not state.iterate.exact)
         if error is not None:
-            vague = np.linalg.norm(error[1:], axis=1) > _VAGUE * np.linalg.norm(state.iterate.jacobian, axis=1)
+            vague = np.linalg.norm(error[1:], axis=1) >= _VAGUE * np.linalg.norm(state.iterate.jacobian, axis=1)
         doubtful = bool(((violation > 0.0) & ((violation <= noise[1:]) | vague)).any())
     else:
         doubtful = _unsure(state, problem, settings)

@@ -10,7 +10,7 @@ import numpy as np
 from gradopt.data.arrays import frozen
 from gradopt.truth.finite_difference_plan import LONGEST, check_finished, check_points, odd
 from gradopt.truth.protocol import Evaluations
-from gradopt.truth.resolution import ROUND_OFF, resolutions
+from gradopt.truth.resolution import ROUND_OFF, resolutions_beside
 
 _SHORTEST = 1e-5  # shortest step of central differences, likewise: about the third root of round-off
 _PART = 0.25  # first step of central differences, in steps of the one-sided ones, so that these check it; by hand
@@ -128,7 +128,7 @@ class CentralDifferencePlan:
     @property
     def resolution(self) -> np.ndarray:
         """Resolutions (m,) of the outputs, estimated from all values met."""
-        return resolutions(np.vstack([self.met, self.values]), self.y)
+        return resolutions_beside(self.met, self.values, self.y)
 
     def after(self, evaluations: Evaluations) -> CentralDifferencePlan:
         """Add evaluations.

@@ -9,7 +9,7 @@ import numpy as np
 from gradopt.data.arrays import frozen
 from gradopt.errors import InputError, explain
 from gradopt.truth.protocol import Evaluations
-from gradopt.truth.resolution import resolutions
+from gradopt.truth.resolution import resolutions_beside
 
 _SUSPICIOUS = 20.0  # size of a suspicious slope, times the median size of the output's slopes; by hand
 _AGREE = 0.5  # difference up to which the slopes of both sides agree, as a part of the larger one; by hand
@@ -19,7 +19,7 @@ LONGEST = 0.1
 """Longest step of finite differences, as a part of the length of the input; by hand."""
 
 STAGES = 5
-"""Number of stages: the first side, the other side, and three longer steps, each ten times the one before."""
+"""Number of stages: the first side, the other side, and three longer steps, the last of them `LONGEST` or a bound."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,7 @@ class FiniteDifferencePlan:
     def resolution(self) -> np.ndarray:
         """Resolutions (m,) of the outputs, estimated from all values met."""
         beside = np.moveaxis(self.values, 1, 2).reshape(-1, len(self.y))
-        return resolutions(np.vstack([self.met, beside]), self.y)
+        return resolutions_beside(self.met, beside, self.y)
 
     def after(self, evaluations: Evaluations) -> FiniteDifferencePlan:
         """Add the evaluations of one stage.

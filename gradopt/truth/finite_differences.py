@@ -83,8 +83,10 @@ class FiniteDifferences:
         lengths = self.lengths(x, inputs) * np.array([odd(column) for column in range(len(x))])
         up = x + lengths <= high
         room = np.minimum(np.where(up, high - x, x - low), LONGEST * lengths_of(low, high, x))
-        longer = [np.maximum(np.minimum(lengths * 10.0**power, room), lengths) for power in range(1, STAGES - 1)]
-        steps = np.where(up, 1.0, -1.0) * np.array([lengths, -lengths, *longer])
+        longer = STAGES - 2
+        factor = np.maximum(10.0, (np.maximum(room, lengths) / lengths) ** (1.0 / longer))
+        more = [np.maximum(np.minimum(lengths * factor**power, room), lengths) for power in range(1, longer + 1)]
+        steps = np.where(up, 1.0, -1.0) * np.array([lengths, -lengths, *more])
         m, d = known.shape
         return FiniteDifferencePlan(
             x,

@@ -12,6 +12,7 @@ ROUND_OFF = 4.0 * float(np.finfo(float).eps)
 
 _FULL_DECIMAL = 15  # significant decimal digits from which a number counts as a full double, which has up to 17
 _FULL_BINARY = 50  # significant bits from which it does, of 53
+_ALIKE = 12  # number of nearest values that are read: far ones may be of another source; by hand
 _NEAREST = 5  # number of values whose differences may have a common quantum: near ones share their exponent; by hand
 _CLEAR = 1e4  # times that a common quantum exceeds the round-off in it: of random numbers 1 in 10000 has one; by hand
 
@@ -22,7 +23,7 @@ def resolutions(values: np.ndarray, y: np.ndarray) -> np.ndarray:
     Three readings are compared, and the coarsest counts: all values have few decimal digits (printed), or few binary
     ones (single precision, integers), either in significant digits or in a fixed last one; or the differences of the
     nearest values are multiples of one quantum (printed, then multiplied by a factor). Values without any of these are
-    doubles, with a resolution of round-off. One value alone is read too, so a round one looks coarse.
+    doubles, with a resolution of round-off; so has an output that is the same at all points.
 
     Args:
         values: Values met (n, m), NaN where there is none.
@@ -34,8 +35,30 @@ def resolutions(values: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.array([_resolution(column, float(at)) for column, at in zip(values.T, y, strict=True)])
 
 
+def resolutions_beside(met: np.ndarray, beside: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Estimate the resolution (m,) of outputs where finite differences are taken.
+
+    Where all values beside a point are exactly the same and others are not, the output has a plateau. Its resolution
+    is then no finer than the least change seen.
+
+    Args:
+        met: Values at other points (n, m), NaN where there is none.
+        beside: Values beside the point (b, m), likewise.
+        y: Value (m,) at the point.
+    """
+    found = resolutions(np.vstack([met, beside]), y)
+    known = ~np.isnan(beside)
+    flat = (known.sum(axis=0) >= 2) & (~known | (beside == y)).all(axis=0)
+    change = np.abs(met - y)
+    least = np.min(np.where(change > 0.0, change, np.inf), axis=0, initial=np.inf)
+    return np.where(flat & np.isfinite(least), np.maximum(found, least), found)
+
+
 def _resolution(values: np.ndarray, at: float) -> float:
     met = np.unique(np.append(values[np.isfinite(values)], at))
+    if len(met) == 1:
+        return ROUND_OFF * abs(at)
+    met = met[np.argsort(np.abs(met - at), kind="stable")[:_ALIKE]]
     apart = np.sort(np.abs(met - at))[1:_NEAREST]
     size = abs(at) if at != 0.0 else float(apart[0]) if len(apart) else 0.0
     return max(ROUND_OFF * size, _decimal(met, abs(at)), _binary(met, abs(at)), _common_quantum(apart, size))
