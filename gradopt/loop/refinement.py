@@ -20,7 +20,7 @@ _COARSE = (
     1e-9  # noise, as a part of the changes of an output, from which slopes near an optimum are always checked; by hand
 )
 _ROUND_OFF = 1e-12  # noise of the merit, scaled or relative to the merit, that may be round-off; by hand
-_VAGUE = 0.1  # error of a constraint's gradient, as a part of it, from which the gradient has no direction; by hand
+_VAGUE = 0.1  # part of a gradient from which an error takes its direction, or up to which it counts as none; by hand
 
 
 def outputs_that_matter(state: State, problem: Problem) -> list[np.ndarray]:
@@ -95,13 +95,14 @@ def value_noise(state: State, problem: Problem, settings: Settings) -> np.ndarra
 def exhausted(state: State, problem: Problem, settings: Settings) -> State:
     """Return the state after no better candidate was found: ended, or about to refine the partials at the iterate.
 
-    An end says "infeasible" only where the violations exceed the resolutions of the constraints and their gradients are
-    known.
+    An end on finite differences says "infeasible" only where the violations exceed the resolutions of the constraints,
+    the gradients of these are known, and no direction lowers the violations to first order.
     """
     infeasible = state.conditions.feasibility > settings.feasibility_tolerance
-    ended = replace(state, exit=Exit.INFEASIBLE if infeasible else Exit.EXHAUSTED)
     if not state.finite_differenced:
-        return ended
+        return replace(state, exit=Exit.INFEASIBLE if infeasible else Exit.EXHAUSTED)
+    stuck = infeasible and not _can_lower_violations(state, problem)
+    ended = replace(state, exit=Exit.INFEASIBLE if stuck else Exit.EXHAUSTED)
     if state.iterate.error is None and _can_refine(state, problem, settings):
         return replace(state, stage=Stage.REFINING)
     error, noise = state.iterate.error, value_noise(state, problem, settings)
@@ -116,6 +117,16 @@ def exhausted(state: State, problem: Problem, settings: Settings) -> State:
     if not doubtful:
         return ended
     return undecided(state, problem, settings)
+
+
+def _can_lower_violations(state: State, problem: Problem) -> bool:
+    """Whether the sum of squared violations has a slope at the iterate, within the bounds of the design variables."""
+    limits, iterate = problem.limits, state.iterate
+    beyond = iterate.c - np.clip(iterate.c, limits.c_lower, limits.c_upper)
+    slope = beyond @ iterate.jacobian
+    room = np.where(slope > 0.0, iterate.u - limits.lower, limits.upper - iterate.u) > 0.0
+    size = np.linalg.norm((np.abs(beyond) @ np.abs(iterate.jacobian)) * limits.width)
+    return float(np.linalg.norm(slope * room * limits.width)) > _VAGUE * float(size)
 
 
 def undecided(state: State, problem: Problem, settings: Settings) -> State:
