@@ -12,6 +12,7 @@ import numpy as np
 
 from gradopt.data.dataset import Dataset
 from gradopt.data.lengths import lengths_of
+from gradopt.data.scaling import Scaling
 from gradopt.data.variables import Variable, column_bounds, total_size
 from gradopt.errors import InputError
 from gradopt.truth.central_differences import CentralDifferencePlan
@@ -70,6 +71,7 @@ class Samples:
         differenced: For each of these rows the mask (m, d) of the partials that the truth had not returned, bool.
         refinements: Rows whose partials were measured by central differences, once for each time.
         fitted: Global surrogate and how it was made; None before the first fit.
+        partials_given: Whether an evaluation of the truth has returned any partials.
     """
 
     inputs: tuple[Variable, ...]
@@ -82,6 +84,7 @@ class Samples:
     differenced: tuple[np.ndarray, ...] = ()
     refinements: tuple[int, ...] = ()
     fitted: IncrementalFit | None = None
+    partials_given: bool = False
 
     @classmethod
     def start(
@@ -90,10 +93,12 @@ class Samples:
         """Start without rows, or with those of initial data, which do not count as evaluations.
 
         Raises:
-            InputError: If the initial data have other variables.
+            InputError: If the initial data have other variables, or a value is outside the domain of its transform.
         """
         none = np.empty((0, total_size(inputs)))
         data = None if initial_data is None else initial_data.with_variables("initial_data", inputs, outputs)
+        if data is not None:
+            Scaling.of(data)  # raises if the data lie outside the domain of a transform
         return cls(tuple(inputs), tuple(outputs), data, none, none, np.empty((0, total_size(outputs))))
 
     @property
@@ -187,7 +192,8 @@ class Samples:
                 data = _replaced(data, int(_rows(data.x, x)[-1]), new)
             else:
                 data = data.concat(new)
-        return replace(self, evaluated=evaluated, data=data)
+        given = self.partials_given or bool(np.isfinite(found.dydx[found.ok]).any())
+        return replace(self, evaluated=evaluated, data=data, partials_given=given)
 
     def with_partials(self, row: int, partials: np.ndarray, refined: bool = False) -> Samples:
         """Return the samples with finite-differenced partials (m, d) in a row, central ones if `refined`."""

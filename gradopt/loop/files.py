@@ -13,11 +13,13 @@ from gradopt.data.dataset import Dataset
 from gradopt.data.scaling import Scaling
 from gradopt.data.variables import Variable
 from gradopt.errors import FileFormatError
+from gradopt.loop.checks import check_state
 from gradopt.loop.packing import Classes, Packer, Unpacker
 from gradopt.loop.settings import Settings
 from gradopt.loop.state import Exit, Iteration, Stage, State, TruthPoint
 from gradopt.loop.trust_region import TrustRegion
 from gradopt.optimality.kkt import KKT
+from gradopt.optimality.problem import Responses
 from gradopt.surrogates.fitted import container
 from gradopt.truth.finite_differences import FiniteDifferences
 from gradopt.versions import versions
@@ -32,6 +34,7 @@ def classes() -> Classes:
     kinds = (
         State,
         TruthPoint,
+        Responses,
         Iteration,
         TrustRegion,
         KKT,
@@ -84,4 +87,5 @@ def load_state(path: str | Path) -> State:
     found = Unpacker(classes(), arrays).unpack(header.get("state"))
     if not isinstance(found, State):
         raise FileFormatError(f"{str(path)!r} holds no state. Write it with `{STATE.written_by}`.")
+    check_state(found)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,15 +12,18 @@ from gradopt.data.variables import column_bounds, column_names
 from gradopt.loop.learning import can_differentiate
 from gradopt.loop.problem import Problem
 from gradopt.loop.settings import Settings
-from gradopt.loop.state import Exit, Stage, State
+from gradopt.loop.state import Exit, Stage, State, TruthPoint
+from gradopt.loop.subproblem import Candidate
 from gradopt.optimality.merit import merit
+from gradopt.optimality.problem import Responses
+from gradopt.optimality.scales import without_objective
 
 _TIMES = 4  # refinements of one point: the slopes, their check, and steps changed twice by a factor of 20; by hand
 _GAIN = 20.0  # factor by which one refinement lowers an error of noise at most: that of its step
 _COARSE = (
     1e-9  # noise, as a part of the changes of an output, from which slopes near an optimum are always checked; by hand
 )
-_ROUND_OFF = 1e-12  # noise of the merit, scaled or relative to the merit, that may be round-off; by hand
+_ROUND_OFF = 1e-12  # noise of the merit, as a part of the objective or its changes, that may be round-off; by hand
 _VAGUE = 0.1  # part of a gradient from which an error takes its direction, or up to which it counts as none; by hand
 
 
@@ -146,7 +150,7 @@ def judged_differences(state: State, problem: Problem, settings: Settings) -> St
     """
     if not is_differenced(state, problem):
         return None
-    without = settings.conditions(replace(state.iterate, error=None), problem.limits)
+    without = settings.conditions(replace(state.iterate, error=None), state.explored, problem.limits)
     if without.certified and state.conditions.certified and state.iterate.error is not None:
         if not _hidden(state, problem, settings).any():
             return None
@@ -159,21 +163,39 @@ def judged_differences(state: State, problem: Problem, settings: Settings) -> St
     return replace(state, exit=Exit.RESOLUTION, failure=_explanation(state, problem, settings))
 
 
+def tells_nothing(state: State, found: Candidate, true: TruthPoint, problem: Problem, settings: Settings) -> bool:
+    """Whether predicted and actual reduction of the merit are within noise of the values above round-off."""
+    noise = _merit_noise(state, [state.iterate, true], problem, settings)
+    before = merit(state.iterate, problem.limits, state.penalties)
+    reductions = [before - merit(point, problem.limits, state.penalties) for point in (found.predicted, true)]
+    return float(np.abs(reductions).max()) <= noise
+
+
 def moved_blindly(state: State, problem: Problem, settings: Settings) -> bool:
     """Whether the step to the current iterate changed the merit by no more than noise of the values above round-off."""
     if not state.finite_differenced or not state.steps or state.steps[-1][1] != state.at:
         return False
-    before, after = (merit(state.points[i], problem.limits, state.penalties) for i in state.steps[-1])
+    ends = [state.points[index] for index in state.steps[-1]]
+    before, after = (merit(point, problem.limits, state.penalties) for point in ends)
+    return abs(before - after) <= _merit_noise(state, ends, problem, settings)
+
+
+def _merit_noise(state: State, points: Sequence[Responses], problem: Problem, settings: Settings) -> float:
+    """Noise of the merit at points, -1 where it is no more than round-off."""
+    if not state.finite_differenced:
+        return -1.0
     noise = value_noise(state, problem, settings)
-    of_merit = float(noise[0] + state.penalties @ noise[1:])
-    return of_merit > _ROUND_OFF * max(1.0, abs(before)) and abs(before - after) <= of_merit
+    violated = np.sum([problem.limits.violations(point.c) for point in points], axis=0) > 0.0
+    found = float(noise[0] + (state.penalties * violated) @ noise[1:])
+    span = max(point.f for point in state.points) - min(point.f for point in state.points)
+    return found if found > _ROUND_OFF * max(span, abs(state.iterate.f)) else -1.0
 
 
 def _unsure(state: State, problem: Problem, settings: Settings) -> bool:
     """Whether what is left of the gradient at a feasible iterate is within the errors of its partials."""
     if state.iterate.error is None or state.conditions.feasibility > settings.feasibility_tolerance:
         return False
-    without = settings.conditions(replace(state.iterate, error=None), problem.limits)
+    without = settings.conditions(replace(state.iterate, error=None), state.explored, problem.limits)
     left = max(without.stationarity, without.complementarity)
     return left <= max(state.conditions.stationarity, state.conditions.complementarity) - left
 
@@ -206,7 +228,7 @@ def _may_suffice(state: State, problem: Problem, settings: Settings) -> bool:
     if state.iterate.error is None:
         return True
     lower = state.iterate.error / _GAIN ** (_TIMES - _times(state, problem))
-    return settings.conditions(replace(state.iterate, error=lower), problem.limits).certified
+    return settings.conditions(replace(state.iterate, error=lower), state.explored, problem.limits).certified
 
 
 def _noise(state: State, problem: Problem, settings: Settings) -> list[np.ndarray]:
@@ -238,8 +260,8 @@ def _hidden(state: State, problem: Problem, settings: Settings) -> np.ndarray:
     limits, c = problem.limits, state.iterate.c
     resolution = _resolutions(state, problem)
     found = np.zeros(len(c), dtype=bool)
-    for bound, room in ((limits.c_lower, c - limits.c_lower), (limits.c_upper, limits.c_upper - c)):
-        size = np.where(np.isfinite(bound), np.maximum(1.0, np.abs(bound)), np.inf)
+    size = without_objective(state.iterate, state.explored, limits).constraints
+    for room in (c - limits.c_lower, limits.c_upper - c):
         found |= (resolution > settings.feasibility_tolerance * size) & (room < resolution)
     return found
 
@@ -270,7 +292,8 @@ def _explanation(state: State, problem: Problem, settings: Settings) -> str:
     hidden = _hidden(state, problem, settings)
     attainable = state.conditions.stationarity
     if hidden.any():
-        least = float(_resolutions(state, problem)[hidden].max())
+        size = without_objective(state.iterate, state.explored, problem.limits).constraints
+        least = float((_resolutions(state, problem) / size)[hidden].max())
         words += f" Violations are hidden below {least:.1e}: feasibility_tolerance={2.0 * least:.0e} can be met."
     elif settings.tolerance < attainable < 0.5:
         words += f" tolerance={2.0 * attainable:.0e} can be met."

@@ -26,12 +26,12 @@ from gradopt.loop.state import Exit, Iteration, State, begin, resumed
 from gradopt.loop.telling import with_gains
 from gradopt.loop.trust_region import TrustRegion
 from gradopt.om.arguments import Configurations, checked_configuration, checked_initial_data, of_one
-from gradopt.om.certificate import certify
+from gradopt.om.certificate import certify_after
 from gradopt.om.component import SurrogateComp
 from gradopt.om.problem_view import ProblemView
 from gradopt.om.truth_evaluator import TruthEvaluator
 from gradopt.om.truth_pass import TruthPasses
-from gradopt.optimality.certificate import Certificate
+from gradopt.optimality.certificate import Certificate, with_saddle
 from gradopt.truth.finite_differences import FiniteDifferences
 from gradopt.truth.store import EvaluationStore
 
@@ -87,8 +87,9 @@ class AdaptiveDriver(private.LoopDriver):
 
         Args:
             store: Store of the evaluations, an `EvaluationStore` or the path of one; None = in memory. A run repeated
-                on the same store, with the same settings, takes the same steps without evaluating anything twice, and
-                continues where it ended.
+                on the same store, with the same settings, takes the same steps and continues where it ended. One
+                stored point of each truth is evaluated again and compared, which counts in `store.evaluated` alone;
+                nothing else is evaluated twice.
             configuration: Configuration of the global surrogate, such as `JENN((20,))`, or one for each component by
                 its path; None fits none, and the correction alone is the model. "default" is a small JENN network.
                 Components with an initial surrogate keep that.
@@ -220,7 +221,13 @@ class AdaptiveDriver(private.LoopDriver):
         if outcome.responses is None:
             raise EvaluationError(outcome.failure)
         state = with_gains(state, outcome)
-        found = certify(view.problem, settings.tolerance, settings.feasibility_tolerance)
+        found = certify_after(
+            view.problem,
+            state.explored,
+            settings.tolerance,
+            settings.feasibility_tolerance,
+            state.iterate.error if state.iterate.exact else None,
+        )
         exit = Exit.EXHAUSTED if state.exit is Exit.CERTIFIED and not found.certified else state.exit
         if exit is Exit.CONTRADICTED:
             found = replace(found, certified=False, reason=f"Not certified: {exit.advice}")
@@ -229,11 +236,11 @@ class AdaptiveDriver(private.LoopDriver):
         elif found.certified and exit is not Exit.CERTIFIED and is_differenced(state, view):
             reason = "Not certified: the run ended before its derivatives were checked."
             found = replace(found, certified=False, reason=reason)
-        if state.iterate.error is not None:  # the measure with the errors of the partials, as the loop had it
-            found = replace(found, stationarity=max(found.stationarity, state.conditions.stationarity))
         if not state.iterate.exact:
             reason = "Not certified: the partials at the answer are estimates, they have not been finite-differenced."
             found = replace(found, certified=False, reason=reason)
+        elif state.saddle is not None:
+            found = with_saddle(found, state.saddle, view.design())
         state = replace(state, exit=exit)
         if settings.correction.first_order:
             state, _ = learned(state, view, settings)
@@ -269,8 +276,14 @@ class AdaptiveDriver(private.LoopDriver):
         return None if all(comp.initial is not None for comp in sharing) else found
 
     def prepare(self, problem: om.Problem) -> None:
-        """Have whatever components evaluate of their truth before the run, and beside it, kept in the store too."""
+        """Have whatever components evaluate of their truth before the run, and beside it, kept in the store too.
+
+        Raises:
+            InputError: If the store is a file and a truth has no identity.
+        """
         for comp in _with_truth(problem):
+            assert comp.truth is not None
+            self.store.register(comp.truth)
             present = comp.evaluator
             if isinstance(present, TruthEvaluator) and present.store is not self.store:
                 comp.evaluate_with(TruthEvaluator(present.truth, self.store))

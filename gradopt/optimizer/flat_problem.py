@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gradopt.data.arrays import as_floats
-from gradopt.data.lengths import lengths_of
+from gradopt.data.lengths import lengths_of, without_loose
 from gradopt.data.variables import Variable, column_names, column_slices
 from gradopt.errors import EvaluationError, InputError, ShapeError, explain
 from gradopt.loop.problem import Component, LearnedTruth
 from gradopt.optimality.layout import Layout
-from gradopt.optimality.problem import Limits, Responses
+from gradopt.optimality.problem import Limits, Responses, Scales
 from gradopt.surrogates.protocol import SupportsEvaluate
 
 if TYPE_CHECKING:  # a run without a network needs no torch
@@ -28,14 +28,19 @@ class Objective:
 
     Attributes:
         name: Name of the output variable, which has one entry.
-        ref: Value that the loop sees as 1; negative to maximize.
+        ref: Value that counts as 1; negative to maximize, -1 only for that. None = what the run shows.
 
     Raises:
         InputError: If `ref` is zero or not finite.
     """
 
     name: str
-    ref: float = 1.0
+    ref: float | None = None
+
+    @property
+    def scaler(self) -> float:
+        """Factor from the output to what is minimized."""
+        return 1.0 if self.ref is None else 1.0 / self.ref
 
     def __post_init__(self) -> None:
         """Check the scaling."""
@@ -51,7 +56,7 @@ class Constraint:
         lower: Lower bound, a number or one for each entry; None where there is none.
         upper: Upper bound, likewise.
         equals: Value in place of bounds.
-        ref: Value that the loop sees as 1.
+        ref: Value that counts as 1. None = what the run shows.
 
     Raises:
         InputError: If there is no bound, or `equals` beside one, or `ref` is zero or not finite.
@@ -61,7 +66,7 @@ class Constraint:
     lower: ArrayLike | None = None
     upper: ArrayLike | None = None
     equals: ArrayLike | None = None
-    ref: float = 1.0
+    ref: float | None = None
 
     def __post_init__(self) -> None:
         """Check that there are bounds."""
@@ -148,7 +153,7 @@ class FlatProblem:
         self._column = columns[objective.name].start
         rows = [np.arange(columns[one.name].start, columns[one.name].stop) for one in constraints]
         self._rows = np.concatenate([np.empty(0, dtype=int), *rows])
-        scalers = [np.full(size[one.name], 1.0 / one.ref) for one in constraints]
+        scalers = [np.full(size[one.name], 1.0 if one.ref is None else 1.0 / one.ref) for one in constraints]
         lower, upper = [], []
         for one, scaler in zip(constraints, scalers, strict=True):
             low, high = _bounds_of(one, size[one.name])
@@ -165,21 +170,28 @@ class FlatProblem:
         none = np.empty(0)
         self.scaler = np.concatenate([none, *scalers])
         self.layout = Layout(names, sizes, self.scaler)
+        bounds = without_loose(bounds[0]), without_loose(bounds[1])
         width = lengths_of(*bounds, start)
-        self.limits = Limits(*bounds, np.concatenate([none, *lower]), np.concatenate([none, *upper]), width)
+        refs = [
+            np.full(size, np.nan if one.ref is None else 1.0) for one, size in zip(constraints, sizes, strict=False)
+        ]
+        declared = np.concatenate([none, *refs, np.full(len(self.scaler) - len(self._rows), np.nan)])
+        f_declared = np.nan if objective.ref in (None, -1.0) else 1.0
+        scales = Scales(np.full(len(start), np.nan), f_declared, declared)
+        self.limits = Limits(*bounds, np.concatenate([none, *lower]), np.concatenate([none, *upper]), width, scales)
 
     @property
     def sensitivities(self) -> np.ndarray:
         """Derivatives (1 + p, m) of the scaled objective and constraints with respect to the outputs."""
         found = np.zeros((1 + len(self.limits.c_lower), sum(variable.size for variable in self.outputs)))
-        found[0, self._column] = 1.0 / self.objective.ref
+        found[0, self._column] = self.objective.scaler
         count = len(self._rows)
         found[1 + np.arange(count), self._rows] = self.scaler[:count]
         return found
 
     def responses(self, u: np.ndarray, y: np.ndarray, dydx: np.ndarray) -> Responses:
         """Return objective and constraints at u (d,) from outputs y (m,) and partials dydx (m, d)."""
-        scaler, count = 1.0 / self.objective.ref, len(self._rows)
+        scaler, count = self.objective.scaler, len(self._rows)
         c, jacobian = y[self._rows] * self.scaler[:count], dydx[self._rows] * self.scaler[:count, None]
         if self.linear is not None:
             c = np.append(c, self.linear.matrix @ u)
@@ -210,10 +222,10 @@ def _bounds_of(constraint: Constraint, size: int) -> tuple[np.ndarray, np.ndarra
         if values.size not in (1, size) or np.isnan(values).any():
             remedy = f"It bounds {constraint.name!r}."
             raise ShapeError(explain(side, f"be a number or {size} numbers", values.tolist(), remedy))
-        sides.append(np.broadcast_to(values, (size,)).copy())
+        sides.append(without_loose(np.broadcast_to(values, (size,))))
     return sides[0], sides[1]
 
 
-def _check_ref(ref: float) -> None:
-    if not np.isfinite(ref) or ref == 0.0:
-        raise InputError(explain("ref", "be a number that is not zero", ref, "Leave it out for 1."))
+def _check_ref(ref: float | None) -> None:
+    if ref is not None and (not np.isfinite(ref) or ref == 0.0):
+        raise InputError(explain("ref", "be a number that is not zero", ref, "Leave it out."))
