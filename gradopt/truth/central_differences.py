@@ -290,7 +290,7 @@ class CentralDifferencePlan:
             elif self.checked and (unchecked := [one.step for one in found if self._missing(j, one.step)]):
                 steps[j] = unchecked[0]
             elif losses[j] * self.lengths[j] >= _SMALL * worst:
-                steps[j] = self._other_step(j, found, weights, span, best, min(_NOISE * length, room))
+                steps[j] = self._other_step(j, found, weights, span, third_root * length, min(_NOISE * length, room))
         return steps
 
     def _other_step(
