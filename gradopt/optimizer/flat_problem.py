@@ -181,11 +181,13 @@ class FlatProblem:
         self.limits = Limits(*bounds, np.concatenate([none, *lower]), np.concatenate([none, *upper]), width, scales)
 
     @property
-    def signs(self) -> np.ndarray:
-        """Signs (m,) of the derivative of the scaled objective with respect to the outputs."""
-        signs = np.zeros(sum(variable.size for variable in self.outputs))
-        signs[self._column] = np.sign(self.objective.scaler)
-        return signs
+    def sensitivities(self) -> np.ndarray:
+        """Derivatives (1 + p, m) of the scaled objective and constraints with respect to the outputs."""
+        found = np.zeros((1 + len(self.limits.c_lower), sum(variable.size for variable in self.outputs)))
+        found[0, self._column] = self.objective.scaler
+        count = len(self._rows)
+        found[1 + np.arange(count), self._rows] = self.scaler[:count]
+        return found
 
     def responses(self, u: np.ndarray, y: np.ndarray, dydx: np.ndarray) -> Responses:
         """Return objective and constraints at u (d,) from outputs y (m,) and partials dydx (m, d)."""
