@@ -260,7 +260,7 @@ def _hidden(state: State, problem: Problem, settings: Settings) -> np.ndarray:
     limits, c = problem.limits, state.iterate.c
     resolution = _resolutions(state, problem)
     found = np.zeros(len(c), dtype=bool)
-    size = without_objective(state.iterate, state.explored, limits).constraints
+    size = without_objective(state.iterate, state.explored.iterates, limits).constraints
     for room in (c - limits.c_lower, limits.c_upper - c):
         found |= (resolution > settings.feasibility_tolerance * size) & (room < resolution)
     return found
@@ -292,7 +292,7 @@ def _explanation(state: State, problem: Problem, settings: Settings) -> str:
     hidden = _hidden(state, problem, settings)
     attainable = state.conditions.stationarity
     if hidden.any():
-        size = without_objective(state.iterate, state.explored, problem.limits).constraints
+        size = without_objective(state.iterate, state.explored.iterates, problem.limits).constraints
         least = float((_resolutions(state, problem) / size)[hidden].max())
         words += f" Violations are hidden below {least:.1e}: feasibility_tolerance={2.0 * least:.0e} can be met."
     elif settings.tolerance < attainable < 0.5:

@@ -57,14 +57,14 @@ class Beside:
 
     def one_sided(self) -> FiniteDifferencePlan:
         plan = self.steps.plan(self.x, self.y, self.known, X)
-        return self.finished(plan)  # type: ignore[no-any-return]
+        return self.finished(plan)
 
     def central(self, met: Any = None, checked: bool = True) -> CentralDifferencePlan:
         others = np.array([[0.173456189212345], [9.31654327098713]]) if met is None else met
         plan = self.steps.refinement(
             self.x, self.y, self.known, X, self.points, self.values, others, np.ones(len(self.y)), checked
         )
-        return self.finished(plan)  # type: ignore[no-any-return]
+        return self.finished(plan)
 
 
 def noisy(function: Function, level: float) -> Function:
