@@ -11,11 +11,9 @@ import numpy as np
 from gradopt.optimality.kkt import KKT, scaled_kkt
 from gradopt.optimality.problem import Limits, Responses, Scales
 
-_NEAR = 0.3  # distance in sizes of the variables, or part of the largest, from which a point tells the scale; by hand
-_FAR = 3.0  # distance likewise up to which it does, unless there is none nearer; by hand
-_SMALL = 0.03  # part of its length below which the size of a variable says nothing, as near 0; by hand
-_SHARE = 0.25  # quantile of what these points tell: most of a run is not at its steep beginning; by hand
-_PART = 0.5  # part of that change which counts as one: so |u|^2 about 1, explored over 2, is measured as it is; by hand
+_PART = (
+    0.25  # part of a change over the lengths that counts as one: so |u|^2 near 1 is measured about as it is; by hand
+)
 # Ratios of a change to what the slopes at both ends make of it up to which a point is explored; by hand. It is
 # 2 from the minimum of a quartic, and half the exponent far out on an exponential.
 _WALKED = 3.0  # of an iterate
@@ -44,12 +42,12 @@ def conditions_at(
 
     A declared scale (`ref`) is 1 in the driver's scaling. Without one:
 
-    - the length of a design variable is its size or the range that was explored, whichever is more (by
-      iterates if there are two), and at most the range between its bounds;
-    - the scale of the objective is half the lower quartile, over the explored points that are neither near nor far, of
-      the change of the Lagrangian to this point, extrapolated to one length. The Lagrangian leaves out what constraints
-      and bounds balance, so that a steep direction that they hold does not loosen the others. Without such a point the
-      scale is not known;
+    - the length of a design variable is its size or the range that was explored (by iterates if there
+      are two), whichever is more, and at most the range between its bounds;
+    - the scale of the objective is a quarter of the median, over the explored points, of the change of the Lagrangian to
+      this point, extrapolated to one length. Half of the points of a run are near its end: a steep beginning loosens
+      little. The Lagrangian leaves out what constraints and bounds balance, so that a steep direction that they hold
+      does not loosen the others. Without another point the scale is not known;
     - that of a constraint is the median of what its slopes change over the lengths.
 
     A point is explored where the slopes at both ends explain the change of the Lagrangian to it (trapezoidal rule, up
@@ -110,16 +108,11 @@ def scales_of(
     found = without_objective(at, walked or tried, limits)
     if limits.declared is not None and np.isfinite(limits.declared.objective):
         return replace(found, objective=limits.declared.objective)
-    moves = np.array([point.u - at.u for point in others]).reshape(-1, len(at.u))
+    reach = np.array([np.abs((point.u - at.u) / found.lengths).max() for point in others])
     changes = np.array([abs(change(point)) for point in others])
-    size = np.where(np.abs(at.u) > _SMALL * found.lengths, np.minimum(np.abs(at.u), found.lengths), found.lengths)
-    distance = np.abs(moves / size).max(axis=1, initial=0.0)
-    tells = (changes > 0.0) & (distance >= _NEAR * min(1.0, distance.max(initial=0.0)))
-    if not tells.any():
+    if not changes.any():
         return found
-    tells &= distance <= max(_FAR, distance[tells].min())
-    reach = np.abs(moves / found.lengths).max(axis=1)
-    objective = _PART * float(np.quantile(changes[tells] / reach[tells], _SHARE))
+    objective = _PART * float(np.median((changes / reach)[changes > 0.0]))
     least = _LEAST * float(np.abs(at.gradient * found.lengths).max(initial=0.0))
     return replace(found, objective=max(objective, least) or np.nan)
 
