@@ -107,7 +107,8 @@ def exhausted(state: State, problem: Problem, settings: Settings) -> State:
         return replace(state, exit=Exit.INFEASIBLE if infeasible else Exit.EXHAUSTED)
     stuck = infeasible and not _can_lower_violations(state, problem)
     ended = replace(state, exit=Exit.INFEASIBLE if stuck else Exit.EXHAUSTED)
-    if state.iterate.error is None and _can_refine(state, problem, settings):
+    unsure = state.iterate.error is None or _unsure(state, problem, settings)
+    if unsure and _can_refine(state, problem, settings):
         return replace(state, stage=Stage.REFINING)
     error, noise = state.iterate.error, value_noise(state, problem, settings)
     if infeasible:
@@ -137,7 +138,7 @@ def undecided(state: State, problem: Problem, settings: Settings) -> State:
     """Return the state where values tell candidates apart no more: ended unless better partials can be had first."""
     if can_differentiate(state, problem):
         return state
-    if state.iterate.error is None and _can_refine(state, problem, settings):
+    if _can_refine(state, problem, settings):
         return replace(state, stage=Stage.REFINING)
     return replace(state, exit=Exit.RESOLUTION, failure=_explanation(state, problem, settings))
 
@@ -156,7 +157,7 @@ def judged_differences(state: State, problem: Problem, settings: Settings) -> St
             return None
     elif not without.certified and not (moved_blindly(state, problem, settings) and _unsure(state, problem, settings)):
         return None
-    elif _can_refine(state, problem, settings) and _may_suffice(state, problem, settings):
+    elif _can_refine(state, problem, settings) and (not without.certified or _may_suffice(state, problem, settings)):
         if state.evaluations >= settings.max_evaluations:
             return replace(state, exit=Exit.BUDGET)
         return replace(state, stage=Stage.REFINING)
