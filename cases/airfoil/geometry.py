@@ -60,6 +60,9 @@ class KulfanShape:
                 )
             weights.setflags(write=False)
             object.__setattr__(self, side, weights)
+        for edge in ("leading_edge_weight", "trailing_edge_thickness"):
+            if not np.isfinite(getattr(self, edge)):
+                raise InputError(explain(edge, "be a finite number", getattr(self, edge), "Try 0."))
 
 
 def load_shape(name_or_path: str) -> KulfanShape:
@@ -67,7 +70,8 @@ def load_shape(name_or_path: str) -> KulfanShape:
 
     Args:
         name_or_path: A NACA four-digit or UIUC name ("NACA 0012", "rae2822"; case, spaces, hyphens and underscores do
-            not matter), or the path of a Selig `.dat` file. What ends in `.dat` or contains a slash is a path.
+            not matter), or the path of a coordinate file, see `read_selig`. What ends in `.dat` or contains a slash is
+            a path; the section then has the name of the file, not that of its first line.
 
     Returns:
         The section, least-squares fitted by AeroSandbox after turning and scaling its chord onto 0..1.
@@ -75,9 +79,12 @@ def load_shape(name_or_path: str) -> KulfanShape:
     Raises:
         InputError: If the name is unknown, or the file is missing or holds no airfoil in Selig form.
     """
+    if not isinstance(name_or_path, str):
+        raise InputError(explain("name_or_path", "be a text", repr(name_or_path), "Try str(path)."))
     airfoil = import_extra("aerosandbox", "airfoil").Airfoil
-    if re.search(r"[/\\]|\.dat$", name_or_path, flags=re.IGNORECASE):
-        section = airfoil(name=Path(name_or_path).stem, coordinates=read_selig(Path(name_or_path)))
+    if re.search(r"[/\\]|\.dat\Z", name_or_path, flags=re.IGNORECASE):
+        stem = "".join(c if c.isprintable() else "?" for c in Path(name_or_path).stem)
+        section = airfoil(name=stem, coordinates=read_selig(Path(name_or_path)))
     else:
         section = airfoil(name=_shipped_name(name_or_path))
     fitted = section.to_kulfan_airfoil(n_weights_per_side=WEIGHTS_PER_SIDE)
@@ -93,7 +100,7 @@ def load_shape(name_or_path: str) -> KulfanShape:
 def _shipped_name(name: str) -> str:
     """Translate a name as people write it into the one AeroSandbox files the airfoil under."""
     plain = _plain(name)
-    if re.fullmatch(r"naca\d{4}", plain):
+    if re.fullmatch(r"naca[0-9]{4}", plain):
         return plain
     package = Path(str(import_extra("aerosandbox", "airfoil").__file__)).parent
     shipped = sorted(file.stem for file in (package / "geometry" / "airfoil" / "airfoil_database").glob("*.dat"))

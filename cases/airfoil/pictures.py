@@ -92,7 +92,9 @@ def _draw_shape(
     axis.errorbar(places, middle, least / 2.0, fmt="none", ecolor=LIMIT, elinewidth=1.6, capsize=4.0, capthick=1.6)
     axis.set(xlabel="x / chord", ylabel="y / chord", aspect="equal")
     axis.set_title("Airfoil before and after; bars: least thickness at each station")
-    figure.legend(loc="outside lower center")
+    for text in figure.legend(loc="outside lower center").get_texts():  # a file's name is no formula
+        text.set_parse_math(False)
+        text.set_usetex(False)
     picture = folder / "shape.png"
     figure.savefig(picture, dpi=120)
     return picture

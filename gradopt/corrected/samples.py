@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gradopt.data.dataset import Dataset
+from gradopt.data.scaling import Scaling
 from gradopt.data.variables import Variable, total_size
 from gradopt.errors import InputError
 from gradopt.truth.protocol import Evaluations
@@ -57,6 +58,7 @@ class Samples:
         beside: Points (b, d) that were evaluated for finite differences, each once.
         difference_rows: Rows of `data` whose partials were finite-differenced.
         fitted: Global surrogate and how it was made; None before the first fit.
+        partials_given: Whether an evaluation of the truth has returned any partials.
     """
 
     inputs: tuple[Variable, ...]
@@ -66,6 +68,7 @@ class Samples:
     beside: np.ndarray
     difference_rows: tuple[int, ...] = ()
     fitted: IncrementalFit | None = None
+    partials_given: bool = False
 
     @classmethod
     def start(
@@ -74,10 +77,12 @@ class Samples:
         """Start without rows, or with those of initial data, which do not count as evaluations.
 
         Raises:
-            InputError: If the initial data have other variables.
+            InputError: If the initial data have other variables, or a value is outside the domain of its transform.
         """
         none = np.empty((0, total_size(inputs)))
         data = None if initial_data is None else initial_data.with_variables("initial_data", inputs, outputs)
+        if data is not None:
+            Scaling.of(data)  # raises if the data lie outside the domain of a transform
         return cls(tuple(inputs), tuple(outputs), data, none, none)
 
     @property
@@ -127,7 +132,8 @@ class Samples:
                 data = _replaced(data, int(_rows(data.x, x)[-1]), new)
             else:
                 data = data.concat(new)
-        return replace(self, evaluated=evaluated, data=data)
+        given = self.partials_given or bool(np.isfinite(found.dydx[found.ok]).any())
+        return replace(self, evaluated=evaluated, data=data, partials_given=given)
 
     def with_partials(self, row: int, partials: np.ndarray) -> Samples:
         """Return the samples with finite-differenced partials (m, d) in a row."""

@@ -8,7 +8,10 @@ NO_BOUND = 1e20
 """Size from which a bound counts as none: the usual infinity of optimizers."""
 
 _TIMES = 100.0  # largest length over the size of the variable: beyond it bounds are loose and say nothing; by hand
-_ZERO = 1e-12  # size of a variable, as a part of its range, that counts as 0, because it may be round-off; by hand
+_NONE = 1e6  # range over the size, at least 1, from which it is none: steps across it overflow; by hand
+_ZERO = (
+    1e-8  # size of a variable, as a part of its range, that counts as 0: near an optimum at 0 it says nothing; by hand
+)
 
 
 def lengths_of(lower: np.ndarray, upper: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -25,5 +28,6 @@ def lengths_of(lower: np.ndarray, upper: np.ndarray, x: np.ndarray) -> np.ndarra
     bounded = (np.abs(lower) < NO_BOUND) & (np.abs(upper) < NO_BOUND) & (upper > lower)
     width = np.where(bounded, upper, 1.0) - np.where(bounded, lower, 0.0)
     size = np.abs(x)
+    bounded &= width <= _NONE * np.maximum(size, 1.0)
     narrow = np.where(size > _ZERO * width, np.minimum(width, _TIMES * size), width)
     return np.where(bounded, narrow, np.maximum(size, 1.0))

@@ -158,16 +158,23 @@ def check_input_domain(x: np.ndarray, variables: Sequence[Variable]) -> None:
     _check_domain("x", x, column_transforms(variables), column_names(variables))
 
 
-def check_output_domain(y: np.ndarray, variables: Sequence[Variable]) -> None:
-    """Raise `InputError` if an output column y (n, m) leaves the domain of its transform."""
-    _check_domain("y", y, column_transforms(variables), column_names(variables))
+def outside_domain(values: np.ndarray, variables: Sequence[Variable]) -> np.ndarray:
+    """Return the mask (n, columns) of the values (n, columns) outside the domains of their transforms; NaN is not."""
+    mask = np.zeros(values.shape, dtype=bool)
+    for column, transform in enumerate(column_transforms(variables)):
+        if transform is not None:
+            mask[:, column] = _is_outside(values[:, column].real, transform)
+    return mask
+
+
+def _is_outside(values: np.ndarray, transform: str) -> np.ndarray:
+    return (values <= 0.0) | (values >= 1.0) if transform == "logit" else values <= 0.0
 
 
 def _check_domain(argument: str, values: np.ndarray, transforms: Sequence[str | None], names: Sequence[str]) -> None:
     for column, transform in enumerate(transforms):
         real = values[:, column].real
-        bad = (real <= 0.0) | (real >= 1.0) if transform == "logit" else real <= 0.0
-        if transform and bad.any():
+        if transform and (bad := _is_outside(real, transform)).any():
             row = int(np.flatnonzero(bad)[0])
             domain = "lie in (0, 1)" if transform == "logit" else "be positive"
             raise InputError(

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from gradopt.errors import InputError, explain
-from gradopt.loop.derivative_check import probes
+from gradopt.loop.derivative_check import DerivativeCheck
 from gradopt.loop.initial_optimum import find_initial_optimum
 from gradopt.loop.learning import can_differentiate, on_corrected
 from gradopt.loop.problem import Problem, initial_surrogates
@@ -18,8 +18,10 @@ from gradopt.loop.settings import Settings
 from gradopt.loop.state import Stage, State
 from gradopt.loop.subproblem import Candidate, solve_subproblem
 from gradopt.loop.trust_region import TrustRegion
+from gradopt.optimality.problem import Limits
 
 _NO_STEP = 1e-12  # largest component of a step, in units of the ranges, that counts as none: round-off
+_ESCAPE = 0.1  # length of the step from a saddle point, in units of the scales; by hand
 _SHRINK_UNEVALUATED = 0.2  # factor on a trust region without a candidate: no evaluation is spent on it; by hand
 
 
@@ -48,8 +50,10 @@ def ask(state: State, problem: Problem, settings: Settings) -> Request:
         u = state.waiting[0] if samples_first(state, settings) else state.start
         return Request(u[None], Purpose.START)
     if state.stage is Stage.CHECKING:
-        u = probes(state.iterate, problem.limits)[state.checks]
+        u = DerivativeCheck.of(state, problem.limits).points[state.checks]
         return Request(u[None], Purpose.VERIFICATION, trust_region=state.trust_region)
+    if state.stage is Stage.ESCAPING:
+        return Request(_escape(state, problem.limits)[None], Purpose.CANDIDATE, trust_region=state.trust_region)
     if state.stage is Stage.INITIAL_STEP:
         request = _initial_optimum(state, problem, settings)
     elif state.stage is Stage.SETTLING or _differentiates_first(state, problem):
@@ -57,6 +61,15 @@ def ask(state: State, problem: Problem, settings: Settings) -> Request:
     else:
         request = _candidate(state, problem, settings)
     return replace(request, seconds=time.perf_counter() - clock)
+
+
+def _escape(state: State, limits: Limits) -> np.ndarray:
+    """A point (k,) along negative curvature, to the side with more room within the bounds."""
+    assert state.saddle is not None
+    ends = [
+        np.clip(state.iterate.u + side * _ESCAPE * state.saddle, limits.lower, limits.upper) for side in (1.0, -1.0)
+    ]
+    return max(ends, key=lambda u: float(np.abs((u - state.iterate.u) / limits.width).max()))
 
 
 def samples_first(state: State, settings: Settings) -> bool:

@@ -18,6 +18,7 @@ from gradopt.loop.settings import Settings
 from gradopt.loop.state import Exit, Iteration, Stage, State, TruthPoint
 from gradopt.loop.trust_region import TrustRegion
 from gradopt.optimality.kkt import KKT
+from gradopt.optimality.problem import Responses
 from gradopt.surrogates.fitted import container
 from gradopt.truth.finite_differences import FiniteDifferences
 from gradopt.versions import versions
@@ -32,6 +33,7 @@ def classes() -> Classes:
     kinds = (
         State,
         TruthPoint,
+        Responses,
         Iteration,
         TrustRegion,
         KKT,

@@ -62,12 +62,13 @@ def find_initial_optimum(
         first = evaluate(start)
     except EvaluationError:
         return None
-    widest = replace(settings.trust_region, radius=settings.trust_region.largest)
+    region = settings.trust_region.within(limits)
+    widest = replace(region, radius=region.largest)
     box = widest.box(start, limits)
     candidate = Candidate(first, restoration=False)
     for _ in range(_PASSES):
         here = candidate.predicted
-        conditions = settings.conditions(here, limits)
+        conditions = settings.conditions(here, (first,), limits)
         if conditions.certified:
             break
         penalties = np.maximum(penalties, initial_penalties(here, conditions.multipliers))

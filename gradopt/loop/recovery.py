@@ -16,6 +16,7 @@ from gradopt.optimality.problem import Limits, Responses
 # By hand: where a truth fails is often thinner than the step is long, so points before and beyond it come first.
 _ALONG = (0.6, 1.5, 0.3, 2.2)  # parts of the step
 _RADII = (2.0, 0.5, 4.0, 0.25)  # factors on the trust-region radius, in turn
+_UNTRIED = (0.1, 1e-2, 1e-4, 1e-6, 1e-8)  # likewise before any step has succeeded: the unit itself may be far too long
 _SAME = 1e-3  # part of a step: a candidate nearer to a failed point than this would fail as well; by hand
 
 Failed = tuple[tuple[np.ndarray, ...], ...]
@@ -69,7 +70,8 @@ def _elsewhere(
 ) -> Candidate | None:
     iterate, region = state.iterate, state.trust_region
     tried = [point for series in state.failed for point in series]
-    for factor in _RADII[len(state.failed) - 1 :]:
+    radii = _RADII if state.steps else _UNTRIED
+    for factor in radii[len(state.failed) - 1 :]:
         box = replace(region, radius=min(factor * region.radius, region.largest)).box(iterate.u, limits)
         found = solve_subproblem(model, limits, iterate, box, state.penalties, nearest)
         length = region.length(found.predicted.u - iterate.u, limits)

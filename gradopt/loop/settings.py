@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +10,9 @@ import numpy as np
 from gradopt.corrected.correction import CorrectionTerms
 from gradopt.errors import InputError, explain
 from gradopt.loop.trust_region import TrustRegion
-from gradopt.optimality.kkt import FEASIBILITY_TOLERANCE, KKT, TOLERANCE, kkt
+from gradopt.optimality.kkt import FEASIBILITY_TOLERANCE, KKT, TOLERANCE
 from gradopt.optimality.problem import Limits, Responses
+from gradopt.optimality.scales import conditions_at
 from gradopt.truth.finite_differences import FiniteDifferences
 
 _FINEST = 0.1  # part of the finite-difference steps below which the trust region is within their error; by hand
@@ -79,18 +81,12 @@ class Settings:
         """
         return _FINEST * float(np.max(self.finite_differences.step))
 
-    def conditions(self, point: Responses, limits: Limits) -> KKT:
-        """Return the optimality conditions at a point, to these tolerances."""
-        return kkt(
-            point.u,
-            limits.lower,
-            limits.upper,
-            point.gradient,
-            point.c,
-            limits.c_lower,
-            limits.c_upper,
-            point.jacobian,
-            self.tolerance,
-            self.feasibility_tolerance,
-            point.error,
-        )
+    def conditions(self, point: Responses, points: Sequence[Responses], limits: Limits) -> KKT:
+        """Return the optimality conditions at a point, to these tolerances.
+
+        Args:
+            point: Responses at the point.
+            points: All points that were evaluated, which tell the scales.
+            limits: Bounds.
+        """
+        return conditions_at(point, points, limits, self.tolerance, self.feasibility_tolerance)[0]

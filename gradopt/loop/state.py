@@ -65,6 +65,7 @@ class Stage(StrEnum):
     SETTLING = "settling"  # partials at the first iterate are to be finite-differenced
     ITERATING = "iterating"
     CHECKING = "checking"  # derivative check at an optimum
+    ESCAPING = "escaping"  # a step from what may be a saddle point is to be evaluated
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,6 +158,8 @@ class State:
         selections: For each component its corrected surrogates; () before the first correction.
         coupled: Whether an evaluation has evaluated truths several times because components depend on each other.
         checks: Number of points of the derivative check so far.
+        beside: Responses at its last point, where the next one is to be compared with it.
+        saddle: Step (k,) of negative curvature at the current iterate; None where none was seen.
         pending: Record of the iteration that ends once the stage `SETTLING` has ended, or None.
         history: Records of the iterations.
         exit: Why the run ended; None while it goes on.
@@ -177,6 +180,8 @@ class State:
     selections: tuple[Selection, ...] = ()
     coupled: bool = False
     checks: int = 0
+    beside: Responses | None = None
+    saddle: np.ndarray | None = None
     pending: Iteration | None = None
     history: tuple[Iteration, ...] = ()
     exit: Exit | None = None
@@ -198,10 +203,21 @@ class State:
         return any(samples.finite_differenced for samples in self.samples)
 
     @property
+    def partials_given(self) -> bool:
+        """Whether a truth has returned any partials."""
+        return any(samples.partials_given for samples in self.samples)
+
+    @property
     def iterate(self) -> TruthPoint:
         """Current iterate of a run that has evaluated its start."""
         assert self.at >= 0, "the start has not been evaluated yet"
         return self.points[self.at]
+
+    @property
+    def explored(self) -> tuple[TruthPoint, ...]:
+        """Points that tell the scales: those with exact derivatives, and all iterates."""
+        iterates = {self.at, *(start for start, _ in self.steps)}
+        return tuple(point for index, point in enumerate(self.points) if point.exact or index in iterates)
 
     @property
     def conditions(self) -> KKT:
@@ -242,7 +258,9 @@ def begin(
     samples = tuple(
         Samples.start(truth.inputs, truth.outputs, data) for truth, data in zip(problem.truths, known, strict=True)
     )
-    return State(np.array(start, dtype=float), samples, waiting, trust_region=settings.trust_region)
+    return State(
+        np.array(start, dtype=float), samples, waiting, trust_region=settings.trust_region.within(problem.limits)
+    )
 
 
 def resumed(state: State, fresh: State) -> State:

@@ -17,8 +17,9 @@ _ITERATIONS = 100  # of SLSQP, its own default
 _TOLERANCE = (
     1e-12  # on the change of the objective, relative to its change over the trust region to first order; by hand
 )
-_FEASIBLE = 1e-8  # violation, in the driver's scaling, up to which a point of the model counts as feasible; by hand
-_RESTORED = 1e-6  # violation above which the region is said to have no feasible point; the usual accuracy of optimizers
+# Violations in parts of what the constraint changes, by its slope at the iterate, over the lengths of the variables.
+_FEASIBLE = 1e-8  # up to which a point of the model counts as feasible; by hand
+_RESTORED = 1e-6  # above which the region is said to have no feasible point; the usual accuracy of optimizers
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +67,7 @@ def solve_subproblem(
         if not done and len(iterate.c):
             seen.search(begin, lower, upper, elastic=True)
     best = seen.best
-    violated = bool(limits.violations(best.c).max(initial=0.0) > _RESTORED)
+    violated = seen.violation(best) > _RESTORED
     return Candidate(best, violated)
 
 
@@ -80,6 +81,12 @@ class _Seen:
         self._last: tuple[np.ndarray, Responses] | None = None
         self.best = iterate
         self._lowest = merit(iterate, limits, penalties)
+
+    def violation(self, point: Responses) -> float:
+        """Return the largest violation, in parts of what the constraint changes over the lengths of the variables."""
+        sizes = np.linalg.norm(self._iterate.jacobian * self._limits.width, axis=1)
+        sizes = np.where(sizes > 0.0, sizes, 1.0)
+        return float((self._limits.violations(point.c) / sizes).max(initial=0.0))
 
     def search(self, start: np.ndarray, lower: np.ndarray, upper: np.ndarray, elastic: bool) -> bool:
         """Run SLSQP from a start; returns whether it ended well at a feasible point of the model."""
@@ -118,9 +125,9 @@ class _Seen:
             )
             end = at(outcome.x)
         except EvaluationError:  # the exact rest of the model fails there; what was evaluated before still counts
-            return bool(limits.violations(self.best.c).max(initial=0.0) <= _FEASIBLE)
+            return self.violation(self.best) <= _FEASIBLE
         stuck = outcome.status != 0 and self.best is iterate  # such as where constraints depend on each other
-        return not stuck and bool(limits.violations(end.c).max(initial=0.0) <= _FEASIBLE)
+        return not stuck and self.violation(end) <= _FEASIBLE
 
     def _constraints(
         self, at: Callable[[np.ndarray], Responses], k: int, extra: int, scale: np.ndarray, sizes: np.ndarray

@@ -11,23 +11,28 @@ import numpy as np
 
 from gradopt.errors import ShapeError, explain
 from gradopt.loop.asking import samples_first
-from gradopt.loop.derivative_check import contradiction, probes
+from gradopt.loop.derivative_check import DerivativeCheck
 from gradopt.loop.learning import can_differentiate, learned, on_corrected
 from gradopt.loop.problem import Problem, initial_surrogates
+from gradopt.loop.record import record
 from gradopt.loop.recovery import with_failure
 from gradopt.loop.request import Outcome, Purpose, Request
 from gradopt.loop.settings import Settings
-from gradopt.loop.state import Exit, Iteration, Stage, State, TruthPoint, with_iterate
+from gradopt.loop.state import Exit, Stage, State, TruthPoint, with_iterate
 from gradopt.loop.subproblem import Candidate
-from gradopt.optimality.kkt import KKT
+from gradopt.loop.trust_region import FAR_TOO_LONG
+from gradopt.optimality.curvature import negative_curvature
+from gradopt.optimality.kkt import KKT, scaled_kkt
 from gradopt.optimality.merit import initial_penalties, merit, next_penalties, raised_penalties
 from gradopt.optimality.problem import Limits
+from gradopt.optimality.scales import conditions_at, without_objective
 
 logger = logging.getLogger("gradopt")
 
-_ROUND_OFF = 1e-12  # reduction of the merit, in scaled units or relative to the merit, below which it may be round-off
-_FORGIVEN = 1e-8  # rise of the merit, likewise, up to which a step towards the optimality conditions is accepted
-_VIOLATED = 1e-3  # scaled violation above which a penalty may be raised: noise and finite differences leave less
+# Changes of the merit, in parts of it or of the objective's scale.
+_ROUND_OFF = 1e-12  # predicted reduction that may be round-off
+_FORGIVEN = 1e-8  # rise up to which a step towards the optimality conditions is accepted
+_VIOLATED = 1e-3  # violation, in parts of its scale, above which a penalty may rise: finite differences leave less
 
 
 def tell(state: State, request: Request, outcomes: Sequence[Outcome], problem: Problem, settings: Settings) -> State:
@@ -62,6 +67,8 @@ def tell(state: State, request: Request, outcomes: Sequence[Outcome], problem: P
         state = _settled(_differentiated(state, outcome, problem), problem, settings)
     elif state.stage is Stage.CHECKING:
         return _checked(state, outcome, problem, settings)
+    elif state.stage is Stage.ESCAPING:
+        state = _escaped(state, request, outcome, problem, settings)
     elif request.purpose is Purpose.DIFFERENCE:
         state = _sharpened(state, request, outcome, problem, settings)
     elif not len(request.points):
@@ -72,61 +79,6 @@ def tell(state: State, request: Request, outcomes: Sequence[Outcome], problem: P
         state = _iterated(state, request, outcome, problem, settings)
     seconds = request.seconds + time.perf_counter() - clock
     return _with_seconds(state, seconds)
-
-
-def record(
-    number: int,
-    u: np.ndarray,
-    true: TruthPoint | None,
-    conditions: KKT,
-    radius: float,
-    evaluations: int,
-    predicted: Candidate | None = None,
-    ratio: float = np.nan,
-    accepted: bool = True,
-    fit: str = "",
-    failure: str = "",
-    constraints: int = 0,
-) -> Iteration:
-    """Make the record of an iteration.
-
-    Args:
-        number: Number of the iteration.
-        u: Candidate (k,).
-        true: Its evaluation on the truth, None where that failed.
-        conditions: Optimality conditions at the current iterate after the iteration.
-        radius: Radius of the trust region in which the candidate was sought.
-        evaluations: Number of truth evaluations so far.
-        predicted: Candidate with its prediction, None at the start.
-        ratio: Actual over predicted reduction of the merit.
-        accepted: Whether the candidate became the current iterate.
-        fit: What was done to the global surrogates.
-        failure: Why the truth failed.
-        constraints: Number p of constraints.
-
-    Returns:
-        The record; its `seconds` are still 0.
-    """
-    nothing = np.full(constraints, np.nan)
-    return Iteration(
-        number=number,
-        u=u,
-        objective=np.nan if true is None else true.f,
-        constraints=nothing if true is None else true.c,
-        predicted_objective=np.nan if predicted is None else predicted.predicted.f,
-        predicted_constraints=nothing if predicted is None else predicted.predicted.c,
-        ratio=ratio,
-        accepted=accepted,
-        restoration=predicted is not None and predicted.restoration,
-        radius=radius,
-        evaluations=evaluations,
-        feasibility=conditions.feasibility,
-        stationarity=conditions.stationarity,
-        complementarity=conditions.complementarity,
-        fit=fit,
-        failure=failure,
-        seconds=0.0,
-    )
 
 
 def with_gains(state: State, outcome: Outcome) -> State:
@@ -164,7 +116,7 @@ def _started(state: State, outcome: Outcome, problem: Problem, settings: Setting
     state = replace(state, waiting=state.waiting[:0])
     if point is None:
         return replace(state, exit=Exit.TRUTH_FAILED, failure=outcome.failure)
-    conditions = settings.conditions(point, problem.limits)
+    conditions = settings.conditions(point, (), problem.limits)
     radius, p = state.trust_region.radius, len(point.c)
     first = record(0, point.u, point, conditions, radius, state.evaluations, constraints=p)
     state = replace(state, points=(point,), at=0, kkt=conditions, pending=first)
@@ -175,7 +127,7 @@ def _started(state: State, outcome: Outcome, problem: Problem, settings: Setting
 
 def _settled(state: State, problem: Problem, settings: Settings) -> State:
     """The state about its first iterate, whose partials are as exact as they can be had."""
-    conditions = settings.conditions(state.iterate, problem.limits)
+    conditions = settings.conditions(state.iterate, state.explored, problem.limits)
     penalties = initial_penalties(state.iterate, conditions.multipliers)
     state, fit = learned(replace(state, kkt=conditions, penalties=penalties), problem, settings)
     stage, history = Stage.ITERATING, state.history
@@ -225,7 +177,7 @@ def _differentiated(state: State, outcome: Outcome, problem: Problem) -> State:
 def _sharpened(state: State, request: Request, outcome: Outcome, problem: Problem, settings: Settings) -> State:
     """The state with exact derivatives at the current iterate."""
     state = _differentiated(state, outcome, problem)
-    conditions = settings.conditions(state.iterate, problem.limits)
+    conditions = settings.conditions(state.iterate, state.explored, problem.limits)
     penalties = next_penalties(state.penalties, conditions.multipliers)
     region = request.trust_region
     if not state.history[-1].accepted:  # the derivatives were at fault, not the length of the step
@@ -244,20 +196,25 @@ def _iterated(state: State, request: Request, outcome: Outcome, problem: Problem
         state = replace(state, failed=with_failure(state.failed, found))
     else:
         length = state.trust_region.length(found.predicted.u - state.iterate.u, limits)
-        ratio, accepted, conditions = _compared(state, found, true, limits, settings)
+        ratio, accepted = _compared(state, found, true, limits, settings)
         state = replace(
             state,
             points=(*state.points, true),
-            steps=(*state.steps, (state.at, len(state.points))),
+            # A step that was far too long tells nothing of the curvature here.
+            steps=state.steps if ratio < FAR_TOO_LONG else (*state.steps, (state.at, len(state.points))),
             trust_region=state.trust_region.after(ratio, length),
             failed=(),
         )
+        iterate = true if accepted else state.iterate
+        conditions = settings.conditions(iterate, state.explored, limits)
         if accepted:
             penalties = next_penalties(state.penalties, conditions.multipliers)
             if state.finite_differenced:
                 before, after = limits.violations(state.iterate.c), limits.violations(true.c)
-                penalties = np.maximum(penalties, raised_penalties(state.penalties, before, after, _VIOLATED))
-            state = replace(state, at=len(state.points) - 1, kkt=conditions, penalties=penalties)
+                least = _VIOLATED * without_objective(true, state.explored, limits).constraints
+                penalties = np.maximum(penalties, raised_penalties(state.penalties, before, after, least))
+            state = replace(state, at=len(state.points) - 1, penalties=penalties)
+        state = replace(state, kkt=conditions)
         state, fit = learned(state, problem, settings)
         if not state.iterate.exact:
             state = _estimated(state, problem, settings)
@@ -282,23 +239,30 @@ def _estimated(state: State, problem: Problem, settings: Settings) -> State:
     """The state with the derivatives at the current iterate that the corrected surrogates have now."""
     found = on_corrected(state, problem, settings)(state.iterate.u)
     state = with_iterate(state, replace(state.iterate, gradient=found.gradient, jacobian=found.jacobian))
-    return replace(state, kkt=settings.conditions(state.iterate, problem.limits))
+    return replace(state, kkt=settings.conditions(state.iterate, state.explored, problem.limits))
 
 
 def _compared(
     state: State, found: Candidate, true: TruthPoint, limits: Limits, settings: Settings
-) -> tuple[float, bool, KKT]:
-    """Ratio of actual to predicted reduction, whether to accept, and the optimality conditions at the candidate."""
-    conditions = settings.conditions(true, limits)
+) -> tuple[float, bool]:
+    """Ratio of actual to predicted reduction, and whether to accept the candidate."""
+    points = (*state.explored, true)
+    scales = conditions_at(true, points, limits, settings.tolerance, settings.feasibility_tolerance)[1]
     before = merit(state.iterate, limits, state.penalties)
     predicted = before - merit(found.predicted, limits, state.penalties)
     actual = before - merit(true, limits, state.penalties)
-    size = max(1.0, abs(before))
-    better = _distance(conditions) < _distance(state.conditions)
+    size = np.nanmax([scales.objective, abs(before)])
     if predicted <= _ROUND_OFF * size or (actual <= 0.0 and max(predicted, -actual) <= _FORGIVEN * size):
         # Values have no digits left to compare; gradients have.
-        return (1.0 if better else -1.0), better, conditions
-    return actual / predicted, actual > 0.0, conditions
+        steepest = max(float(np.abs(point.gradient * scales.lengths).max()) for point in (true, state.iterate))
+        scales = replace(scales, objective=np.nanmax([scales.objective, steepest]))
+        there, here = (
+            scaled_kkt(point, limits, scales, settings.tolerance, settings.feasibility_tolerance)
+            for point in (true, state.iterate)
+        )
+        better = _distance(there) < _distance(here)
+        return (1.0 if better else -1.0), better
+    return actual / predicted, actual > 0.0
 
 
 def _distance(conditions: KKT) -> float:
@@ -308,9 +272,9 @@ def _distance(conditions: KKT) -> float:
 def _judged(state: State, settings: Settings) -> State:
     """The state, ended where there is a reason, or about to check the derivatives of an optimum."""
     if state.conditions.certified and state.iterate.exact:
-        if not settings.check_derivatives or state.finite_differenced:
+        if not settings.check_derivatives or not state.partials_given:
             return replace(state, exit=Exit.CERTIFIED)
-        return replace(state, stage=Stage.CHECKING, checks=0)
+        return replace(state, stage=Stage.CHECKING, checks=0, beside=None)
     if state.evaluations >= settings.max_evaluations:
         return replace(state, exit=Exit.BUDGET)
     if sum(map(len, state.failed)) >= settings.max_failures:
@@ -321,13 +285,54 @@ def _judged(state: State, settings: Settings) -> State:
 def _checked(state: State, outcome: Outcome, problem: Problem, settings: Settings) -> State:
     """The state after a point of the derivative check: one that agrees with the partials certifies the optimum."""
     last = replace(state.history[-1], evaluations=state.evaluations)
-    state = replace(state, checks=state.checks + 1, history=(*state.history[:-1], last))
-    found = outcome.responses
-    if found is not None and contradiction(state.iterate, found, settings.tolerance)[0] <= 1.0:
-        return replace(state, exit=Exit.CERTIFIED)
-    if state.checks == len(probes(state.iterate, problem.limits)):
+    check = DerivativeCheck.of(state, problem.limits)
+    number, beside = state.checks, state.beside
+    probe = outcome.responses
+    first_of_pair = check.values_only and number % 2 == 0
+    state = replace(
+        state, checks=number + 1, history=(*state.history[:-1], last), beside=probe if first_of_pair else None
+    )
+    complete = probe is not None and not first_of_pair and (beside is not None or not check.values_only)
+    if complete and probe is not None and check.agrees(probe, beside):
+        known = [point for point in state.points if point.exact] + [probe] * (not check.values_only)
+        direction = negative_curvature(state.iterate, known, problem.limits, check.conditions, check.scales)
+        if direction is None or state.evaluations >= settings.max_evaluations:
+            return replace(state, exit=Exit.CERTIFIED)
+        return replace(state, stage=Stage.ESCAPING, saddle=direction * check.scales.lengths)
+    if state.checks == len(check.points):
         return replace(state, exit=Exit.CONTRADICTED)
     return state
+
+
+def _escaped(state: State, request: Request, outcome: Outcome, problem: Problem, settings: Settings) -> State:
+    """The state after a step along negative curvature: about its end where that is lower, else certified."""
+    iterate, limits, true = state.iterate, problem.limits, _point(state, outcome, problem)
+    if true is None:
+        return replace(state, exit=Exit.CERTIFIED)
+    step = true.u - iterate.u
+    drop = merit(iterate, limits, state.penalties) - merit(true, limits, state.penalties)
+    check = DerivativeCheck.of(state, limits)
+    accepted = drop > _FORGIVEN * max(check.unit, abs(iterate.f))
+    bends = (check.slope(true) - check.slope(iterate)) @ step
+    state = replace(
+        state,
+        points=(*state.points, true),
+        steps=(*state.steps, (state.at, len(state.points))),
+        saddle=state.saddle if bends < 0.0 and not accepted else None,
+    )
+    if accepted:
+        length = state.trust_region.length(step, limits)
+        region = replace(state.trust_region, radius=max(state.trust_region.radius, length))
+        state = replace(state, at=len(state.points) - 1, trust_region=region, stage=Stage.ITERATING)
+        conditions = settings.conditions(true, state.explored, limits)
+        penalties = next_penalties(state.penalties, conditions.multipliers)
+        state, fit = learned(replace(state, kkt=conditions, penalties=penalties), problem, settings)
+    else:
+        state, fit = replace(state, exit=Exit.CERTIFIED), ""
+    radius, number, spent = state.trust_region.radius, len(state.history), state.evaluations
+    done = record(number, true.u, true, state.conditions, radius, spent, None, np.nan, accepted, fit, "", len(true.c))
+    state = replace(state, history=(*state.history, done))
+    return _judged(state, settings) if accepted else state
 
 
 def _with_seconds(state: State, seconds: float) -> State:

@@ -6,9 +6,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gradopt.data.lengths import NO_BOUND
 from gradopt.optimality.problem import Limits
 
 _LEAST = 0.1  # part of the radius that the length of a step is taken for at least; by hand
+
+FAR_TOO_LONG = -100.0
+"""Ratio of actual to predicted reduction below which a step was too long by orders of magnitude; by hand."""
+
+_LEAST_RETREAT = 1e-3  # smallest factor on the length of such a step; by hand
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,12 @@ class TrustRegion:
         """Whether the region is too small to go on."""
         return self.radius < self.smallest
 
+    def within(self, limits: Limits) -> TrustRegion:
+        """Return the region that may grow to all between the bounds where the unit is a part of their range."""
+        width = (limits.upper - limits.lower) / limits.width
+        bounded = (np.abs(limits.lower) < NO_BOUND) & (np.abs(limits.upper) < NO_BOUND)
+        return replace(self, largest=self.largest * max(1.0, float(width[bounded].max(initial=1.0))))
+
     def box(self, center: np.ndarray, limits: Limits) -> tuple[np.ndarray, np.ndarray]:
         """Return lower and upper edges about a point, each (k,), within the bounds of the problem."""
         reach = self.radius * limits.width
@@ -61,7 +73,9 @@ class TrustRegion:
         length = max(
             length, _LEAST * self.radius
         )  # a much shorter step says little about the region: its reduction is mostly noise
-        if not ratio >= 0.0:
+        if ratio < FAR_TOO_LONG:  # ten times the minimizer of the parabola through both ends
+            radius = max(_LEAST_RETREAT, 5.0 / (1.0 - ratio)) * length
+        elif not ratio >= 0.0:
             radius = self.retreat * length
         elif ratio < self.poor:
             radius = self.shrink * length

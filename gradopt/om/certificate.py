@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import openmdao.api as om
 
 from gradopt import openmdao_private as private
+from gradopt.data.lengths import lengths_of
 from gradopt.errors import InputError, explain
 from gradopt.om.quantities import Quantities
 from gradopt.optimality.certificate import Certificate, certificate_of
-from gradopt.optimality.kkt import FEASIBILITY_TOLERANCE, TOLERANCE, kkt
+from gradopt.optimality.kkt import FEASIBILITY_TOLERANCE, TOLERANCE, scaled_kkt
+from gradopt.optimality.problem import Limits, Responses, Scales
+from gradopt.optimality.scales import conditions_at, scales_at
 
 _COUPLING = 1e-5  # relative error from which a coupling variable counts as not converged; by hand
 
@@ -47,6 +50,27 @@ def certify(
         InputError: If the problem has not been run at its present design variables, has no design variables, not
             exactly one objective, or discrete or distributed ones among them, or if a tolerance is not in (0, 1).
     """
+    return certify_after(problem, None, tolerance, feasibility_tolerance, run_model=run_model)
+
+
+def certify_after(
+    problem: om.Problem,
+    points: Sequence[Responses] | None,
+    tolerance: float,
+    feasibility_tolerance: float,
+    error: np.ndarray | None = None,
+    run_model: bool = False,
+) -> Certificate:
+    """Do as `certify`, by the scales that a run has seen.
+
+    Args:
+        problem: Problem.
+        points: Points that the run evaluated; None for a single point.
+        tolerance: Limit of stationarity and complementarity.
+        feasibility_tolerance: Limit of feasibility.
+        error: Estimated absolute errors (1 + p, k) of the totals; None for none.
+        run_model: Whether to run the model first.
+    """
     check_declared(problem, run_model)
     with _undisturbed(problem):
         if run_model:
@@ -54,10 +78,17 @@ def certify(
         stale, loose = _mismatches(problem)
         if stale:
             raise _not_run(f"other values of {', '.join(stale)} since it ran")
-        return _certify(problem, tolerance, feasibility_tolerance, loose)
+        return _certify(problem, tolerance, feasibility_tolerance, loose, points, error)
 
 
-def _certify(problem: om.Problem, tolerance: float, feasibility_tolerance: float, loose: list[str]) -> Certificate:
+def _certify(
+    problem: om.Problem,
+    tolerance: float,
+    feasibility_tolerance: float,
+    loose: list[str],
+    points: Sequence[Responses] | None,
+    error: np.ndarray | None,
+) -> Certificate:
     driver = problem.driver
     design = Quantities(problem, "design_var", private.design_variables(driver))
     objective = Quantities(problem, "objective", private.objectives(driver))
@@ -66,21 +97,28 @@ def _certify(problem: om.Problem, tolerance: float, feasibility_tolerance: float
     with private.unchanged_vectors(problem):
         totals = problem.compute_totals(names, design.names, driver_scaling=True, coloring_info=False)
     rows = [np.hstack([np.atleast_2d(totals[of, wrt]) for wrt in design.names]) for of in names]
-    found = kkt(
-        u=design.value,
-        lower=design.lower,
-        upper=design.upper,
-        gradient=np.where(np.isfinite(objective.value), rows[0][0], np.nan),
-        c=constraints.value,
-        c_lower=constraints.lower,
-        c_upper=constraints.upper,
-        jacobian=np.vstack([np.empty((0, design.value.size)), *rows[1:]]),
-        tolerance=tolerance,
-        feasibility_tolerance=feasibility_tolerance,
+    point = Responses(
+        design.value,
+        float(objective.value[0]),
+        np.where(np.isfinite(objective.value), rows[0][0], np.nan),
+        constraints.value,
+        np.vstack([np.empty((0, design.value.size)), *rows[1:]]),
+        error=error,
     )
-    flat = bool(np.abs(rows[0]).max() <= tolerance)
+    limits = Limits(
+        design.lower,
+        design.upper,
+        constraints.lower,
+        constraints.upper,
+        lengths_of(design.lower, design.upper, design.value),
+        Scales(design.declared, float(objective.declared[0]), constraints.declared),
+    )
+    if points is None:
+        found = scaled_kkt(point, limits, scales_at(point, limits), tolerance, feasibility_tolerance)
+    else:
+        found, _ = conditions_at(point, points, limits, tolerance, feasibility_tolerance)
     value, scaler = float(objective.physical[0]), objective.scaler[0]
-    return certificate_of(found, value, scaler, design, constraints, flat, loose[0] if loose else "")
+    return certificate_of(found, value, scaler, design, constraints, loose[0] if loose else "")
 
 
 def check_declared(problem: om.Problem, run_model: bool) -> None:

@@ -25,12 +25,12 @@ from gradopt.loop.state import Exit, Iteration, State, begin, resumed
 from gradopt.loop.telling import with_gains
 from gradopt.loop.trust_region import TrustRegion
 from gradopt.om.arguments import Configurations, checked_configuration, checked_initial_data, of_one
-from gradopt.om.certificate import certify
+from gradopt.om.certificate import certify_after
 from gradopt.om.component import SurrogateComp
 from gradopt.om.problem_view import ProblemView
 from gradopt.om.truth_evaluator import TruthEvaluator
 from gradopt.om.truth_pass import TruthPasses
-from gradopt.optimality.certificate import Certificate
+from gradopt.optimality.certificate import Certificate, with_saddle
 from gradopt.truth.finite_differences import FiniteDifferences
 from gradopt.truth.store import EvaluationStore
 
@@ -219,13 +219,21 @@ class AdaptiveDriver(private.LoopDriver):
         if outcome.responses is None:
             raise EvaluationError(outcome.failure)
         state = with_gains(state, outcome)
-        found = certify(view.problem, settings.tolerance, settings.feasibility_tolerance)
+        found = certify_after(
+            view.problem,
+            state.explored,
+            settings.tolerance,
+            settings.feasibility_tolerance,
+            state.iterate.error if state.iterate.exact else None,
+        )
         exit = Exit.EXHAUSTED if state.exit is Exit.CERTIFIED and not found.certified else state.exit
         if exit is Exit.CONTRADICTED:
             found = replace(found, certified=False, reason=f"Not certified: {exit.advice}")
         if not state.iterate.exact:
             reason = "Not certified: the partials at the answer are estimates, they have not been finite-differenced."
             found = replace(found, certified=False, reason=reason)
+        elif state.saddle is not None:
+            found = with_saddle(found, state.saddle, view.design())
         state = replace(state, exit=exit)
         if settings.correction.first_order:
             state, _ = learned(state, view, settings)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +109,9 @@ def optimize(
             unless the factory is a plain function of a module.
         transforms: For the name or alias of a response "log" or "logit": what the surrogate models it through.
         failures: See `ModelTruth`.
-        check_totals: See `ModelTruth`; checked once in a store.
+        check_totals: Whether to compare one directional derivative of the objective and of the constraints with
+            finite differences at the first good point of a store, within the bounds of the design variables; takes 2
+            runs of the model, up to 6 if they disagree.
         require_convergence: See `ModelTruth`.
         initial_data: Samples that cost nothing, such as `data` of an earlier result.
         **options: Of `AdaptiveDriver`: `configuration`, `max_evaluations`, `tolerance`, `callback`, and so on.
@@ -132,18 +133,17 @@ def optimize(
             remedy = "Pass identity='...', words that you change whenever the results of the model change."
             raise InputError(explain("identity", "be given for a store on disk and such a factory", None, remedy))
         declared = read(factory)
-        build = partial(
-            ModelTruth,
+        model = ModelTruth(
             factory,
             [held.path for held in declared.inputs.values()],
             [held.path for held in declared.outputs.values()],
+            check_totals=False,
             require_convergence=require_convergence,
             failures=failures,
         )
         words = None if words is None else f"{words}, converged {require_convergence}"
-        truth = choose(declared, build(check_totals=check_totals), transforms or {}, words)
-        if check_totals and kept.evaluations(truth).ok.any():
-            truth = replace(truth, model=build(check_totals=False))
+        truth = choose(declared, model, transforms or {}, words, check_totals)
+        truth.check.pending &= not kept.evaluations(truth).ok.any()
         driver = AdaptiveDriver(store=kept, initial_data=_known(initial_data, truth), **options)
         problem = _mirror(declared, truth, driver)
         before = kept.evaluated

@@ -15,7 +15,7 @@ from gradopt.errors import EvaluationError
 from gradopt.loop.problem import Component, LearnedTruth
 from gradopt.om.component import SurrogateComp
 from gradopt.om.quantities import Quantities, set_design
-from gradopt.optimality.problem import Limits, Responses
+from gradopt.optimality.problem import Limits, Responses, Scales
 from gradopt.surrogates.protocol import SupportsEvaluate
 
 
@@ -55,12 +55,14 @@ class ProblemView:
         self.totals: private.Totals | None = None
         design = self.design()
         constraints = Quantities(problem, "constraint", private.constraints(driver))
+        objective = Quantities(problem, "objective", private.objectives(driver))
         self.limits = Limits(
             design.lower,
             design.upper,
             constraints.lower,
             constraints.upper,
             lengths_of(design.lower, design.upper, design.value),
+            Scales(design.declared, float(objective.declared[0]), constraints.declared),
         )
 
     def design(self) -> Quantities:

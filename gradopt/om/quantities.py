@@ -8,9 +8,8 @@ import numpy as np
 import openmdao.api as om
 
 from gradopt import openmdao_private as private
+from gradopt.data.lengths import NO_BOUND
 from gradopt.optimality.layout import Layout
-
-_NO_BOUND = 1e30  # size from which a bound is none: OpenMDAO's own value for that
 
 
 class Quantities(Layout):
@@ -22,6 +21,8 @@ class Quantities(Layout):
         lower: Scaled lower bounds, -inf where there is none.
         upper: Scaled upper bounds.
         adder: Summand before the factor `scaler`.
+        declared: 1 where `ref`, `ref0` or `scaler` say what counts as one, NaN elsewhere. A -1 says only that the
+            objective is maximized.
     """
 
     def __init__(self, problem: om.Problem, kind: str, declared: dict[str, dict[str, Any]]) -> None:
@@ -33,13 +34,13 @@ class Quantities(Layout):
             declared: The driver's metadata of them.
         """
         parts = [_scaled(problem, kind, name, meta) for name, meta in declared.items()]
-        columns = np.hstack([np.empty((6, 0)), *parts])
-        self.physical, self.value, self.lower, self.upper, scaler, self.adder = columns
+        columns = np.hstack([np.empty((7, 0)), *parts])
+        self.physical, self.value, self.lower, self.upper, scaler, self.adder, self.declared = columns
         super().__init__(list(declared), [part.shape[1] for part in parts], scaler)
 
 
 def _scaled(problem: om.Problem, kind: str, name: str, meta: dict[str, Any]) -> np.ndarray:
-    """Physical value, scaled value, scaled lower and upper bound, scaler, adder of one quantity (6, size)."""
+    """Physical value, scaled value, scaled lower and upper bound, scaler, adder, declared scale of one quantity."""
     value = np.ravel(problem.get_val(meta["source"], units=meta["units"])).astype(float)
     if meta["indices"] is not None:
         value = value[meta["indices"].as_array()]
@@ -52,8 +53,13 @@ def _scaled(problem: om.Problem, kind: str, name: str, meta: dict[str, Any]) -> 
         bound = np.broadcast_to(none if declared is None else np.ravel(declared), value.shape)
         scaled = (bound + adder) * scaler
         # A negative scaler turns the sides around.
-        bounds.append(np.where(np.abs(bound) >= _NO_BOUND, none * np.sign(scaler), scaled))
-    return np.stack([value, (value + adder) * scaler, *np.where(scaler < 0.0, bounds[::-1], bounds), scaler, adder])
+        bounds.append(np.where(np.abs(bound) >= NO_BOUND, none * np.sign(scaler), scaled))
+    scaled = [meta[key] for key in ("ref", "ref0", "scaler") if meta.get(key) is not None]
+    declared = np.broadcast_to(
+        1.0 if scaled and not all(np.all(one == -1.0) for one in scaled) else np.nan, value.shape
+    )
+    both = np.where(scaler < 0.0, bounds[::-1], bounds)
+    return np.stack([value, (value + adder) * scaler, *both, scaler, adder, declared])
 
 
 def set_design(problem: om.Problem, design: Quantities, u: np.ndarray) -> None:

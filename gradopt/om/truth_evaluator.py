@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import openmdao.api as om
 
-from gradopt.data.scaling import check_output_domain
 from gradopt.data.variables import Variable, column_names, total_size
 from gradopt.errors import InputError, explain
 from gradopt.surrogates.protocol import Evaluation
@@ -74,7 +73,7 @@ class TruthEvaluator:
 
         Raises:
             AnalysisError: Where the truth fails.
-            InputError: If it does not return all of its partials, or an output leaves the domain of its transform.
+            InputError: If it does not return all of its partials.
         """
         found = self.store.evaluate(self.truth, x.real)
         if self.note is not None:
@@ -82,7 +81,6 @@ class TruthEvaluator:
         if not found.ok.all():
             row = int(np.flatnonzero(~found.ok)[0])
             raise om.AnalysisError(f"The truth failed at {found.x[row]}: {found.message[row]}")
-        check_output_domain(found.y, self.outputs)
         dydx = found.dydx
         if np.isnan(dydx).any() and self.complete is not None:
             dydx = np.array([self.complete(point, known) for point, known in zip(found.x, dydx, strict=True)])

@@ -11,16 +11,19 @@ from typing import Any
 import numpy as np
 import openmdao.api as om
 from numpy.typing import ArrayLike
+from openmdao.utils.units import unit_conversion
 
 from gradopt import openmdao_private as private
-from gradopt.data.variables import Variable, column_slices
+from gradopt.data.variables import Variable, column_names
 from gradopt.errors import InputError, explain
 from gradopt.om.certificate import check_declared
 from gradopt.om.quantities import Quantities
 from gradopt.optimality.layout import Arrays
+from gradopt.truth.domains import fail_outside_domain
 from gradopt.truth.model import ModelTruth
 from gradopt.truth.points import as_points
 from gradopt.truth.protocol import Evaluations
+from gradopt.truth.totals_check import check_partials, largest_entries
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +91,17 @@ class Declarations:
         return held, [position[int(index)] for index in entry.indices]
 
 
+@dataclass
+class Pending:
+    """State of a check that is made once.
+
+    Attributes:
+        pending: Whether the check is still to be made.
+    """
+
+    pending: bool
+
+
 @dataclass(frozen=True, eq=False)
 class ChosenEntries:
     """A model as a truth of some entries of its variables; the other entries of its inputs stay as they are.
@@ -100,6 +114,8 @@ class ChosenEntries:
         columns: Chosen columns of the model's x (d,).
         rows: Chosen columns of the model's y (m,).
         rest: The model's x, 0 in the chosen columns.
+        scale: Sizes (len(rows),) of the chosen outputs that matter, in the units of the model: from `ref`, or bounds.
+        check: Whether the totals of the chosen entries are still to be checked.
     """
 
     model: ModelTruth
@@ -109,31 +125,38 @@ class ChosenEntries:
     columns: np.ndarray
     rows: np.ndarray
     rest: np.ndarray
+    scale: np.ndarray
+    check: Pending
 
     def evaluate(self, x: ArrayLike) -> Evaluations:
         """Evaluate points x (n, d), in the units of the model; a point that fails is a row too.
 
         Raises:
-            InputError: If `x` is not finite, a transform has no value at an output, or the model's totals are wrong.
+            InputError: If `x` is not finite, or the model's totals are wrong.
             ShapeError: If `x` is not (n, d).
         """
         points = as_points(x, self.inputs)
+        found = self.model.evaluate(self._full(points))
+        y, dydx = found.y[:, self.rows], found.dydx[:, self.rows][:, :, self.columns]
+        chosen = Evaluations(points, y, dydx, found.status, found.message, found.seconds)
+        chosen = fail_outside_domain(chosen, self.outputs)
+        if self.check.pending and chosen.ok.any():
+            row = int(np.flatnonzero(chosen.ok)[0])
+            largest = largest_entries(found.y[row], self.model.outputs)[self.rows]
+            result = (chosen.x[row], chosen.y[row], chosen.dydx[row])
+            names = [column_names(self.model.outputs)[index] for index in self.rows]
+            check_partials(self._values, *result, self.inputs, self.outputs, self.scale, largest, names)
+            self.check.pending = False
+        return chosen
+
+    def _values(self, x: np.ndarray) -> np.ndarray:
+        return self.model.values(self._full(x[None])[0])[self.rows]
+
+    def _full(self, points: np.ndarray) -> np.ndarray:
+        """Make points of the model from points (n, d) of the chosen entries."""
         full = np.tile(self.rest, (len(points), 1))
         full[:, self.columns] = points
-        found = self.model.evaluate(full)
-        y, dydx = found.y[:, self.rows], found.dydx[:, self.rows][:, :, self.columns]
-        self._check_transforms(y[found.ok])
-        return Evaluations(points, y, dydx, found.status, found.message, found.seconds)
-
-    def _check_transforms(self, y: np.ndarray) -> None:
-        for variable, columns in zip(self.outputs, column_slices(self.outputs).values(), strict=True):
-            values, end = y[:, columns], 1.0 if variable.transform == "logit" else np.inf
-            wrong = values[(values <= 0.0) | (values >= end)] if variable.transform else values[:0]
-            if wrong.size:
-                expected = (
-                    f"fit {variable.name!r}, whose transform {variable.transform!r} takes values between 0 and {end:g}"
-                )
-                raise InputError(explain("transforms", expected, f"a value of {wrong[0]:g}", "Leave it out."))
+        return full
 
 
 def read(factory: Callable[[], Any]) -> Declarations:
@@ -213,7 +236,7 @@ def _held(problem: om.Problem, entries: Sequence[Entry], path: str) -> Held:
 
 
 def choose(
-    declared: Declarations, model: ModelTruth, transforms: Mapping[str, str], identity: str | None
+    declared: Declarations, model: ModelTruth, transforms: Mapping[str, str], identity: str | None, check: bool
 ) -> ChosenEntries:
     """Make the truth of the design variables and responses.
 
@@ -222,6 +245,7 @@ def choose(
         model: The model as a truth of all entries of `declared.inputs` and `declared.outputs`.
         transforms: For the name of a response "log" or "logit".
         identity: Identity of what the model computes, None where it cannot be found.
+        check: Whether to check the totals of the chosen entries at the first good point.
 
     Returns:
         The truth, its inputs bounded as the design variables are.
@@ -252,7 +276,26 @@ def choose(
         paths = [held.path for held in (*declared.inputs.values(), *declared.outputs.values())]
         chosen = json.dumps([paths, columns.tolist(), rows.tolist(), rest.tolist()])
         identity = f"{identity}, entries {hashlib.sha256(chosen.encode()).hexdigest()}"
-    return ChosenEntries(model, tuple(inputs), tuple(outputs.values()), identity, columns, rows, rest)
+    scale = _scale(declared)
+    return ChosenEntries(
+        model, tuple(inputs), tuple(outputs.values()), identity, columns, rows, rest, scale, Pending(check)
+    )
+
+
+def _scale(declared: Declarations) -> np.ndarray:
+    """Sizes of the outputs that matter, in the units of the model: `ref`, or a bound below 1, or 1."""
+    sizes = {source: np.full(held.variable.size, np.inf) for source, held in declared.outputs.items()}
+    for response in (declared.objective, *declared.constraints):
+        if response.source in sizes:
+            held, at = declared.held(response)
+            units = response.units if response.units is not None else held.variable.units
+            factor = 1.0 if units == held.variable.units else float(unit_conversion(units, held.variable.units)[0])
+            size = np.abs(1.0 / response.options["scaler"])
+            for side in {"lower", "upper"} & set(response.options):
+                bound = np.abs(response.options[side])
+                size = np.where((size == 1.0) & (bound > 0.0) & (bound < 1.0), bound, size)
+            sizes[response.source][at] = np.minimum(sizes[response.source][at], size * abs(factor))
+    return np.concatenate(list(sizes.values()))
 
 
 def _columns(every: Iterable[Held]) -> np.ndarray:

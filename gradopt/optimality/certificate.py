@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,8 @@ class Certificate:
     driver's names (aliases where there are any) and flat arrays of the entries that the driver sees. At a point that
     is not finite measures are infinite and multipliers NaN.
 
-    No second-order condition is checked: a saddle point or a maximum can pass.
+    No second-order condition is checked here: a saddle point or a maximum can pass. A run looks for negative curvature
+    in the gradients that it has, leaves a saddle point where it can, and else says so in `reason`.
 
     Attributes:
         certified: Whether all measures are within their tolerances.
@@ -91,8 +92,21 @@ class Certificate:
         return "\n".join(lines)
 
 
+def with_saddle(found: Certificate, step: np.ndarray, design: Layout) -> Certificate:
+    """Add to a certificate that negative curvature was seen.
+
+    Args:
+        found: Certificate.
+        step: Step (k,) along which the Lagrangian bends down, scaled.
+        design: Names and scalers of the design variables.
+    """
+    name, index = design.place(int(np.abs(step).argmax()))
+    note = f"Negative curvature was seen, most of it along {name}[{index}]: this may be a saddle point."
+    return replace(found, reason=f"{found.reason} {note}")
+
+
 def certificate_of(
-    found: KKT, objective: float, scaler: float, design: Layout, constraints: Layout, flat: bool, loose: str = ""
+    found: KKT, objective: float, scaler: float, design: Layout, constraints: Layout, loose: str = ""
 ) -> Certificate:
     """Give optimality conditions the names of design variables and constraints.
 
@@ -102,7 +116,6 @@ def certificate_of(
         scaler: Scaler of the objective.
         design: Names and scalers of the design variables.
         constraints: Names and scalers of the constraints.
-        flat: Whether the scaled gradient of the objective is itself within the tolerance.
         loose: Name of a coupling variable that is not converged; "" where all are.
 
     Returns:
@@ -119,7 +132,7 @@ def certificate_of(
             worst[measure] = design.place(index - shift) if of_design else constraints.place(index)
     return Certificate(
         certified=found.certified and not loose,
-        reason=_reason(found, worst, flat, loose),
+        reason=_reason(found, worst, loose),
         objective=objective,
         feasibility=found.feasibility,
         stationarity=found.stationarity,
@@ -136,17 +149,18 @@ def certificate_of(
     )
 
 
-def _reason(found: KKT, worst: dict[str, tuple[str, int]], flat: bool, loose: str) -> str:
+def _reason(found: KKT, worst: dict[str, tuple[str, int]], loose: str) -> str:
     if not found.finite:
         return "Not certified: a value or a derivative is not a finite number."
     if loose:
         return f"Not certified: the model is not converged, {loose} is not what its source gives."
     if found.certified:
-        note = " The scaled gradient of the objective is itself within the tolerance: is the objective scaled?"
-        return "Certified: feasible and stationary to first order within the tolerances." + note * flat
+        return "Certified: feasible and stationary to first order within the tolerances."
     place = {measure: "{}[{}]".format(*where) for measure, where in worst.items()}
     if found.feasibility > found.feasibility_tolerance:
         fault = f"{place['feasibility']} violates its bound by {found.feasibility:.1e} (scaled)"
+    elif not found.scale_known:
+        fault = "the scale of the objective is not known, so that no gradient can be called small; declare its `ref`"
     elif found.stationarity > found.tolerance:
         fault = (
             f"no multipliers of active bounds and constraints balance the gradient in {place['stationarity']}, "

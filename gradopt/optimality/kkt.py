@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import lsq_linear, nnls
 
 from gradopt.errors import InputError, ShapeError, explain
+from gradopt.optimality.problem import Limits, Responses, Scales
 
 TOLERANCE = 1e-4
 """Default limit of stationarity and complementarity, scaled."""
@@ -42,6 +43,8 @@ class KKT:
         worst_feasibility: Index of the entry with the largest violation, or None where there is none.
         worst_stationarity: Index of the design variable with the largest residual, or None where it is zero.
         worst_complementarity: Index of the entry with the largest product, or None where all are zero.
+        scale_known: Whether the scale of the objective is known; where it is not, each residual is measured by the
+            gradient of its own design variable alone.
     """
 
     certified: bool
@@ -58,6 +61,7 @@ class KKT:
     worst_feasibility: int | None
     worst_stationarity: int | None
     worst_complementarity: int | None
+    scale_known: bool = True
 
     @property
     def finite(self) -> bool:
@@ -77,6 +81,7 @@ def kkt(
     tolerance: float = TOLERANCE,
     feasibility_tolerance: float = FEASIBILITY_TOLERANCE,
     error: np.ndarray | None = None,
+    scale_known: bool = True,
 ) -> KKT:
     """Measure the optimality conditions of min f(u) with lower <= u <= upper and c_lower <= c(u) <= c_upper.
 
@@ -112,6 +117,8 @@ def kkt(
         feasibility_tolerance: Limit of feasibility.
         error: Estimated absolute errors (1 + m, n) of the gradient and of the Jacobian's rows; None for none. What they
             may change in a residual, |error| weighted with the multipliers, is added to its size.
+        scale_known: Whether a gradient of 1 counts as one. Without that, each residual is measured by |gradient_j| of
+            its own design variable alone.
 
     Returns:
         The measures, the multipliers and the verdict. Minima, saddles and maxima are not distinguished.
@@ -142,11 +149,12 @@ def kkt(
     if known:
         violation = np.maximum(_excess(low - value, low), _excess(value - high, high))
         # Bounds within the tolerance decide; with bounds farther off, the measures say what a failure is about.
-        fits = [_fit(value, low, high, gradient, rows, tolerance, window) for window in (1.0, tolerance**-0.5)]
+        weight = np.maximum(float(scale_known), np.abs(gradient))
+        fits = [_fit(value, low, high, gradient, rows, weight, tolerance, window) for window in (1.0, tolerance**-0.5)]
         fit = min(fits, key=_Fit.worst)
         if error is not None:
             unsure = error[0] + np.abs(fit.multipliers[:m]) @ error[1:]
-            fit = fit._replace(imbalance=fit.imbalance + unsure / np.maximum(1.0, np.abs(gradient)))
+            fit = fit._replace(imbalance=fit.imbalance + _over(unsure, weight))
     else:
         violation = np.full(m + n, math.inf)
         nothing = np.full(m + n, math.nan)
@@ -168,6 +176,51 @@ def kkt(
         worst_feasibility=_largest(violation),
         worst_stationarity=_largest(fit.imbalance),
         worst_complementarity=_largest(fit.slack),
+        scale_known=scale_known,
+    )
+
+
+def scaled_kkt(point: Responses, limits: Limits, scales: Scales, tolerance: float, feasibility_tolerance: float) -> KKT:
+    """Measure the optimality conditions at a point by scales, so that no measure depends on the units of the problem.
+
+    The measures are those of `kkt` in design variables, objective and constraints divided by their scales.
+
+    Args:
+        point: Responses at the point.
+        limits: Bounds.
+        scales: What counts as one.
+        tolerance: Limit of stationarity and complementarity.
+        feasibility_tolerance: Limit of feasibility.
+
+    Returns:
+        The measures; multipliers and residual in the driver's scaling.
+    """
+    length, size = scales.lengths, scales.constraints
+    known = math.isfinite(scales.objective)
+    # Without a scale any unit of the force will do, as nothing is compared with it.
+    unit = scales.objective if known else float(np.abs(point.gradient * length).max(initial=0.0)) or 1.0
+    error = None
+    if point.error is not None:
+        error = point.error * length / np.append(unit, size)[:, None]
+    found = kkt(
+        point.u / length,
+        limits.lower / length,
+        limits.upper / length,
+        point.gradient * length / unit,
+        point.c / size,
+        limits.c_lower / size,
+        limits.c_upper / size,
+        point.jacobian * length / size[:, None],
+        tolerance,
+        feasibility_tolerance,
+        error,
+        known,
+    )
+    return replace(
+        found,
+        multipliers=found.multipliers * unit / size,
+        bound_multipliers=found.bound_multipliers * unit / length,
+        residual=found.residual * unit / length,
     )
 
 
@@ -190,6 +243,7 @@ def _fit(
     high: np.ndarray,
     gradient: np.ndarray,
     rows: np.ndarray,
+    weight: np.ndarray,
     tolerance: float,
     window: float,
 ) -> _Fit:
@@ -197,7 +251,7 @@ def _fit(
     sides = _near(value, low, high, rows, window * tolerance)
     multipliers = _multipliers(gradient, rows, sides)
     residual = gradient + rows.T @ multipliers
-    imbalance = np.abs(residual) / np.maximum(1.0, np.abs(gradient))
+    imbalance = _over(np.abs(residual), weight)
     slack = _complementarity(rows, sides, multipliers, tolerance)
     return _Fit(multipliers, residual, imbalance, slack, _active(value, low, high, sides, multipliers, tolerance))
 
@@ -298,6 +352,11 @@ def _active(
 def _excess(violation: np.ndarray, bound: np.ndarray) -> np.ndarray:
     size = np.where(np.isfinite(bound), np.maximum(1.0, np.abs(bound)), 1.0)
     return np.maximum(violation / size, 0.0)
+
+
+def _over(size: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Sizes by their weights; 0 where both are 0."""
+    return np.divide(size, weight, out=np.where(size > 0.0, np.inf, 0.0), where=weight > 0.0)
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

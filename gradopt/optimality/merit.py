@@ -35,7 +35,7 @@ def next_penalties(penalties: np.ndarray, multipliers: np.ndarray) -> np.ndarray
     return np.maximum(np.maximum(target, 0.5 * (penalties + target)), _LEAST)
 
 
-def raised_penalties(penalties: np.ndarray, before: np.ndarray, after: np.ndarray, tolerance: float) -> np.ndarray:
+def raised_penalties(penalties: np.ndarray, before: np.ndarray, after: np.ndarray, tolerance: np.ndarray) -> np.ndarray:
     """Raise the penalties of constraints whose violation an accepted step left.
 
     Multipliers from estimated or finite-differenced derivatives may be far too small, and a merit with such penalties
@@ -45,7 +45,7 @@ def raised_penalties(penalties: np.ndarray, before: np.ndarray, after: np.ndarra
         penalties: Penalties (p,).
         before: Violations at the previous iterate (p,).
         after: Violations at the new iterate (p,).
-        tolerance: Violation below which no penalty is raised.
+        tolerance: Violations (p,) below which no penalty is raised.
 
     Returns:
         Penalties (p,).

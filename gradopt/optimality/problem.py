@@ -8,6 +8,21 @@ import numpy as np
 
 
 @dataclass(frozen=True, eq=False)
+class Scales:
+    """What counts as one when optimality conditions are measured, in the driver's scaling; NaN where that is not known.
+
+    Attributes:
+        lengths: Of the design variables (k,).
+        objective: Change of the objective over these lengths.
+        constraints: Changes of the constraints over these lengths (p,).
+    """
+
+    lengths: np.ndarray
+    objective: float
+    constraints: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class Limits:
     """Bounds of min f(u) with lower <= u <= upper and c_lower <= c(u) <= c_upper.
 
@@ -17,6 +32,7 @@ class Limits:
         c_lower: Lower bounds of the constraints (p,), equal to `c_upper` for an equality.
         c_upper: Upper bounds (p,).
         width: Length of one unit of the trust region for each design variable (k,), see `gradopt.data.lengths`.
+        declared: Scales that were declared by `ref`, 1 in the driver's scaling; None where none were.
     """
 
     lower: np.ndarray
@@ -24,6 +40,7 @@ class Limits:
     c_lower: np.ndarray
     c_upper: np.ndarray
     width: np.ndarray
+    declared: Scales | None = None
 
     @property
     def equal(self) -> np.ndarray:

@@ -8,31 +8,32 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gradopt.data.arrays import as_floats
-from gradopt.data.scaling import check_output_domain
-from gradopt.data.variables import Variable
+from gradopt.data.variables import Variable, total_size
 from gradopt.errors import InputError, ShapeError, explain
+from gradopt.truth.domains import fail_outside_domain
 from gradopt.truth.protocol import Evaluations, PointStatus
 
 Result = Evaluations | ArrayLike | tuple[ArrayLike, ArrayLike]
 """Evaluations; or outputs y (q, m), NaN where a point failed; or the pair of y and partials (q, m, d)."""
 
 
-def read(points: np.ndarray, found: Result, m: int) -> Evaluations:
+def read(points: np.ndarray, found: Result, inputs: Sequence[Variable], outputs: Sequence[Variable]) -> Evaluations:
     """Check evaluations, or make them from arrays.
 
     Args:
         points: Points (q, d) that were to be evaluated.
         found: What came.
-        m: Number of output columns.
+        inputs: Variables of the columns of x.
+        outputs: Variables of the columns of y.
 
     Returns:
-        Evaluations at the points.
+        Evaluations at the points; a point of which a number is outside the domain of its transform has failed.
 
     Raises:
         InputError: If they are at other points, or arrays hold no real numbers.
         ShapeError: If there is not one row for each point, or not one column for each output.
     """
-    q, d = points.shape
+    (q, d), m = points.shape, total_size(outputs)
     if not isinstance(found, Evaluations):
         pair = found if isinstance(found, tuple) and len(found) == 2 else (found, None)
         y = as_floats("y", pair[0]).reshape(q, -1) if q else np.empty((0, m))
@@ -54,7 +55,7 @@ def read(points: np.ndarray, found: Result, m: int) -> Evaluations:
     if found.dydx.shape[1:] != (m, d):
         remedy = "Columns stand in the order of the variables."
         raise ShapeError(explain("evaluations.dydx", f"have shape (q, {m}, {d})", found.dydx.shape, remedy))
-    return found
+    return fail_outside_domain(found, outputs, inputs)
 
 
 def row_of(found: Evaluations, row: int) -> Evaluations:
@@ -63,12 +64,3 @@ def row_of(found: Evaluations, row: int) -> Evaluations:
     return Evaluations(
         found.x[one], found.y[one], found.dydx[one], found.status[one], found.message[one], found.seconds[one]
     )
-
-
-def outside_domain(found: Evaluations, outputs: Sequence[Variable]) -> str:
-    """Return what is wrong with outputs that are outside the domain of their transform, "" where none is."""
-    try:
-        check_output_domain(found.y, outputs)
-    except InputError as outside:
-        return str(outside)
-    return ""

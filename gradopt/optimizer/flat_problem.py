@@ -15,7 +15,7 @@ from gradopt.data.variables import Variable, column_names, column_slices
 from gradopt.errors import EvaluationError, InputError, ShapeError, explain
 from gradopt.loop.problem import Component, LearnedTruth
 from gradopt.optimality.layout import Layout
-from gradopt.optimality.problem import Limits, Responses
+from gradopt.optimality.problem import Limits, Responses, Scales
 from gradopt.surrogates.protocol import SupportsEvaluate
 
 if TYPE_CHECKING:  # a run without a network needs no torch
@@ -28,14 +28,19 @@ class Objective:
 
     Attributes:
         name: Name of the output variable, which has one entry.
-        ref: Value that the loop sees as 1; negative to maximize.
+        ref: Value that counts as 1; negative to maximize, -1 only for that. None = what the run shows.
 
     Raises:
         InputError: If `ref` is zero or not finite.
     """
 
     name: str
-    ref: float = 1.0
+    ref: float | None = None
+
+    @property
+    def scaler(self) -> float:
+        """Factor from the output to what is minimized."""
+        return 1.0 if self.ref is None else 1.0 / self.ref
 
     def __post_init__(self) -> None:
         """Check the scaling."""
@@ -51,7 +56,7 @@ class Constraint:
         lower: Lower bound, a number or one for each entry; None where there is none.
         upper: Upper bound, likewise.
         equals: Value in place of bounds.
-        ref: Value that the loop sees as 1.
+        ref: Value that counts as 1. None = what the run shows.
 
     Raises:
         InputError: If there is no bound, or `equals` beside one, or `ref` is zero or not finite.
@@ -61,7 +66,7 @@ class Constraint:
     lower: ArrayLike | None = None
     upper: ArrayLike | None = None
     equals: ArrayLike | None = None
-    ref: float = 1.0
+    ref: float | None = None
 
     def __post_init__(self) -> None:
         """Check that there are bounds."""
@@ -148,7 +153,7 @@ class FlatProblem:
         self._column = columns[objective.name].start
         rows = [np.arange(columns[one.name].start, columns[one.name].stop) for one in constraints]
         self._rows = np.concatenate([np.empty(0, dtype=int), *rows])
-        scalers = [np.full(size[one.name], 1.0 / one.ref) for one in constraints]
+        scalers = [np.full(size[one.name], 1.0 if one.ref is None else 1.0 / one.ref) for one in constraints]
         lower, upper = [], []
         for one, scaler in zip(constraints, scalers, strict=True):
             low, high = _bounds_of(one, size[one.name])
@@ -166,18 +171,24 @@ class FlatProblem:
         self.scaler = np.concatenate([none, *scalers])
         self.layout = Layout(names, sizes, self.scaler)
         width = lengths_of(*bounds, start)
-        self.limits = Limits(*bounds, np.concatenate([none, *lower]), np.concatenate([none, *upper]), width)
+        refs = [
+            np.full(size, np.nan if one.ref is None else 1.0) for one, size in zip(constraints, sizes, strict=False)
+        ]
+        declared = np.concatenate([none, *refs, np.full(len(self.scaler) - len(self._rows), np.nan)])
+        f_declared = np.nan if objective.ref in (None, -1.0) else 1.0
+        scales = Scales(np.full(len(start), np.nan), f_declared, declared)
+        self.limits = Limits(*bounds, np.concatenate([none, *lower]), np.concatenate([none, *upper]), width, scales)
 
     @property
     def signs(self) -> np.ndarray:
         """Signs (m,) of the derivative of the scaled objective with respect to the outputs."""
         signs = np.zeros(sum(variable.size for variable in self.outputs))
-        signs[self._column] = np.sign(self.objective.ref)
+        signs[self._column] = np.sign(self.objective.scaler)
         return signs
 
     def responses(self, u: np.ndarray, y: np.ndarray, dydx: np.ndarray) -> Responses:
         """Return objective and constraints at u (d,) from outputs y (m,) and partials dydx (m, d)."""
-        scaler, count = 1.0 / self.objective.ref, len(self._rows)
+        scaler, count = self.objective.scaler, len(self._rows)
         c, jacobian = y[self._rows] * self.scaler[:count], dydx[self._rows] * self.scaler[:count, None]
         if self.linear is not None:
             c = np.append(c, self.linear.matrix @ u)
@@ -212,6 +223,6 @@ def _bounds_of(constraint: Constraint, size: int) -> tuple[np.ndarray, np.ndarra
     return sides[0], sides[1]
 
 
-def _check_ref(ref: float) -> None:
-    if not np.isfinite(ref) or ref == 0.0:
-        raise InputError(explain("ref", "be a number that is not zero", ref, "Leave it out for 1."))
+def _check_ref(ref: float | None) -> None:
+    if ref is not None and (not np.isfinite(ref) or ref == 0.0):
+        raise InputError(explain("ref", "be a number that is not zero", ref, "Leave it out."))

@@ -23,10 +23,10 @@ from gradopt.loop.running import Watch, run
 from gradopt.loop.settings import Settings
 from gradopt.loop.state import Exit, Iteration, Stage, State, begin, resumed
 from gradopt.loop.telling import tell
-from gradopt.optimality.certificate import Certificate, certificate_of
+from gradopt.optimality.certificate import Certificate, certificate_of, with_saddle
 from gradopt.optimality.layout import Arrays, Layout
 from gradopt.optimizer import files
-from gradopt.optimizer.evaluations import Result, outside_domain, read, row_of
+from gradopt.optimizer.evaluations import Result, read, row_of
 from gradopt.optimizer.flat_problem import Constraint, FlatProblem, LinearConstraint, Objective
 from gradopt.surrogates.protocol import SupportsEvaluate
 from gradopt.truth.finite_differences import FiniteDifferencePlan
@@ -170,10 +170,11 @@ class Optimizer:
             return None
         names = Layout([v.name for v in problem.inputs], [v.size for v in problem.inputs], np.ones(len(state.start)))
         objective = float(self.y[problem.objective.name][0])
-        flat = bool(np.abs(state.iterate.gradient).max() <= self.settings.tolerance)
-        found = certificate_of(state.kkt, objective, 1.0 / problem.objective.ref, names, problem.layout, flat)
+        found = certificate_of(state.kkt, objective, problem.objective.scaler, names, problem.layout)
         if state.exit is not Exit.CERTIFIED:
             found = replace(found, certified=False, reason=_doubt(state, found))
+        elif state.saddle is not None:
+            found = with_saddle(found, state.saddle, names)
         return found
 
     def ask(self) -> Request:
@@ -214,7 +215,7 @@ class Optimizer:
             got = f"{request.purpose.value} at {request.points.tolist()}"
             remedy = "Call `ask` again, and tell what it returned."
             raise InputError(explain("request", "be the one that `ask` returned last", got, remedy))
-        found = read(expected.points, evaluations, total_size(self.problem.outputs))
+        found = read(expected.points, evaluations, self.problem.inputs, self.problem.outputs)
         if expected.purpose is Purpose.DIFFERENCE:
             outcomes = self._differentiated(found)
         else:
@@ -308,9 +309,8 @@ class Optimizer:
         for row in range(found.n):
             one = row_of(found, row)
             gains = (Gain.of(one),)
-            failure = one.message[0] if not one.ok[0] else outside_domain(one, self.problem.outputs)
-            if failure:
-                outcomes.append(Outcome(None, f"The truth failed at {one.x[0]}: {failure}", gains))
+            if not one.ok[0]:
+                outcomes.append(Outcome(None, f"The truth failed at {one.x[0]}: {one.message[0]}", gains))
                 continue
             samples = self.state.samples[0].with_evaluations(one)
             assert samples.data is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from reprlib import repr as shortened
 from typing import Any
@@ -16,7 +16,7 @@ from gradopt.data.variables import Variable, total_size, unflatten
 from gradopt.errors import EvaluationError, InputError, explain
 from gradopt.truth.function import as_sides, evaluate_function
 from gradopt.truth.identity import identity_of
-from gradopt.truth.program import Finished, Program
+from gradopt.truth.program import Finished, Program, check_files
 from gradopt.truth.protocol import Evaluations
 
 Files = Mapping[str, str]
@@ -27,8 +27,8 @@ Files = Mapping[str, str]
 class CommandTruth:
     r"""A program as a truth: each point is a run in a new folder, without a shell.
 
-    A point fails where the run exceeds a limit of `Program`, its files cannot be read, or `parse` raises
-    `EvaluationError`. A return code alone makes no failure: some programs crash after they have written their results.
+    A point fails where the run exceeds a limit of `Program`, or its files cannot be read. A return code alone makes no
+    failure: some programs crash after they have written their results.
 
     Example:
         A program `beam` that reads `beam.in` and writes `beam.out`, of which the last line is the deflection::
@@ -52,8 +52,8 @@ class CommandTruth:
             Or a function of x (d,) that returns the texts, or a list of several such mappings: the program then runs on
             one after the other until a run succeeds, such as with other starting points of a solver.
         parse: Function of a `Finished` that returns y (m,), or a number if m = 1; or the pair y, dydx (m, d), NaN where
-            unknown. `EvaluationError` and errors that broken files lead to (ValueError, IndexError, KeyError, OSError,
-            ZeroDivisionError and the like) make a failed run; other exceptions are raised.
+            unknown. An exception makes a failed run, as broken files lead to any (ValueError, KeyError, AttributeError
+            of a missing match), except for names and modules that do not exist, see `Program.run`.
         inputs: Variables of the columns of x.
         outputs: Variables of the columns of y.
         identity: Words for what is computed, for a store on disk: the program, its version and its settings. By default
@@ -98,8 +98,8 @@ class CommandTruth:
             Evaluations with one row for each point, failed points included.
 
         Raises:
-            InputError: If `x` is not finite, the program is not installed, or `parse` returned other things than real
-                numbers.
+            InputError: If `x` is not finite, the program is not installed or cannot be executed, `template` returned
+                other things than texts of files by name, or `parse` returned other things than real numbers.
             ShapeError: If `x` is not (n, d), or `parse` returned other shapes than (m,) and (m, d).
         """
         return evaluate_function("parse(finished)", self._run, x, self.inputs, self.outputs, (EvaluationError,))
@@ -108,7 +108,12 @@ class CommandTruth:
         """Return the texts of the input files at x (d,), one mapping for each run to try."""
         if not isinstance(self.template, Mapping):
             made = self.template(x)
-            return (made,) if isinstance(made, Mapping) else tuple(made)
+            several = (made,) if isinstance(made, Mapping) else made
+            found = tuple(several) if isinstance(several, Iterable) else ()
+            if not found:
+                remedy = "Such as {'beam.in': f'length {x[0]}'}."
+                raise InputError(explain("template(x)", "be a mapping, or a list of at least one", repr(made), remedy))
+            return found
         arrays = unflatten(x, self.inputs)
         values = {name: float(value[0]) if value.shape == (1,) else _Numbers(value) for name, value in arrays.items()}
         return ({name: text.format(**values) for name, text in self.template.items()},)
@@ -128,6 +133,9 @@ class CommandTruth:
         names = {variable.name for variable in self.inputs}
         used: set[str] = set()
         for file, text in self.template.items():
+            if not isinstance(file, str) or not isinstance(text, str):
+                remedy = "Such as {'beam.in': 'length {length}'}."
+                raise InputError(explain("template", "map names of files to texts", f"{file!r}: {text!r}", remedy))
             try:
                 fields = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
             except ValueError as broken:
@@ -143,12 +151,13 @@ class CommandTruth:
             remedy = f"Write {{{sorted(names - used)[0]}}} where its value belongs."
             raise InputError(explain("template", "name every input", f"none of {sorted(names - used)}", remedy))
         try:
-            self.files(np.zeros(total_size(self.inputs)))
+            (files,) = self.files(np.zeros(total_size(self.inputs)))
         except (LookupError, ValueError, TypeError, AttributeError) as broken:
             remedy = "Write a number as {name} or {name:.6f}, an entry of an array as {name[0]}."
             raise InputError(
                 explain("template", "be format strings of the inputs", f"{shortened(self.template)} ({broken})", remedy)
             ) from broken
+        check_files(files)
 
     def _own_identity(self) -> str | None:
         parse = identity_of(self.parse)

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from gradopt.data.arrays import as_floats
 from gradopt.data.variables import Variable, as_variables, check_different_names, check_variables, total_size
 from gradopt.errors import InputError, ShapeError, explain
+from gradopt.truth.domains import fail_outside_domain
 from gradopt.truth.identity import identity_of
 from gradopt.truth.points import as_failures, as_points, evaluate_points
 from gradopt.truth.protocol import Evaluations
@@ -27,7 +28,8 @@ class FunctionTruth:
         inputs: Variables of the columns of x.
         outputs: Variables of the columns of y.
         failures: Exceptions of `f` that mean that a point failed. `EvaluationError` and OpenMDAO's `AnalysisError`
-            always do, as does NaN or infinity in y, or infinity in dydx. All other exceptions are raised.
+            always do, as does NaN or infinity in y, infinity in dydx, or a y outside the domain of its transform. All
+            other exceptions are raised.
         identity: Words for what `f` computes, for a store on disk: equal words, equal results. By default a hash of the
             source of `f` and of what `f` uses of its own module, so that a changed source is another truth. None where
             the source does not determine the results, as for lambdas, closures and methods.
@@ -79,7 +81,9 @@ def evaluate_function(
 ) -> Evaluations:
     """Evaluate a function of one point (d,) at points x (n, d), see `FunctionTruth`; `argument` names its result."""
     m, d = total_size(outputs), total_size(inputs)
-    return evaluate_points(f, lambda result: _read_result(argument, result, m, d), as_points(x, inputs), m, failures)
+    points = as_points(x, inputs)
+    found = evaluate_points(f, lambda result: _read_result(argument, result, m, d), points, m, failures)
+    return fail_outside_domain(found, outputs)
 
 
 def _read_result(argument: str, returned: Any, m: int, d: int) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from gradopt.data.variables import Variable, total_size
 from gradopt.errors import EvaluationError, InputError, explain
+from gradopt.truth.domains import fail_outside_domain
 from gradopt.truth.function import as_sides
 from gradopt.truth.identity import identity_of
 from gradopt.truth.points import as_failures, as_points, evaluate_points, point_by_point
@@ -57,7 +58,8 @@ class ModelTruth:
             require_convergence: Whether a nonlinear solver that does not converge makes a point fail.
             identity: Words for what the model computes: equal words, equal results.
             failures: Exceptions that mean that a point failed. `AnalysisError` and `EvaluationError` always do, as
-                does NaN or infinity in y, or infinity in the totals. NaN in the totals is an unknown partial.
+                does NaN or infinity in y, infinity in the totals, or an output outside the domain of its transform.
+                NaN in the totals is an unknown partial.
 
         Raises:
             InputError: If `factory` is not callable, or `inputs` or `outputs` are not sequences of names or Variables.
@@ -115,28 +117,36 @@ class ModelTruth:
 
         def one(point: np.ndarray) -> Evaluations:
             found = evaluate_points(self._model.linearize, lambda pair: pair, point, m, self._failures)
+            found = fail_outside_domain(found, self.outputs)
             if self._check_pending and found.ok[0]:
-                self._check(found)
+                check_partials(self.values, found.x[0], found.y[0], found.dydx[0], self.inputs, self.outputs)
+                self._check_pending = False
             return found
 
         return point_by_point(one, as_points(x, self.inputs), m)
 
-    def _check(self, found: Evaluations) -> None:
-        def values(point: np.ndarray) -> np.ndarray:
-            try:
-                y = self._model.values(point)
-            except self._failures as failed:
-                raise EvaluationError(str(failed)) from failed
-            if not np.isfinite(y).all():
-                raise EvaluationError(f"y = {y.tolist()} at x = {point.tolist()}")
-            return y
+    def values(self, x: np.ndarray) -> np.ndarray:
+        """Run the model for a check of its totals.
 
+        Args:
+            x: Point (d,), in the units of `inputs`.
+
+        Returns:
+            y (m,), in the units of `outputs`.
+
+        Raises:
+            EvaluationError: If the point failed, or y is not finite.
+        """
         before = self._model.runs
         try:
-            check_partials(values, found.x[0], found.y[0], found.dydx[0], self.inputs, self.outputs)
+            y = self._model.values(x)
+        except self._failures as failed:
+            raise EvaluationError(str(failed)) from failed
         finally:
             self.check_evaluations += self._model.runs - before
-        self._check_pending = False
+        if not np.isfinite(y).all():
+            raise EvaluationError(f"y = {y.tolist()} at x = {x.tolist()}")
+        return y
 
 
 def _as_names(argument: str, entries: Any) -> tuple[str | Variable, ...]:

@@ -17,6 +17,7 @@ from gradopt.data.dataset import Dataset
 from gradopt.data.variables import total_size
 from gradopt.errors import InputError, ShapeError, explain
 from gradopt.truth import tables
+from gradopt.truth.domains import fail_outside_domain, failed_by_former_transform
 from gradopt.truth.points import as_points
 from gradopt.truth.protocol import Evaluations, Truth
 from gradopt.versions import versions
@@ -99,7 +100,8 @@ class EvaluationStore:
             retry_failed: Whether to evaluate failed points again; the new row then replaces the old one.
 
         Returns:
-            Evaluations as stored, one row for each point, in the same order.
+            Evaluations as stored, one row for each point, in the same order. A point of which an output is outside the
+            domain of its transform has failed, and is evaluated again when the transform is dropped.
 
         Raises:
             InputError: If `x` is not finite, the store is closed, or the store is a file and the truth has no identity.
@@ -110,21 +112,23 @@ class EvaluationStore:
         parts = []
         for point in points:
             stored = self._select(digest, m, d, point)
-            if not stored or (retry_failed and not stored[0].ok[0]):
+            again = bool(stored) and failed_by_former_transform(stored[0], truth.outputs)
+            again |= bool(stored) and retry_failed and not stored[0].ok[0]
+            if not stored or again:
                 found = truth.evaluate(point[None])
                 if (found.n, *found.dydx.shape[1:]) != (1, m, d):
                     remedy = "Return one row for each point, with the columns of `inputs` and `outputs`."
                     shape = (found.n, *found.dydx.shape[1:])
                     raise ShapeError(explain("dydx of truth.evaluate(x)", f"have shape {(1, m, d)}", shape, remedy))
-                self._insert(digest, truth, _at(found, point), retry_failed)
+                self._insert(digest, truth, _at(found, point), again)
                 stored = self._select(digest, m, d, point)
             parts.append(stored[0])
-        return Evaluations.join(parts, m, d)
+        return fail_outside_domain(Evaluations.join(parts, m, d), truth.outputs)
 
     def evaluations(self, truth: Truth) -> Evaluations:
         """Return all rows of a truth, failed ones included, in the order in which they were written."""
         m, d = _shape(truth)
-        return Evaluations.join(self._select(self._digest(truth), m, d), m, d)
+        return fail_outside_domain(Evaluations.join(self._select(self._digest(truth), m, d), m, d), truth.outputs)
 
     def dataset(self, truth: Truth) -> Dataset:
         """Return the good rows of a truth as training data, in the order in which they were written.

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cases.airfoil.geometry import KulfanShape, load_shape, write_dat
+from cases.airfoil.geometry import KulfanShape, coordinates, load_shape, write_dat
 from gradopt.errors import InputError
 
 asb = pytest.importorskip("aerosandbox")
@@ -108,7 +108,6 @@ NO_AIRFOIL: dict[str, tuple[Callable[[], list[str]], str]] = {
     "a last line cut off": (lambda: [*selig_text(), "1.0"], r"is not two numbers but '1\.0'"),
     "three columns": (lambda: [*selig_text()[:9], "1 2 3", "1 0"], "line 10 is not two numbers but '1 2 3'"),
     "not a number": (lambda: [*selig_text()[:20], "0.5 nan", *selig_text()[20:]], "line 21 is not two numbers"),
-    "Lednicer": (lambda: lednicer(counts=True), r"Lednicer form, .*Reverse the upper side"),
     "Lednicer without counts": (lambda: lednicer(counts=False), "from the trailing edge .* the first, in line 1, is"),
     "percent": (lambda: scaled(100), r"percent of chord, x up to 100.*Divide all coordinates by 100"),
     "millimetres": (lambda: scaled(250), "a chord from .* to 250.*, not 0 to 1"),
@@ -159,6 +158,48 @@ def test_file_that_can_only_mean_one_airfoil_is_read_as_it(tmp_path: Path, kind:
     lines = (tmp_path / "foil.dat").read_text().splitlines()[1:]
     shape = load_shape(write(tmp_path, "title", *SAME_AIRFOIL[kind](lines)))
     np.testing.assert_allclose(all_of(shape), all_of(expected), rtol=0, atol=2e-8)
+
+
+def test_lednicer_form_gives_the_shape_of_selig_form(tmp_path: Path) -> None:
+    expected = load_shape(write(tmp_path, "title", *selig_text()))
+    np.testing.assert_array_equal(
+        all_of(load_shape(write(tmp_path, "title", *lednicer(counts=True)))), all_of(expected)
+    )
+
+
+def test_blunt_base_with_points_on_it_gives_the_shape_without_them(tmp_path: Path) -> None:
+    points = np.stack(coordinates(replace(load_shape("naca2412"), trailing_edge_thickness=0.0052), 60), axis=1)
+    sides = [f"{x:.7f} {y:.7f}" for x, y in points]
+    expected = load_shape(write(tmp_path, *sides))
+    middle = f"{points[[0, -1], 0].mean():.7f} {points[[0, -1], 1].mean():.7f}"
+    shape = load_shape(write(tmp_path, middle, *sides, middle))
+    assert shape.trailing_edge_thickness == pytest.approx(0.0052, abs=1e-6)
+    np.testing.assert_array_equal(all_of(shape), all_of(expected))
+
+
+@pytest.mark.parametrize(
+    "name", ["$\\frac{$", "a\x1b[31m\x00b", "x" * 300, "1 0", "nan 0", "# a", "TE 1.0, 0.002", "\udcff", "é"]
+)
+def test_no_name_of_a_section_damages_its_file(tmp_path: Path, name: str) -> None:
+    shape = replace(load_shape("naca4412"), name=name)
+    write_dat(shape, tmp_path / "foil.dat")
+    title = (tmp_path / "foil.dat").read_text(encoding="utf-8").splitlines()[0]
+    assert title.isprintable() and title[0].isalpha() or title[0] == "$"
+    assert len(title) <= 90
+    np.testing.assert_allclose(all_of(load_shape(str(tmp_path / "foil.dat"))), all_of(shape), rtol=0, atol=2e-8)
+
+
+def test_section_has_the_name_of_the_file_and_not_of_its_first_line(tmp_path: Path) -> None:
+    lines = ["QUIT\x1b[31m $(touch x) `x` $\\frac{$", *selig_text()]
+    assert load_shape(write(tmp_path, *lines)).name == "foil"
+    (tmp_path / "a\x1bb.dat").write_text("\n".join(lines))
+    assert load_shape(str(tmp_path / "a\x1bb.dat")).name == "a?b"
+
+
+@pytest.mark.parametrize("path", [Path("foil.dat"), b"foil.dat", None, 12])
+def test_path_that_is_no_text_is_refused(path: object) -> None:
+    with pytest.raises(InputError, match=r"`name_or_path` must be a text, got .*\. Try str\(path\)"):
+        load_shape(path)  # type: ignore[arg-type]
 
 
 def test_airfoil_that_flies_upside_down_stays_so(tmp_path: Path) -> None:

@@ -117,6 +117,12 @@ def test_shape_keeps_its_own_read_only_weights_through_copies(shape: KulfanShape
         np.testing.assert_array_equal(twin.lower_weights, shape.lower_weights)
 
 
+@pytest.mark.parametrize("edge", ["leading_edge_weight", "trailing_edge_thickness"])
+def test_edge_that_is_not_finite_is_refused(shape: KulfanShape, edge: str) -> None:
+    with pytest.raises(InputError, match=f"`{edge}` must be a finite number, got nan"):
+        replace(shape, **{edge: np.nan})  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("weights", [np.zeros(7), np.full(8, np.nan)])
 def test_weights_that_are_not_eight_finite_numbers_are_refused(shape: KulfanShape, weights: np.ndarray) -> None:
     with pytest.raises(ShapeError, match="`lower_weights` must be 8 finite numbers"):

@@ -12,7 +12,7 @@ import pytest
 from cases.adaptive import run_adaptive
 from cases.adaptive_case import AdaptiveCase, violation
 from cases.airfoil.case import STATIONS, THICKNESS, airfoil_case
-from cases.airfoil.geometry import load_shape, thickness_matrix, thickness_offset
+from cases.airfoil.geometry import load_shape, thickness_matrix, thickness_offset, write_dat
 from cases.airfoil.problems import Condition, default_conditions, lift_to_drag, multipoint
 from cases.case import Case
 from cases.cli import main
@@ -163,6 +163,17 @@ def test_optimum_is_written_as_a_file_that_is_a_start_again(tmp_path: Path, caps
     shape = load_shape(str(tmp_path / "out" / "optimum.dat"))
     weights = np.concatenate([shape.upper_weights, shape.lower_weights])
     np.testing.assert_allclose(weights, found["final"]["x"][:16], rtol=0, atol=2e-8)
+
+
+def test_name_of_a_file_is_text_in_pictures_and_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A formula of TeX, markup of the console, and a point."""
+    name = r"$\frac{$[red]TE 1.0 0.002"
+    write_dat(load_shape("rae2822"), tmp_path / f"{name}.dat")
+    airfoil = ["--airfoil", str(tmp_path / f"{name}.dat")]
+    assert main(["run", "airfoil", "--quick", "--max-evaluations", "3", "--out", "out", *airfoil]) == 0
+    assert capsys.readouterr().err == ""
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["settings"]["airfoil"] == name
+    assert load_shape(str(tmp_path / "out" / "optimum.dat")).name == "optimum"
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,10 @@ from gradopt.data.lengths import lengths_of
     [
         (-2.0, 2.0, 1.2, 4.0),  # its range
         (-2.0, 2.0, 0.0, 4.0),
-        (-2.0, 2.0, 1e-17, 4.0),  # round-off is no size
+        (-2.0, 2.0, 1e-9, 4.0),  # an optimum at 0, not quite reached
         (-1e4, 1e4, 1.0, 100.0),  # bounds that say nothing
         (1e-7, 1e-5, 5e-6, 9.9e-6),
+        (-1e9, 1e9, 0.0, 1.0),
         (-1e20, 1e20, 3.0, 3.0),  # no bounds
         (-np.inf, 5.0, 3.0, 3.0),
         (-np.inf, np.inf, 0.3, 1.0),

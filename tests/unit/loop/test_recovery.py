@@ -24,12 +24,15 @@ def model(u: np.ndarray) -> Responses:
     return Responses(u, float((u - MINIMUM) @ (u - MINIMUM)), 2.0 * (u - MINIMUM), np.empty(0), np.empty((0, 2)))
 
 
-def state(*failed: tuple[np.ndarray, ...], radius: float = 0.1) -> State:
-    """A state at the origin after failures."""
+def state(
+    *failed: tuple[np.ndarray, ...], radius: float = 0.1, steps: tuple[tuple[int, int], ...] = ((0, 1),)
+) -> State:
+    """A state at the origin after failures; some step has succeeded before."""
     found = model(np.zeros(2))
     iterate = TruthPoint(found.u, found.f, found.gradient, found.c, found.jacobian)
     region = TrustRegion(radius=radius)
-    return State(np.zeros(2), (), np.empty((0, 2)), points=(iterate,), at=0, trust_region=region, failed=failed)
+    none = np.empty((0, 2))
+    return State(np.zeros(2), (), none, points=(iterate,), at=0, steps=steps, trust_region=region, failed=failed)
 
 
 def recovered(at: State, on: Callable[[np.ndarray], Responses] = model) -> Candidate | None:
@@ -84,6 +87,16 @@ def test_a_candidate_beside_the_failed_points_is_tried() -> None:
     found = recovered(state(around(1.01)))
     assert found is not None
     np.testing.assert_allclose(found.predicted.u, MINIMUM, atol=1e-6)
+
+
+def test_before_any_step_has_succeeded_trust_regions_shrink_by_orders() -> None:
+    series = around(1.01)
+    lengths = []
+    for count in (1, 2, 3):
+        found = recovered(state(*[series] * count, radius=0.05, steps=()))
+        assert found is not None
+        lengths.append(float(np.abs(found.predicted.u).max()))
+    np.testing.assert_allclose(lengths, [0.02, 0.002, 2e-5], rtol=1e-6)
 
 
 def test_without_another_candidate_the_trust_region_must_shrink() -> None:

@@ -130,8 +130,8 @@ def test_within_the_noise_of_the_merit_the_optimality_conditions_decide(
 ) -> None:
     made = started(flat)
     f = made.state.iterate.f
-    request = proposed(made, NEARER, f - predicted)
-    y, slopes = np.array([f + rise]), bowl(NEARER)[1]
+    request = proposed(made, NEARER, f * (1.0 - predicted))
+    y, slopes = np.array([f * (1.0 + rise)]), bowl(NEARER)[1]
     state = told(made, request, outcome(made, NEARER, y, slopes))
     assert state.history[-1].accepted is accepted
     assert state.at == (1 if accepted else 0)
@@ -142,7 +142,7 @@ def test_within_the_noise_of_the_merit_the_optimality_conditions_decide(
 def test_within_the_noise_a_point_farther_from_the_optimality_conditions_is_rejected(flat: Runs) -> None:
     made = started(flat)
     f = made.state.iterate.f
-    state = told(made, proposed(made, NEARER, f - 5e-9), outcome(made, NEARER, np.array([f + 5e-9]), np.ones((1, 2))))
+    state = told(made, proposed(made, NEARER, f - 5e-11), outcome(made, NEARER, np.array([f + 5e-11]), np.ones((1, 2))))
     assert (state.history[-1].accepted, state.history[-1].ratio) == (False, -1.0)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import pytest
 
 import gradopt as go
 from gradopt import Exit, OptimizeResult
+from gradopt.errors import InputError
 
 Factory = Callable[[], om.Problem]
 
@@ -131,3 +132,119 @@ def test_only_what_is_chosen_is_learned() -> None:
         rows = found.truth.evaluate([[1.5, 0.7]])
         np.testing.assert_allclose(rows.y[0, 1:], [0.7 * 0.8, 1.5 * 1.6])
         np.testing.assert_allclose(rows.dydx[0, 1:], [[0.0, 1.5], [3.1, 0.0]])
+
+
+class Series(om.ExplicitComponent):  # type: ignore[misc]
+    """y = (round-off, x.x, x0 x1) and f = |x - 2|^2; the partials of a row of y are off by a factor."""
+
+    def __init__(self, wrong: int | None = None, factor: float = 1.0) -> None:
+        super().__init__()
+        self._wrong, self._factor = wrong, factor
+
+    def setup(self) -> None:
+        self.add_input("x", [1.1, 0.7, 0.9])
+        self.add_output("y", np.zeros(3), units="m")
+        self.add_output("f")
+        self.declare_partials("*", "x")
+
+    def compute(self, inputs: Any, outputs: Any) -> None:
+        x = inputs["x"]
+        outputs["y"], outputs["f"] = [1e-17 * x[1], x @ x, x[0] * x[1]], ((x - 2.0) ** 2).sum()
+
+    def compute_partials(self, inputs: Any, partials: Any) -> None:
+        x = inputs["x"]
+        rows = np.array([[0.0, 1.6e-17, 0.0], 2.0 * x, [x[1], x[0], 0.0]])
+        if self._wrong is not None:
+            rows[self._wrong] *= self._factor
+        partials["y", "x"], partials["f", "x"] = rows, 2.0 * (x - 2.0)
+
+
+def series(wrong: int | None, factor: float, indices: list[int], **options: Any) -> Callable[[], om.Problem]:
+    def factory() -> om.Problem:
+        problem = om.Problem(reports=None)
+        problem.model.add_subsystem("series", Series(wrong, factor), promotes=["*"])
+        problem.model.add_design_var("x", indices=[0, 1], lower=-3.0, upper=5.0)
+        problem.model.add_constraint("y", indices=indices, **options)
+        problem.model.add_objective("f")
+        return problem
+
+    return factory
+
+
+@pytest.mark.parametrize(
+    ("wrong", "indices"), [(None, [0, 1, 2]), (None, [2]), (0, [2]), (1, [0, 2])], ids=["all", "one", "0", "1"]
+)
+def test_totals_of_round_off_and_of_rows_without_use_are_not_refused(wrong: int | None, indices: list[int]) -> None:
+    found = go.optimize(series(wrong, -5.0, indices, upper=9.0), configuration=None, max_evaluations=20)
+    assert found.success
+    np.testing.assert_allclose(found.x["x"], [2.0, 2.0], atol=1e-3)
+    found.store.close()
+
+
+@pytest.mark.parametrize("factor", [-1.0, 0.0, 2.0])
+@pytest.mark.parametrize("row", [1, 2])
+def test_wrong_totals_of_a_row_in_use_are_refused(row: int, factor: float) -> None:
+    with pytest.raises(InputError, match=rf"The partials of 'y\[{row}\]' do not fit"):
+        go.optimize(series(row, factor, [0, row], upper=9.0), configuration=None)
+
+
+class Tiny(om.ExplicitComponent):  # type: ignore[misc]
+    """g = 1e-15 x in m, with a partial three times too large, and f = x^2."""
+
+    def setup(self) -> None:
+        self.add_input("x", 1.0)
+        self.add_output("g", units="m")
+        self.add_output("f")
+        self.declare_partials("g", "x", val=3e-15)
+        self.declare_partials("f", "x")
+
+    def compute(self, inputs: Any, outputs: Any) -> None:
+        outputs["g"], outputs["f"] = 1e-15 * inputs["x"], inputs["x"] ** 2
+
+    def compute_partials(self, inputs: Any, partials: Any) -> None:
+        partials["f", "x"] = 2.0 * inputs["x"]
+
+
+@pytest.mark.parametrize(
+    ("options", "refused"),
+    [
+        ({"upper": 2.0}, False),
+        ({"upper": 2e-15}, True),
+        ({"upper": 2.0, "ref": 1e-15}, True),
+        ({"upper": 2.0, "ref": 1e-12, "units": "mm"}, True),
+        ({"upper": 2.0, "ref": 100.0, "units": "mm"}, False),
+    ],
+    ids=["no scale", "bound", "ref", "ref in mm", "mm"],
+)
+def test_scaling_and_bounds_tell_round_off_from_small_values(options: dict[str, Any], refused: bool) -> None:
+    def factory() -> om.Problem:
+        problem = om.Problem(reports=None)
+        problem.model.add_subsystem("tiny", Tiny(), promotes=["*"])
+        problem.model.add_design_var("x", lower=-1.0, upper=3.0)
+        problem.model.add_constraint("g", **options)
+        problem.model.add_objective("f")
+        return problem
+
+    with pytest.raises(InputError, match="The partials of 'g' do not fit") if refused else nullcontext():
+        go.optimize(factory, configuration=None, max_evaluations=1).store.close()
+
+
+def test_the_check_moves_design_variables_alone_and_stays_within_bounds() -> None:
+    seen = []
+
+    class Noted(Series):
+        def compute(self, inputs: Any, outputs: Any) -> None:
+            seen.append(np.array(inputs["x"]))
+            super().compute(inputs, outputs)
+
+    def factory() -> om.Problem:
+        problem = om.Problem(reports=None)
+        problem.model.add_subsystem("series", Noted(), promotes=["*"])
+        problem.model.add_design_var("x", indices=[0, 1], lower=[0.0, 0.7], upper=[1.1, 5.0])
+        problem.model.add_objective("f")
+        return problem
+
+    go.optimize(factory, configuration=None, max_evaluations=5).store.close()
+    points = np.array(seen)
+    assert (points[:, 0] <= 1.1).all() and (points[:, 1] >= 0.7).all() and (points[:, 2] == 0.9).all()
+    assert len(np.unique(points, axis=0)) > 3

@@ -300,8 +300,9 @@ def test_scale_of_the_objective_matters() -> None:
 @pytest.mark.parametrize("tolerance", [0.0, -1.0, 1.0, np.nan])
 @pytest.mark.parametrize("name", ["tolerance", "feasibility_tolerance"])
 def test_tolerance_out_of_range_is_refused(name: str, tolerance: float) -> None:
+    limits = {"tolerance": TOLERANCE, "feasibility_tolerance": FEASIBILITY_TOLERANCE, name: tolerance}
     with pytest.raises(InputError, match=rf"`{name}` must be a positive number below 1, got {tolerance}\. Leave it"):
-        conditions([0.0], **{name: tolerance})
+        conditions([0.0], tolerance=limits["tolerance"], feasibility_tolerance=limits["feasibility_tolerance"])
 
 
 @pytest.mark.parametrize("name", ["lower", "upper", "gradient", "c_lower", "c_upper", "jacobian"])

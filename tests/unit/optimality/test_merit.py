@@ -46,5 +46,5 @@ def test_penalties_follow_the_multipliers_at_once_upwards_and_slowly_downwards()
 
 def test_penalties_rise_where_an_accepted_step_left_the_violation() -> None:
     before, after = np.array([0.1, 0.1, 0.1, 0.0]), np.array([0.1, 0.01, 0.095, 1e-5])
-    found = raised_penalties(np.ones(4), before, after, tolerance=1e-3)
+    found = raised_penalties(np.ones(4), before, after, np.full(4, 1e-3))
     assert (found > 1.0).tolist() == [True, False, True, False]

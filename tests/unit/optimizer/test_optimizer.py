@@ -167,12 +167,6 @@ def test_a_failed_start_ends_the_run(truth: FunctionTruth) -> None:
     assert found.x.tolist() == START
 
 
-def test_an_output_outside_its_transform_is_a_failed_evaluation() -> None:
-    found = Optimizer([Variable("x")], [Variable("f", transform="log")], [1.0], configuration=None)
-    assert found.run(lambda x: -x) is Exit.TRUTH_FAILED
-    assert "be positive" in found.state.failure
-
-
 def test_objective_and_constraints_are_scaled_by_ref(truth: FunctionTruth) -> None:
     found = made(truth, objective=Objective("r2", ref=-2.0), constraints=(Constraint("f", upper=5.0, ref=10.0),))
     found.run(truth)

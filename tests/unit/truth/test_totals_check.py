@@ -125,6 +125,7 @@ def check(
 
 
 SCALES = np.array([1e-9, 1.0, 1e9])
+APART = [Variable("b"), Variable("c")]
 
 
 def poly(x: np.ndarray) -> np.ndarray:
@@ -140,7 +141,7 @@ def slope(x: np.ndarray) -> np.ndarray:
 
 
 def test_scales_do_not_matter() -> None:
-    assert len(check(poly, slope, SCALES * [1.1, 0.7, -0.3])) == 2
+    assert len(check(poly, slope, SCALES * [1.1, 0.7, -0.3], outputs=APART)) == 2
 
 
 @pytest.mark.parametrize("of", [0, 1])
@@ -151,8 +152,8 @@ def test_one_wrong_partial_among_scales_is_found(of: int, wrt: int) -> None:
         found[of, wrt] *= 2.0
         return found
 
-    with pytest.raises(InputError, match=rf"The partials of 'b\[{of}\]' do not fit"):
-        check(poly, wrong, SCALES * [1.1, 0.7, -0.3])
+    with pytest.raises(InputError, match=f"The partials of '{APART[of].name}' do not fit"):
+        check(poly, wrong, SCALES * [1.1, 0.7, -0.3], outputs=APART)
 
 
 def test_a_small_wrong_partial_beside_a_large_value_is_found() -> None:
@@ -224,15 +225,87 @@ def test_a_check_that_cannot_be_done_is_logged(caplog: pytest.LogCaptureFixture)
     assert "at x = [1.0] could not be checked: the points beside it failed" in caplog.text
 
 
-def test_solver_noise_is_not_taken_for_wrong_partials() -> None:
-    assert len(check(lambda x: 1.0 + 1e-3 * x + 1.3e-8 * np.sign(x - 1.0), lambda x: np.array([[1e-3]]), [1.0])) == 2
+def test_solver_noise_is_not_taken_for_wrong_partials(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        found = check(lambda x: 1.0 + 1e-3 * x + 1.3e-8 * np.sign(x - 1.0), lambda x: np.array([[1e-3]]), [1.0])
+    assert len(found) == 4 and not caplog.text
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_noise_around_a_constant_is_not_taken_for_wrong_partials(seed: int, caplog: pytest.LogCaptureFixture) -> None:
+    rng = np.random.default_rng(seed)
+    with caplog.at_level(logging.WARNING):
+        check(lambda x: 1.0 + 1e-8 * rng.standard_normal(1), lambda x: np.array([[1e-9]]), [1.0])
+    assert caplog.text == "" or "The partials of 'b' at x = [1.0] could not be checked" in caplog.text
 
 
 def test_an_output_of_rounding_errors_passes(caplog: pytest.LogCaptureFixture) -> None:
     rng = np.random.default_rng(1)
     with caplog.at_level(logging.WARNING):
-        assert len(check(lambda x: 1e-17 * rng.standard_normal(1), lambda x: np.zeros((1, 1)), [1.0])) == 6
-    assert "could not be checked: finite differences do not agree with each other" in caplog.text
+        assert len(check(lambda x: 1e-17 * rng.standard_normal(1), lambda x: np.zeros((1, 1)), [1.0])) == 2
+    assert not caplog.text
+
+
+ROUND_OFF: list[tuple[Callable[[np.ndarray], np.ndarray], list[list[float]]]] = [
+    (lambda x: 1e-17 * x[1:], [[0.0, 1.6e-17]]),  # an interpolation matrix, and another for the totals
+    (lambda x: 1e-17 * x[1:], [[0.0, -1e-17]]),
+    (lambda x: 0.0 * x[:1], [[3e-12, 0.0]]),  # totals of a linear solver
+    (lambda x: (x[:1] + 0.1) - x[:1] - 0.1, [[0.0, 1e-16]]),
+    (lambda x: 5.0 + 0.0 * x[:1], [[1e-12, -2e-12]]),
+    (lambda x: 1e6 * (1.0 + 1e-17 * x[:1]), [[1e-9, 0.0]]),
+]
+
+
+@pytest.mark.parametrize("case", range(len(ROUND_OFF)))
+@pytest.mark.parametrize("inputs", [None, [Variable("a", (2,), lower=-3.0, upper=5.0)]])
+def test_partials_of_the_size_of_round_off_pass(case: int, inputs: Any, caplog: pytest.LogCaptureFixture) -> None:
+    f, dydx = ROUND_OFF[case]
+    with caplog.at_level(logging.WARNING):
+        assert len(check(f, lambda x: np.array(dydx), [1.1, 0.7], inputs)) == 2
+    assert not caplog.text
+
+
+def test_round_off_is_relative_to_the_other_entries_of_an_array() -> None:
+    def states(x: np.ndarray) -> np.ndarray:
+        return np.array([1e-13 * 1e4 * 1e-2 * x[0], 1e4 * x[0]])  # 1e-11 beside 1e4
+
+    def wrong(x: np.ndarray) -> np.ndarray:
+        return np.array([[-3e-11], [1e4]])
+
+    assert len(check(states, wrong, [1.0], outputs=[Variable("h", (2,))])) == 2
+    with pytest.raises(InputError, match="The partials of 'h' do not fit"):
+        check(states, wrong, [1.0], outputs=[Variable("h"), Variable("v")])
+
+
+def test_a_scale_below_1_makes_small_values_count() -> None:
+    def small(x: np.ndarray) -> np.ndarray:
+        return 1e-15 * x**2
+
+    x = np.array([2.0])
+    arguments = (small, x, small(x), np.array([[1e-15]]), [Variable("a")], [Variable("b")])
+    assert check_partials(*arguments) == 2
+    with pytest.raises(InputError, match="do not fit"):
+        check_partials(*arguments, scale=np.array([1e-15]))
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 1e3])
+@pytest.mark.parametrize(("true", "given"), [(1e-3, 0.0), (1e-3, -1e-3), (1e-3, 2e-3), (0.0, 1e-3), (1e-5, 0.0)])
+def test_small_wrong_partials_are_found_beside_any_value(value: float, true: float, given: float) -> None:
+    with pytest.raises(InputError, match="do not fit"):
+        check(lambda x: value + true * np.sin(x), lambda x: given * np.cos(x)[None], [0.7])
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-8, 1e-5, 1e5])
+@pytest.mark.parametrize("factor", [-1.0, 0.0, 2.0])
+def test_wrong_partials_are_found_in_any_unit(scale: float, factor: float) -> None:
+    with pytest.raises(InputError, match="do not fit"):
+        check(lambda x: scale * x**3, lambda x: factor * 3.0 * scale * x[None] ** 2, [0.7])
+
+
+def test_bounds_far_apart_do_not_give_the_step() -> None:
+    inputs = [Variable("a", lower=-1e20, upper=1e20)]
+    (ahead, _) = check(lambda x: np.sin(x), lambda x: np.cos(x)[None], [0.5], inputs)
+    assert 0.0 < abs(ahead[0] - 0.5) <= 5e-4
 
 
 class Fragile(om.ExplicitComponent):  # type: ignore[misc]

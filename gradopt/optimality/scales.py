@@ -1,0 +1,129 @@
+"""Scales by which optimality conditions are measured, so that these do not depend on the units of a problem."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from gradopt.data.lengths import NO_BOUND
+from gradopt.optimality.kkt import KKT, scaled_kkt
+from gradopt.optimality.problem import Limits, Responses, Scales
+
+_NEAR = 0.1  # part of the largest distance below which a point says nothing of the objective's scale; by hand
+_SHARE = 0.25  # quantile of the changes of the objective: most points of a run are not at its steep beginning; by hand
+_EXPLAINED = 3.0  # ratio of a change to what the slopes at both ends make of it up to which it is explored; by hand
+_BESIDE = 0.5  # part of the widest exploration that counts for a variable that did not move itself; by hand
+_LEAST = 1e-6  # least scale of the objective, as a part of its steepest change over one length; by hand
+
+
+def conditions_at(
+    at: Responses, points: Sequence[Responses], limits: Limits, tolerance: float, feasibility_tolerance: float
+) -> tuple[KKT, Scales]:
+    """Measure the optimality conditions at a point, by the scales that a run has seen.
+
+    A declared scale (`ref`) is 1 in the driver's scaling. Without one:
+
+    - the length of a design variable is its size or the range that was explored, whichever is more, and at most the
+      range between its bounds;
+    - the scale of the objective is the lower quartile, over the explored points that are not near, of the change of the
+      Lagrangian to this point, extrapolated to one length. The Lagrangian leaves out what constraints and bounds
+      balance, so that a steep direction that they hold does not loosen the others. Without such a point the scale is
+      not known;
+    - that of a constraint is the median of what its slopes change over the lengths.
+
+    A point is explored where the slopes at both ends explain the change of the Lagrangian to it (trapezoidal rule, up
+    to a factor of 3): one that was tried far out, where a function grows exponentially, gives no scale.
+
+    None of these changes when a variable, the objective or a constraint is written in other units.
+
+    Args:
+        at: Responses at the point.
+        points: Points that were evaluated; those without exact gradients count as explored.
+        limits: Bounds, and the scales that were declared.
+        tolerance: Limit of stationarity and complementarity.
+        feasibility_tolerance: Limit of feasibility.
+
+    Returns:
+        The conditions and the scales.
+    """
+    rough = without_objective(at, (), limits)
+    found = scaled_kkt(at, limits, rough, tolerance, feasibility_tolerance)
+    if not found.finite:
+        return found, rough
+    scales = scales_of(at, points, limits, found.multipliers, found.bound_multipliers)
+    return scaled_kkt(at, limits, scales, tolerance, feasibility_tolerance), scales
+
+
+def scales_of(
+    at: Responses, points: Sequence[Responses], limits: Limits, multipliers: np.ndarray, bound_multipliers: np.ndarray
+) -> Scales:
+    """Measure the scales about a point, see `conditions_at`.
+
+    Args:
+        at: Responses at the point.
+        points: Points that were evaluated.
+        limits: Bounds, and the scales that were declared.
+        multipliers: Multipliers of the constraints (p,) at the point.
+        bound_multipliers: Multipliers of the bounds (k,).
+
+    Returns:
+        The scales.
+    """
+
+    def change(point: Responses) -> float:
+        found = point.f - at.f + multipliers @ (point.c - at.c) + bound_multipliers @ (point.u - at.u)
+        return float(found)
+
+    def is_explored(point: Responses) -> bool:
+        if not point.exact:
+            return True
+        slopes = at.gradient + point.gradient + multipliers @ (at.jacobian + point.jacobian) + 2.0 * bound_multipliers
+        expected, found = 0.5 * float(slopes @ (point.u - at.u)), change(point)
+        return (
+            found / _EXPLAINED <= expected <= found * _EXPLAINED or found * _EXPLAINED <= expected <= found / _EXPLAINED
+        )
+
+    others = [point for point in points if not np.array_equal(point.u, at.u) and is_explored(point)]
+    found = without_objective(at, others, limits)
+    if limits.declared is not None and np.isfinite(limits.declared.objective):
+        return replace(found, objective=limits.declared.objective)
+    distance = np.array([np.abs((point.u - at.u) / found.lengths).max() for point in others])
+    changes = np.array([abs(change(point)) for point in others])
+    far = distance >= _NEAR * distance.max(initial=0.0)
+    if not far.any():
+        return found
+    objective = float(np.quantile(changes[far] / distance[far], _SHARE))
+    least = _LEAST * float(np.abs(at.gradient * found.lengths).max(initial=0.0))
+    return replace(found, objective=max(objective, least) or np.nan)
+
+
+def without_objective(at: Responses, explored: Sequence[Responses], limits: Limits) -> Scales:
+    """Measure the scales without that of the objective, which is NaN."""
+    lengths = _lengths(at.u, np.array([at.u, *(point.u for point in explored)]), limits)
+    if limits.declared is not None:
+        lengths = np.where(np.isfinite(limits.declared.lengths), limits.declared.lengths, lengths)
+    slopes = np.median([np.abs(point.jacobian) @ lengths for point in (at, *explored)], axis=0)
+    bounds = np.where(np.isfinite(limits.c_upper), np.abs(limits.c_upper), np.abs(limits.c_lower))
+    constraints = np.where(slopes > 0.0, slopes, np.where(bounds > 0.0, bounds, 1.0))
+    if limits.declared is not None:
+        constraints = np.where(np.isfinite(limits.declared.constraints), limits.declared.constraints, constraints)
+    return Scales(lengths, np.nan, constraints)
+
+
+def scales_at(at: Responses, limits: Limits) -> Scales:
+    """Estimate the scales from one point alone: that of the objective is its size, NaN where that is 0."""
+    found = without_objective(at, (), limits)
+    declared = np.nan if limits.declared is None else limits.declared.objective
+    return replace(found, objective=declared if np.isfinite(declared) else abs(at.f) or np.nan)
+
+
+def _lengths(u: np.ndarray, points: np.ndarray, limits: Limits) -> np.ndarray:
+    bounded = (np.abs(limits.lower) < NO_BOUND) & (np.abs(limits.upper) < NO_BOUND) & (limits.upper > limits.lower)
+    width = np.where(bounded, limits.upper, 1.0) - np.where(bounded, limits.lower, 0.0)
+    explored = points.max(axis=0) - points.min(axis=0)
+    beside = _BESIDE * limits.width * float((explored / limits.width).max(initial=0.0))
+    size = np.maximum(np.abs(u), np.maximum(explored, beside))
+    size = np.where(size > 0.0, size, limits.width)
+    return np.where(bounded, np.minimum(size, width), size)
