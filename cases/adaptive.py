@@ -33,7 +33,7 @@ def run_adaptive(case: AdaptiveCase, seed: int, store: EvaluationStore, report: 
     Raises:
         GradoptError: If the truth fails at the start.
     """
-    clock, before = time.perf_counter(), store.evaluated
+    clock, before = time.perf_counter(), store.evaluated - store.verified
     configuration = None if case.configuration is None else replace(case.configuration, seed=seed)
 
     def show(last: Iteration) -> None:
@@ -65,7 +65,7 @@ def run_adaptive(case: AdaptiveCase, seed: int, store: EvaluationStore, report: 
         data=driver.data,
         surrogates=_surrogates(case, driver, seed, report),
         evaluations=driver.evaluations,
-        evaluated=store.evaluated - before,
+        evaluated=store.evaluated - store.verified - before,
         seconds=time.perf_counter() - clock,
     )
 

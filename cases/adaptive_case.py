@@ -122,7 +122,7 @@ class AdaptiveResult:
             where the case has neither.
         evaluations: Truth evaluations: stored and failed ones, those of finite differences, and those of the derivative
             check.
-        evaluated: Truth evaluations that were made in this run.
+        evaluated: Truth evaluations that were made in this run, without a stored one that was made again to verify it.
         seconds: Wall time in s.
     """
 

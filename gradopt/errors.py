@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 __all__ = [
     "EvaluationError",
@@ -16,6 +17,8 @@ __all__ = [
     "InputError",
     "MissingExtraError",
     "ShapeError",
+    "StaleStoreError",
+    "StoreError",
 ]
 
 
@@ -37,6 +40,28 @@ class FileFormatError(GradoptError, ValueError):
 
 class EvaluationError(GradoptError, RuntimeError):
     """The evaluation of a truth failed at a point; a result of that point, not an error of the program."""
+
+
+class StoreError(GradoptError, RuntimeError):
+    """A store of evaluations cannot be read or written any more.
+
+    Attributes:
+        evaluations: `Evaluations` of the truth that are not on the disk, None where there are none.
+    """
+
+    evaluations: Any = None
+
+
+class StaleStoreError(GradoptError, RuntimeError):
+    """A stored point, evaluated again, gives other results: the truth has changed since, or is noisy.
+
+    Attributes:
+        stored: `Evaluations` of the point in the store.
+        got: `Evaluations` of the point now.
+    """
+
+    stored: Any = None
+    got: Any = None
 
 
 class MissingExtraError(GradoptError, ImportError):

@@ -195,7 +195,7 @@ def run_study(
     Raises:
         EvaluationError: If the truth failed at every design of a condition.
     """
-    clock, before = time.perf_counter(), store.evaluated
+    clock, before = time.perf_counter(), store.evaluated - store.verified
     problems = AirfoilProblems(problem, conditions, store)
 
     def report_iteration(begun: int, size: int, evaluations: int) -> None:
@@ -209,7 +209,7 @@ def run_study(
         engine=engine,
         samples=samples + 1,
         evaluations=problems.evaluations,
-        stored=max(problems.evaluations - (store.evaluated - before), 0),
+        stored=max(problems.evaluations - (store.evaluated - store.verified - before), 0),
         seconds=time.perf_counter() - clock,
     )
 

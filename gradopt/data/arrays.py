@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
 from reprlib import repr as shortened
 from typing import Any
 
@@ -9,6 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gradopt.errors import InputError, ShapeError, explain
+
+_MOST_DIMENSIONS = 64  # dimensions of an array in NumPy; deeper sequences are no arrays
 
 
 def as_floats(argument: str, values: ArrayLike, allow_complex: bool = False) -> np.ndarray:
@@ -25,20 +29,69 @@ def as_floats(argument: str, values: ArrayLike, allow_complex: bool = False) -> 
     Raises:
         InputError: If the values are not numbers.
     """
-    array: np.ndarray[Any, np.dtype[Any]]
-    try:
-        array = np.asarray(values)
-    except ValueError as ragged:
-        remedy = "Give every row the same length."
-        raise InputError(explain(argument, "be a regular array", f"{shortened(values)}", remedy)) from ragged
-    if np.ma.is_masked(values):
-        remedy = "Drop masked samples, or in `dydx` fill them: `values.filled(np.nan)`."
-        raise InputError(explain(argument, "not be masked", "a masked array", remedy))
+    array = as_array(argument, values)
     if np.iscomplexobj(array) and allow_complex:
         return np.array(array, dtype=np.complex128)
     if array.dtype.kind not in "fiub":
         raise InputError(explain(argument, "hold real numbers", f"dtype {array.dtype}", "Convert it to float64 first."))
     return np.array(array, dtype=np.float64)
+
+
+def as_array(argument: str, values: object) -> np.ndarray[Any, np.dtype[Any]]:
+    """Convert an array-like into an array of its own type, without a copy where it is one.
+
+    Args:
+        argument: Name of the argument, for messages.
+        values: The array-like.
+
+    Raises:
+        InputError: If it is masked, ragged, or of a kind that NumPy cannot convert.
+    """
+    check_unmasked(argument, values)
+    try:
+        return np.asarray(values)
+    except ValueError as ragged:
+        remedy = "Give every row the same length."
+        raise InputError(explain(argument, "be a regular array", f"{shortened(values)}", remedy)) from ragged
+    except (TypeError, RuntimeError) as refused:  # such as a torch tensor on a GPU
+        got = f"{_described(values)} ({refused})"
+        remedy = "Of a torch tensor pass `tensor.detach().double().cpu().numpy()`."
+        raise InputError(explain(argument, "be convertible to a NumPy array", got, remedy)) from refused
+
+
+def check_unmasked(argument: str, values: object) -> None:
+    """Raise `InputError` if an array-like is masked, or a masked array stands in nested sequences."""
+    where = _masked_at(values)
+    if where is not None:
+        remedy = "Drop masked samples, or in `dydx` fill them: `values.filled(np.nan)`."
+        got = "a masked array" + (f" at {list(where)}" if where else "")
+        raise InputError(explain(argument, "not be masked", got, remedy))
+
+
+def _masked_at(values: object, depth: int = 0) -> tuple[int, ...] | None:
+    """Return the place of a masked array in nested sequences: () for `values` itself; None if nothing is masked."""
+    if isinstance(values, np.ma.MaskedArray):
+        return () if np.ma.is_masked(values) else None
+    if isinstance(values, Sequence) and not isinstance(values, str | bytes) and depth < _MOST_DIMENSIONS:
+        if set(map(type, values)) <= {float, int, bool}:  # nearly always so, and quick
+            return None
+        for index, entry in enumerate(values):
+            found = _masked_at(entry, depth + 1)
+            if found is not None:
+                return (index, *found)
+    return None
+
+
+def _described(values: object) -> str:
+    """Describe what could not be converted: the first entry of nested sequences, with dtype and device."""
+    for _ in range(_MOST_DIMENSIONS):
+        if not isinstance(values, list | tuple) or not values:
+            break
+        values = values[0]
+    kind = f"{type(values).__module__}.{type(values).__name__}"
+    names = [name for name in ("dtype", "device", "requires_grad") if hasattr(values, name)]
+    about = [f"{name}={getattr(values, name)}" for name in names]
+    return f"{kind} with {', '.join(about)}" if about else kind
 
 
 def check_matrix(argument: str, array: np.ndarray, columns: int | None, what: str) -> None:
@@ -85,6 +138,36 @@ def check_finite(argument: str, array: np.ndarray, columns: list[str], remedy: s
     count = int(bad.any(axis=1).sum())
     where = f"{array[row, column]} in row {row}, column {columns[column]!r} ({count} bad rows of {len(array)})"
     raise InputError(explain(argument, "be finite", where, remedy))
+
+
+class ReadOnly:
+    """Base of frozen dataclasses whose arrays are read-only: copies by `pickle` and `copy.deepcopy` are too.
+
+    NumPy makes every unpickled array writable. What was computed from the fields and cached does not travel.
+    """
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields."""
+        assert is_dataclass(self)
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the fields; make their arrays read-only."""
+        for value in state.values():
+            _freeze(value)
+        self.__dict__.update(state)
+
+
+def _freeze(value: object) -> None:
+    """Make arrays read-only, in dictionaries and sequences too."""
+    if isinstance(value, np.ndarray):
+        frozen(value)
+    elif isinstance(value, dict):
+        for entry in value.values():
+            _freeze(entry)
+    elif isinstance(value, list | tuple):
+        for entry in value:
+            _freeze(entry)
 
 
 def freeze_fields(record: object, *names: str) -> None:

@@ -11,7 +11,7 @@ from reprlib import repr as shortened
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gradopt.data.arrays import as_floats, check_finite, check_matrix, frozen
+from gradopt.data.arrays import ReadOnly, as_array, as_floats, check_finite, check_matrix, frozen
 from gradopt.data.variables import (
     Variable,
     check_different_names,
@@ -24,7 +24,7 @@ from gradopt.errors import InputError, ShapeError, explain
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset:
+class Dataset(ReadOnly):
     """Samples of a model, immutable, in physical units.
 
     Attributes:
@@ -154,7 +154,7 @@ class Dataset:
         Raises:
             InputError: If a row does not exist, or no row is kept.
         """
-        rows = np.asarray(rows)
+        rows = as_array("rows", rows)
         fits = rows.shape == (self.n,) if rows.dtype == bool else rows.ndim == 1 and rows.dtype.kind in "iu"
         if not fits or not rows.size or (rows.dtype != bool and (rows.min() < -self.n or rows.max() >= self.n)):
             remedy = f"Row numbers run from 0 to {self.n - 1}; at least one must be kept."

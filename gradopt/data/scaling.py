@@ -15,17 +15,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradopt.data.arrays import frozen
+from gradopt.data.arrays import ReadOnly, freeze_fields
 from gradopt.data.dataset import Dataset
 from gradopt.data.variables import Variable, column_names
 from gradopt.errors import InputError, explain
 
 _LARGEST_EXPONENT = 700.0  # largest log of an output; by hand: just below 709.8, where exp() overflows in float64
+_SMALLEST_SCALE = 1e-306  # smallest scale, and inverse of the largest; by hand: numbers end at 2e-308 and 2e308
 _CONSTANT = 1e-13  # standard deviation that counts as 0, part of the largest absolute value; by hand, near round-off
 
 
 @dataclass(frozen=True, eq=False)
-class Scaling:
+class Scaling(ReadOnly):
     """Map of physical columns to standardized ones and back.
 
     Attributes:
@@ -46,8 +47,7 @@ class Scaling:
 
     def __post_init__(self) -> None:
         """Freeze the arrays."""
-        for name in ("input_mean", "input_scale", "output_mean", "output_scale"):
-            object.__setattr__(self, name, frozen(np.array(getattr(self, name))))
+        freeze_fields(self, "input_mean", "input_scale", "output_mean", "output_scale")
 
     @classmethod
     def of(cls, data: Dataset) -> Scaling:
@@ -60,7 +60,8 @@ class Scaling:
             The scaling. A constant output gets the scale of its partials, or 1 where these vanish too.
 
         Raises:
-            InputError: If a value is outside the domain of its transform.
+            InputError: If a value is outside the domain of its transform, or a column varies by so little or so much
+                that its scale or the inverse of its scale is beyond the range of numbers.
         """
         input_transforms = column_transforms(data.input_variables)
         output_transforms = column_transforms(data.output_variables)
@@ -69,10 +70,16 @@ class Scaling:
         input_mean, input_scale = _moments(_forward(data.x, input_transforms))
         output_mean, output_scale = _moments(_forward(data.y, output_transforms))
         unit = cls(input_mean, input_scale, output_mean, np.ones(data.m), input_transforms, output_transforms)
-        slopes = np.nan_to_num(unit.scale_partials(data.x, data.y, data.partials))
-        steepest = np.sqrt((slopes**2).sum(axis=2).max(axis=0))
-        fallback = np.where(steepest > 0.0, steepest, 1.0)
+        with np.errstate(over="ignore", invalid="ignore"):  # `_check_range` names the column
+            slopes = unit.scale_partials(data.x, data.y, np.where(data.known, data.partials, 0.0))
+            steepest = np.hypot.reduce(np.abs(slopes), axis=2).max(axis=0)  # squares of 1e200 would overflow
+        fallback = np.where(steepest >= _SMALLEST_SCALE, steepest, 1.0)
         output_scale = np.where(output_scale > 0.0, output_scale, fallback)
+        for argument, scale, names in (
+            ("x", input_scale, column_names(data.input_variables)),
+            ("y", output_scale, column_names(data.output_variables)),
+        ):
+            _check_range(argument, scale, names)
         return cls(input_mean, input_scale, output_mean, output_scale, input_transforms, output_transforms)
 
     @property
@@ -185,6 +192,20 @@ def _check_domain(argument: str, values: np.ndarray, transforms: Sequence[str | 
                     "Drop those samples or the transform.",
                 )
             )
+
+
+def is_usable(scale: np.ndarray) -> np.ndarray:
+    """Return whether scales and their inverses are normal numbers, bool in the shape of `scale`."""
+    return np.asarray((scale >= _SMALLEST_SCALE) & (scale <= 1.0 / _SMALLEST_SCALE))
+
+
+def _check_range(argument: str, scale: np.ndarray, names: Sequence[str]) -> None:
+    """Raise `InputError` if a scale is neither 0 nor usable."""
+    bad = np.flatnonzero((scale != 0.0) & ~is_usable(scale))
+    if len(bad):
+        expected = f"vary by {_SMALLEST_SCALE:.0e} to {1.0 / _SMALLEST_SCALE:.0e} in column {names[bad[0]]!r}"
+        got = f"a scale of {scale[bad[0]]:.1e} (standard deviation, or that of its partials)"
+        raise InputError(explain(argument, expected, got, "Write the column in other units."))
 
 
 def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

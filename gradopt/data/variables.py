@@ -5,17 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
 from math import inf, isfinite, isnan, prod
+from reprlib import repr as shortened
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from openmdao.utils.units import valid_units
 
 from gradopt.data.arrays import as_floats
-from gradopt.errors import InputError, ShapeError, explain
+from gradopt.data.units import check_units
+from gradopt.errors import FileFormatError, InputError, ShapeError, explain
 
 TRANSFORMS = (None, "log", "logit")
+
+_MOST_DIMENSIONS = 32  # dimensions of an array in every version of NumPy
+_LARGEST_SIZE = 10**9  # entries of one sample, by hand: 8 GB in float64
+_SAVE_AGAIN = "Save the file again where it was made."
 
 
 @dataclass(frozen=True)
@@ -44,21 +50,25 @@ class Variable:
         if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z_][\w:]*", self.name):
             remedy = "Use letters, digits, underscores and colons, as OpenMDAO does: Variable('x')."
             raise InputError(explain("name", "be a non-empty string that names a variable", repr(self.name), remedy))
-        if self.units is not None and not (isinstance(self.units, str) and valid_units(self.units)):
-            remedy = "Use units such as 'm/s', 'deg' or 'kg*m**2', or None."
-            raise InputError(explain("units", "be valid OpenMDAO units", repr(self.units), remedy))
+        check_units(self.units)
         shape = tuple(self.shape) if isinstance(self.shape, Iterable) else (self.shape,)
         if not shape or any(not isinstance(size, int | np.integer) or size < 1 for size in shape):
             raise InputError(
                 explain("shape", "hold positive whole numbers", self.shape, f"For a scalar {self.name!r} use (1,).")
             )
         object.__setattr__(self, "shape", tuple(int(size) for size in shape))
-        if self.transform not in TRANSFORMS:
+        if len(shape) > _MOST_DIMENSIONS or self.size > _LARGEST_SIZE:
+            expected = f"have at most {_MOST_DIMENSIONS} dimensions and {_LARGEST_SIZE:.0e} entries"
+            remedy = f"Check the shape of {self.name!r}."
+            raise InputError(explain("shape", expected, shortened(self.shape), remedy))
+        if self.transform is not None and (not isinstance(self.transform, str) or self.transform not in TRANSFORMS):
             raise InputError(
                 explain("transform", "be None, 'log' or 'logit'", repr(self.transform), f"Variable {self.name!r}.")
             )
         for side in ("lower", "upper"):
             object.__setattr__(self, side, self._flat_bound(side))
+        if self.lower is None and self.upper is None:
+            return
         low, high = self.bounds
         if (low >= high).any():
             raise InputError(
@@ -122,13 +132,39 @@ class Variable:
         }
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Variable:
-        """Build a variable from the result of `to_dict`."""
-        bounds = {
-            side: None if fields[side] is None else [free if value is None else value for value in fields[side]]
-            for side, free in (("lower", -inf), ("upper", inf))
-        }
-        return cls(**{**fields, **bounds, "shape": tuple(fields["shape"])})
+    def from_dict(cls, fields: object) -> Variable:
+        """Build a variable from the result of `to_dict`, by way of JSON.
+
+        Args:
+            fields: JSON values, from any source.
+
+        Raises:
+            FileFormatError: If they are no result of `to_dict`.
+        """
+        names = {each.name for each in dataclass_fields(cls)}
+        if not isinstance(fields, Mapping) or set(fields) != names:
+            got = shortened(fields if not isinstance(fields, Mapping) else sorted(map(str, fields)))
+            raise FileFormatError(explain("variable", f"have the fields {sorted(names)}", got, _SAVE_AGAIN))
+        shape = fields["shape"]
+        listed = isinstance(shape, list | tuple) and len(shape) <= _MOST_DIMENSIONS
+        if not listed or not all(type(size) is int for size in shape):
+            expected = f"be a list of at most {_MOST_DIMENSIONS} whole numbers"
+            raise FileFormatError(explain("shape", expected, shortened(shape), _SAVE_AGAIN))
+        bounds: dict[str, list[float] | None] = {}
+        for side, free in (("lower", -inf), ("upper", inf)):
+            values = fields[side]
+            if values is None:
+                bounds[side] = None
+                continue
+            listed = isinstance(values, list | tuple) and len(values) == prod(shape)
+            if not listed or not all(value is None or type(value) in (int, float) for value in values):
+                expected = f"be null or hold one number or null for each entry of the shape {shortened(shape)}"
+                raise FileFormatError(explain(side, expected, shortened(values), _SAVE_AGAIN))
+            bounds[side] = [free if value is None else value for value in values]
+        try:
+            return cls(fields["name"], tuple(shape), fields["units"], **bounds, transform=fields["transform"])
+        except (InputError, OverflowError) as wrong:  # the latter from a whole number beyond all real ones
+            raise FileFormatError(f"A variable of the file is not valid: {wrong}") from wrong
 
 
 def total_size(variables: Sequence[Variable]) -> int:
@@ -175,7 +211,7 @@ def flatten(values: Mapping[str, ArrayLike], variables: Sequence[Variable]) -> n
         raise InputError(explain("values", f"have exactly the names {names}", sorted(values), "Check the spelling."))
     parts: list[np.ndarray] = []
     for variable in variables:
-        array = np.asarray(values[variable.name])
+        array = as_floats(f"values[{variable.name!r}]", values[variable.name], allow_complex=True)
         if array.shape == variable.shape or (array.ndim == 0 and variable.size == 1):
             parts.append(array.reshape(variable.size))
         elif array.shape[1:] == variable.shape:

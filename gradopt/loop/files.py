@@ -13,6 +13,7 @@ from gradopt.data.dataset import Dataset
 from gradopt.data.scaling import Scaling
 from gradopt.data.variables import Variable
 from gradopt.errors import FileFormatError
+from gradopt.loop.checks import check_state
 from gradopt.loop.packing import Classes, Packer, Unpacker
 from gradopt.loop.settings import Settings
 from gradopt.loop.state import Exit, Iteration, Stage, State, TruthPoint
@@ -86,4 +87,5 @@ def load_state(path: str | Path) -> State:
     found = Unpacker(classes(), arrays).unpack(header.get("state"))
     if not isinstance(found, State):
         raise FileFormatError(f"{str(path)!r} holds no state. Write it with `{STATE.written_by}`.")
+    check_state(found)
     return found

@@ -12,11 +12,13 @@ from enum import StrEnum
 from pathlib import Path
 from reprlib import repr as shortened
 from tempfile import TemporaryDirectory
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 import numpy as np
 
+from gradopt.data.dataset import Dataset
+from gradopt.data.json_values import fits
+from gradopt.data.variables import Variable
 from gradopt.errors import FileFormatError, InputError, explain
 
 _DEEPEST = 40  # levels of nesting that are read; a state has less than 20
@@ -99,8 +101,8 @@ class Unpacker:
     """Builds records from JSON values and arrays."""
 
     def __init__(self, classes: Classes, arrays: Mapping[str, np.ndarray]) -> None:
-        """Make a reader of `arrays` that may build `classes`."""
-        self._classes, self._arrays = classes, arrays
+        """Make a reader of `arrays`, each of which is used once, that may build `classes`."""
+        self._classes, self._arrays = classes, dict(arrays)
         self._surrogates: dict[str, Any] = {}
 
     def unpack(self, packed: Any, depth: int = 0) -> Any:
@@ -121,9 +123,9 @@ class Unpacker:
             return packed
         try:
             return self._unpack_tagged(packed, depth + 1)
-        except (KeyError, TypeError, ValueError, AttributeError) as broken:
-            if isinstance(broken, FileFormatError):
-                raise
+        except FileFormatError:
+            raise
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as broken:
             raise FileFormatError(f"The state lacks or garbles a field ({broken}). {_REMEDY}") from broken
 
     def _unpack_tagged(self, packed: dict[str, Any], depth: int) -> Any:
@@ -133,15 +135,19 @@ class Unpacker:
                 raise FileFormatError(
                     f"The state has other fields for {packed['class']!r} than this gradopt. {_REMEDY}"
                 )
+            if kind is Variable:
+                return Variable.from_dict({**packed["fields"], **self._bounds(packed["fields"])})
             found = {name: self.unpack(entry, depth) for name, entry in packed["fields"].items()}
             for name, hint in get_type_hints(kind, localns=dict(self._classes)).items():
-                if not _fits(found[name], hint):
+                if not fits(found[name], hint):
                     expected = hint.__name__ if isinstance(hint, type) else hint
                     field = f"{packed['class']}.{name}"
                     raise FileFormatError(explain(field, f"be {expected}", shortened(found[name]), _REMEDY))
+            if kind is Dataset:
+                _check_arrays_of_dataset(found)
             return kind(**found)
-        if "array" in packed:
-            return self._arrays[packed["array"]]
+        if "array" in packed:  # used once: a file that names an array again and again would fill the memory
+            return self._arrays.pop(packed["array"])
         if "enum" in packed:
             kind = self._classes[packed["enum"]]
             if not issubclass(kind, StrEnum):
@@ -162,13 +168,21 @@ class Unpacker:
         found = self.unpack(packed, depth)
         return {key: list(value) if isinstance(value, tuple) else value for key, value in found.items()}
 
+    def _bounds(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """The bounds of a variable as `Variable.from_dict` expects them."""
+        found = {side: self.unpack(fields[side]) for side in ("lower", "upper")}
+        return {
+            side: [value if np.isfinite(value) else None for value in bound] if isinstance(bound, tuple) else bound
+            for side, bound in found.items()
+        }
+
     def _surrogate(self, name: str) -> Any:
         from gradopt.surrogates.fitted.files import load
 
         if name not in self._surrogates:
             with TemporaryDirectory() as folder:
                 path = Path(folder) / "surrogate"
-                path.write_bytes(self._arrays[name].tobytes())
+                path.write_bytes(self._arrays.pop(name).data)
                 self._surrogates[name] = load(path)
         return self._surrogates[name]
 
@@ -176,26 +190,9 @@ class Unpacker:
 _REMEDY = "Copy the file again from where it was written, or begin a new run on the same store."
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of the type that a record declares for a field."""
-    origin, parts = get_origin(hint), get_args(hint)
-    if origin in (Union, UnionType):
-        return any(_fits(value, part) for part in parts)
-    if origin is Literal:
-        return value in parts
-    if origin is tuple:
-        if not isinstance(value, tuple):
-            return False
-        each = parts[:1] * len(value) if parts[-1] is Ellipsis else parts
-        return len(value) == len(each) and all(map(_fits, value, each))
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        return isinstance(value, Mapping) and all(_fits(entry, parts[1]) for entry in value.values())
-    if origin is not None:  # such as a sequence: the record checks it
-        return True
-    if hint is float:
-        return isinstance(value, float | int) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if getattr(hint, "_is_protocol", False):  # an object of any class, but a plain value
-        return not isinstance(value, str | float | int | tuple | Mapping | np.ndarray | None)
-    return isinstance(value, hint)
+def _check_arrays_of_dataset(found: Mapping[str, Any]) -> None:
+    """Check sizes before a dataset fills in, copies and converts."""
+    for name in ("x", "y", "dydx"):
+        array = found[name]
+        if not isinstance(array, np.ndarray) or array.dtype != np.float64:
+            raise FileFormatError(explain(f"Dataset.{name}", "be a float64 array", shortened(array), _REMEDY))

@@ -12,6 +12,7 @@ from gradopt import openmdao_private as private
 from gradopt.data.lengths import lengths_of
 from gradopt.errors import InputError, explain
 from gradopt.om.quantities import Quantities
+from gradopt.loop.state import State
 from gradopt.optimality.certificate import Certificate, certificate_of
 from gradopt.optimality.kkt import FEASIBILITY_TOLERANCE, TOLERANCE, scaled_kkt
 from gradopt.optimality.problem import Limits, Responses, Scales
@@ -32,12 +33,14 @@ def certify(
     are read and totals computed where the problem stands, and nothing is changed by that: not the model, not the
     driver, not what recorders have. Totals are taken without the driver's coloring.
 
-    All is judged in the driver's scaling, so `ref` or `scaler` must bring design variables, objective and constraints
-    to the order of one: an objective whose scaled gradient is below the tolerance everywhere passes anywhere.
+    What counts as small is what `ref` or `scaler` declare. Without them a design variable is measured by its size and
+    its range, a constraint by what its slopes change over these lengths, and the objective by its size: where that is
+    near 0 beside its slopes, its scale is not known, and nothing is certified before `ref` is declared. After a run of
+    `AdaptiveDriver` all scales are those that the run has seen.
 
     Args:
         problem: A problem that has been set up, and run unless `run_model` is given.
-        tolerance: Limit of stationarity and complementarity: in a scaled problem with second derivatives of order
+        tolerance: Limit of stationarity and complementarity: in a problem of order one with second derivatives of order
             one, the distance from the optimum in design variables. SLSQP's own `tol` of 1e-6 limits the change of
             the objective and often suffices; in a curved valley it takes 1e-8.
         feasibility_tolerance: Limit of violations, relative to bounds above one; the usual accuracy of optimizers.
@@ -50,7 +53,9 @@ def certify(
         InputError: If the problem has not been run at its present design variables, has no design variables, not
             exactly one objective, or discrete or distributed ones among them, or if a tolerance is not in (0, 1).
     """
-    return certify_after(problem, None, tolerance, feasibility_tolerance, run_model=run_model)
+    state = getattr(problem.driver, "state", None)
+    points = state.explored if isinstance(state, State) else None
+    return certify_after(problem, points, tolerance, feasibility_tolerance, run_model=run_model)
 
 
 def certify_after(
@@ -113,7 +118,7 @@ def _certify(
         lengths_of(design.lower, design.upper, design.value),
         Scales(design.declared, float(objective.declared[0]), constraints.declared),
     )
-    if points is None:
+    if points is None or any(len(one.u) != len(point.u) or len(one.c) != len(point.c) for one in points):
         found = scaled_kkt(point, limits, scales_at(point, limits), tolerance, feasibility_tolerance)
     else:
         found, _ = conditions_at(point, points, limits, tolerance, feasibility_tolerance)

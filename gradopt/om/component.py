@@ -12,6 +12,8 @@ from gradopt.data.variables import Variable, check_same_variables, column_names,
 from gradopt.errors import InputError, explain
 from gradopt.om.truth_evaluator import TruthEvaluator
 from gradopt.surrogates.protocol import Evaluation, SupportsEvaluate
+from gradopt.truth.finite_differences import FiniteDifferenceTruth
+from gradopt.truth.model import ModelTruth
 from gradopt.truth.protocol import Truth
 from gradopt.truth.store import EvaluationStore
 
@@ -145,10 +147,12 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
 
     def setup(self) -> None:
         """Add the surrogate's variables."""
-        # Initial values stay OpenMDAO's 1.0: any other would clash with components promoted to the same name.
+        # Initial values are those of the model that the truth is. Else they stay OpenMDAO's 1.0: any other would clash
+        # with components promoted to the same name.
+        values = _initial_values(self._truth)
         for variable in self._evaluator.inputs:
-            shape = self._shape_of(variable)
-            self.add_input(variable.name, shape=shape, units=variable.units, desc="Input of the surrogate.")
+            shape, value = self._shape_of(variable), values.get(variable.name, 1.0)
+            self.add_input(variable.name, value, shape, variable.units, desc="Input of the surrogate.")
         for variable in self._evaluator.outputs:
             shape = self._shape_of(variable)
             self.add_output(variable.name, shape=shape, units=variable.units, desc="Predicted by the surrogate.")
@@ -236,6 +240,13 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
             check_input_domain(x, self._evaluator.inputs)
         except InputError as impossible:
             raise om.AnalysisError(f"{self.msginfo}: {impossible}") from impossible
+
+
+def _initial_values(truth: Truth | None) -> dict[str, np.ndarray]:
+    """Values of the inputs by name that a model sets, {} where the truth is no model."""
+    if isinstance(truth, FiniteDifferenceTruth):
+        return _initial_values(truth.truth)
+    return truth.initial_values if isinstance(truth, ModelTruth) else {}
 
 
 def _check_fitted(surrogate: object) -> None:

@@ -86,8 +86,9 @@ class AdaptiveDriver(private.LoopDriver):
 
         Args:
             store: Store of the evaluations, an `EvaluationStore` or the path of one; None = in memory. A run repeated
-                on the same store, with the same settings, takes the same steps without evaluating anything twice, and
-                continues where it ended.
+                on the same store, with the same settings, takes the same steps and continues where it ended. One
+                stored point of each truth is evaluated again and compared, which counts in `store.evaluated` alone;
+                nothing else is evaluated twice.
             configuration: Configuration of the global surrogate, such as `JENN((20,))`, or one for each component by
                 its path; None fits none, and the correction alone is the model. "default" is a small JENN network.
                 Components with an initial surrogate keep that.
@@ -269,8 +270,14 @@ class AdaptiveDriver(private.LoopDriver):
         return None if all(comp.initial is not None for comp in sharing) else found
 
     def prepare(self, problem: om.Problem) -> None:
-        """Have whatever components evaluate of their truth before the run, and beside it, kept in the store too."""
+        """Have whatever components evaluate of their truth before the run, and beside it, kept in the store too.
+
+        Raises:
+            InputError: If the store is a file and a truth has no identity.
+        """
         for comp in _with_truth(problem):
+            assert comp.truth is not None
+            self.store.register(comp.truth)
             present = comp.evaluator
             if isinstance(present, TruthEvaluator) and present.store is not self.store:
                 comp.evaluate_with(TruthEvaluator(present.truth, self.store))

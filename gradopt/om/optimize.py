@@ -20,7 +20,7 @@ from gradopt.om.quantities import Quantities, set_design
 from gradopt.om.whole_model import ChosenEntries, Declarations, Entry, choose, read
 from gradopt.optimality.certificate import Certificate
 from gradopt.optimality.layout import Arrays
-from gradopt.truth.identity import identity_of
+from gradopt.truth.identity import check_identity
 from gradopt.truth.model import ModelTruth
 from gradopt.truth.protocol import Truth
 from gradopt.truth.store import EvaluationStore
@@ -50,7 +50,8 @@ class OptimizeResult:
         truth: What `store.evaluations(truth)` has the rows of.
         problem: The surrogate problem, at the answer.
         evaluations: Number of points of the truth in this run, those found in the store included.
-        new_evaluations: Number of points that it evaluated.
+        new_evaluations: Number of evaluations that it made, that of a stored point to verify it included.
+        verified: Number of stored points that were evaluated again and compared, 0 or 1.
     """
 
     x: Arrays
@@ -67,11 +68,13 @@ class OptimizeResult:
     problem: om.Problem
     evaluations: int
     new_evaluations: int
+    verified: int
 
     def __str__(self) -> str:
         """Write the termination, the evaluations, the answer, and the certificate."""
-        known = self.evaluations - self.new_evaluations
+        known = self.evaluations - self.new_evaluations + self.verified
         counted = f"{self.evaluations} evaluations" + (f", {known} of them from the store" if known else "")
+        counted += ", one of these made again to verify it" if self.verified else ""
         lines = [f"{self.exit.value}: {counted}", f"objective = {self.objective:.10g}"]
         for name, value in (*self.x.items(), *self.constraints.items()):
             lines.append(f"{name} = {np.array2string(value, precision=8, threshold=12, max_line_width=100)}")
@@ -97,16 +100,17 @@ def optimize(
     indices and aliases; the run starts at its values, or at the bounds that they are beyond. The model's own driver is
     not run. Constraints that are declared linear count as nonlinear ones: the surrogate of one is not linear.
 
-    Called again with the same arguments and the same store, it takes the same steps without evaluating anything twice
-    and goes on where it ended, or was killed. (A model with iterative solvers starts each run from the last one, so
-    that after a restart its results may differ within the solvers' tolerance.)
+    Called again with the same arguments and the same store, it takes the same steps and goes on where it ended, or was
+    killed. One stored point is evaluated again and compared, nothing else is evaluated twice. (A model with iterative
+    solvers starts each run from the last one, so that after a restart its results may differ within the solvers'
+    tolerance.)
 
     Args:
         factory: Returns an `om.Problem` with design variables, one objective and any constraints, set up or not. It
             is called twice.
         store: Where evaluations are kept, an `EvaluationStore` or the path of one; None = in memory.
-        identity: Words for what the model computes: equal words, equal results. Needed for a store on disk
-            unless the factory is a plain function of a module.
+        identity: Words for what the model computes: equal words, equal results. By default a hash of the code and of
+            the values that the factory reaches, and of the model, see `ModelTruth`.
         transforms: For the name or alias of a response "log" or "logit": what the surrogate models it through.
         failures: See `ModelTruth`.
         check_totals: Whether to compare one directional derivative of the objective and of the constraints with
@@ -122,16 +126,14 @@ def optimize(
     Raises:
         InputError: If the factory returns no such problem, a response is an independent variable that is not
             designed, `transforms` names no response, or a store on disk needs an identity.
+        StaleStoreError: If a stored point, evaluated again, gives something else.
+        StoreError: If the store cannot be written or is gone; `evaluations` of the error has what is not on the disk.
     """
     if not callable(factory):
         remedy = "Pass the function that builds the problem: it is called here and by the truth."
         raise InputError(explain("factory", "be a function that returns an om.Problem", repr(factory), remedy))
-    words = identity_of(factory) if identity is None else identity
     kept = store if isinstance(store, EvaluationStore) else EvaluationStore(store)
     try:
-        if words is None and kept.path is not None:
-            remedy = "Pass identity='...', words that you change whenever the results of the model change."
-            raise InputError(explain("identity", "be given for a store on disk and such a factory", None, remedy))
         declared = read(factory)
         model = ModelTruth(
             factory,
@@ -139,16 +141,19 @@ def optimize(
             [held.path for held in declared.outputs.values()],
             check_totals=False,
             require_convergence=require_convergence,
+            identity=identity,
             failures=failures,
         )
-        words = None if words is None else f"{words}, converged {require_convergence}"
+        if kept.path is not None:
+            check_identity(model)
+        words = None if model.identity is None else f"{model.identity}, converged {require_convergence}"
         truth = choose(declared, model, transforms or {}, words, check_totals)
         truth.check.pending &= not kept.evaluations(truth).ok.any()
         driver = AdaptiveDriver(store=kept, initial_data=_known(initial_data, truth), **options)
         problem = _mirror(declared, truth, driver)
-        before = kept.evaluated
+        before = kept.evaluated, kept.verified
         problem.run_driver()
-        return _result(declared, truth, problem, kept.evaluated - before)
+        return _result(declared, truth, problem, kept.evaluated - before[0], kept.verified - before[1])
     except BaseException:
         if kept is not store:
             kept.close()
@@ -200,7 +205,9 @@ def _mirror(declared: Declarations, truth: ChosenEntries, driver: AdaptiveDriver
     return problem
 
 
-def _result(declared: Declarations, truth: ChosenEntries, problem: om.Problem, new: int) -> OptimizeResult:
+def _result(
+    declared: Declarations, truth: ChosenEntries, problem: om.Problem, new: int, verified: int
+) -> OptimizeResult:
     driver = problem.driver
     counted = driver.history[-1].evaluations if driver.history else driver.store.count(truth)
     design = Quantities(problem, "design_var", private.design_variables(driver))
@@ -223,8 +230,9 @@ def _result(declared: Declarations, truth: ChosenEntries, problem: om.Problem, n
         store=driver.store,
         truth=truth,
         problem=problem,
-        evaluations=max(counted, new),  # the driver may evaluate once more after the last iteration
+        evaluations=max(counted, new - verified),  # the driver may evaluate once more after the last iteration
         new_evaluations=new,
+        verified=verified,
     )
 
 

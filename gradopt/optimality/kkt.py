@@ -198,7 +198,8 @@ def scaled_kkt(point: Responses, limits: Limits, scales: Scales, tolerance: floa
     length, size = scales.lengths, scales.constraints
     known = math.isfinite(scales.objective)
     # Without a scale any unit of the force will do, as nothing is compared with it.
-    unit = scales.objective if known else float(np.abs(point.gradient * length).max(initial=0.0)) or 1.0
+    steepest = float(np.abs(point.gradient * length).max(initial=0.0))
+    unit = scales.objective if known else steepest if 0.0 < steepest < math.inf else 1.0
     error = None
     if point.error is not None:
         error = point.error * length / np.append(unit, size)[:, None]

@@ -11,10 +11,11 @@ from gradopt.data.lengths import NO_BOUND
 from gradopt.optimality.kkt import KKT, scaled_kkt
 from gradopt.optimality.problem import Limits, Responses, Scales
 
-_NEAR = 0.1  # part of the largest distance below which a point says nothing of the objective's scale; by hand
-_SHARE = 0.25  # quantile of the changes of the objective: most points of a run are not at its steep beginning; by hand
+_NEAR = 0.1  # distance in lengths, or part of the largest one, below which a point says nothing of the scale; by hand
+_PART = 0.5  # part of that change which counts as one: so |u|^2 about 1, explored over 2, is measured as it is; by hand
 _EXPLAINED = 3.0  # ratio of a change to what the slopes at both ends make of it up to which it is explored; by hand
 _BESIDE = 0.5  # part of the widest exploration that counts for a variable that did not move itself; by hand
+_ALONE = 0.01  # part of the unit of its trust region that a length has at least before anything is explored; by hand
 _LEAST = 1e-6  # least scale of the objective, as a part of its steepest change over one length; by hand
 
 
@@ -27,7 +28,7 @@ def conditions_at(
 
     - the length of a design variable is its size or the range that was explored, whichever is more, and at most the
       range between its bounds;
-    - the scale of the objective is the lower quartile, over the explored points that are not near, of the change of the
+    - the scale of the objective is half the least, over the explored points that are not near, of the changes of the
       Lagrangian to this point, extrapolated to one length. The Lagrangian leaves out what constraints and bounds
       balance, so that a steep direction that they hold does not loosen the others. Without such a point the scale is
       not known;
@@ -91,10 +92,10 @@ def scales_of(
         return replace(found, objective=limits.declared.objective)
     distance = np.array([np.abs((point.u - at.u) / found.lengths).max() for point in others])
     changes = np.array([abs(change(point)) for point in others])
-    far = distance >= _NEAR * distance.max(initial=0.0)
+    far = (changes > 0.0) & (distance >= _NEAR * min(1.0, distance.max(initial=0.0)))
     if not far.any():
         return found
-    objective = float(np.quantile(changes[far] / distance[far], _SHARE))
+    objective = _PART * float((changes[far] / distance[far]).min())
     least = _LEAST * float(np.abs(at.gradient * found.lengths).max(initial=0.0))
     return replace(found, objective=max(objective, least) or np.nan)
 
@@ -124,6 +125,7 @@ def _lengths(u: np.ndarray, points: np.ndarray, limits: Limits) -> np.ndarray:
     width = np.where(bounded, limits.upper, 1.0) - np.where(bounded, limits.lower, 0.0)
     explored = points.max(axis=0) - points.min(axis=0)
     beside = _BESIDE * limits.width * float((explored / limits.width).max(initial=0.0))
+    if not explored.any():
+        beside = np.where(bounded, _ALONE * limits.width, limits.width)
     size = np.maximum(np.abs(u), np.maximum(explored, beside))
-    size = np.where(size > 0.0, size, limits.width)
     return np.where(bounded, np.minimum(size, width), size)

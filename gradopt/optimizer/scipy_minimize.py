@@ -71,7 +71,8 @@ def minimize(
             SciPy's by default, 1.5e-8; a function with noise needs a longer one.
         store: Store of the evaluations, an `EvaluationStore` or the path of one: nothing is evaluated twice, and a run
             repeated on it continues where it ended. None = in memory.
-        identity: Words for what is computed, needed for a store on disk: other words, other results.
+        identity: Words for what is computed, for a store on disk: other words, other results. By default a hash of the
+            code and of the values that the functions reach, see `FunctionTruth`.
         failures: Further exceptions that are failed evaluations.
 
     Returns:

@@ -272,9 +272,10 @@ class FitResult:
             for name in ("start_losses", "log_evidence", "history")
         }
         loss = {name: math.nan if value is None else value for name, value in fields["loss"].items()}
-        learned = fields.get("learned") and LearnedWeights.from_dict(fields["learned"])
+        learned, prior = fields.get("learned"), fields.get("prior")
+        learned = None if learned is None else LearnedWeights.from_dict(learned)
         notes, status = tuple(fields["notes"]), Status[fields["status"]]
-        prior = fields.get("prior") and PriorResult(**fields["prior"])
+        prior = None if prior is None else PriorResult(**prior)
         changed = {**numbers, "learned": learned, "prior": prior, "loss": loss, "notes": notes, "status": status}
         return cls(**{**fields, **changed})
 

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from gradopt.data.variables import Variable, total_size, unflatten
 from gradopt.errors import EvaluationError, InputError, explain
 from gradopt.truth.function import as_sides, evaluate_function
-from gradopt.truth.identity import identity_of
+from gradopt.truth.identity import attempt, identify_command
 from gradopt.truth.program import Finished, Program, check_files
 from gradopt.truth.protocol import Evaluations
 
@@ -57,7 +57,8 @@ class CommandTruth:
         inputs: Variables of the columns of x.
         outputs: Variables of the columns of y.
         identity: Words for what is computed, for a store on disk: the program, its version and its settings. By default
-            made of the command, the template and the source of `parse`; None where these do not determine the results.
+            a hash of the command, of the executable and of the files that it names by absolute paths, of `template` and
+            of `parse`; see `FunctionTruth`. None where `unidentified` names a part.
 
     Raises:
         InputError: If an argument is of another kind, or `template` does not have exactly the names of the inputs.
@@ -86,7 +87,7 @@ class CommandTruth:
             remedy = "Such as {'beam.in': 'length {length}'}, or a function x -> such a mapping."
             raise InputError(explain("template", "map names of files to texts", repr(self.template), remedy))
         if self.identity is None:
-            object.__setattr__(self, "identity", self._own_identity())
+            object.__setattr__(self, "identity", attempt(self._own_identity)[0])
 
     def evaluate(self, x: ArrayLike) -> Evaluations:
         """Run the program at points, one after the other.
@@ -159,14 +160,16 @@ class CommandTruth:
             ) from broken
         check_files(files)
 
-    def _own_identity(self) -> str | None:
-        parse = identity_of(self.parse)
-        if parse is None or not isinstance(self.template, Mapping):
-            return None
+    @property
+    def unidentified(self) -> str:
+        """Part that cannot be identified, "" where there is none."""
+        return attempt(self._own_identity)[1]
+
+    def _own_identity(self) -> str:
         assert isinstance(self.program, Program)
-        environment = sorted(self.program.environment.items())
-        given = (list(self.program.command), sorted(self.template.items()), self.program.stdin, environment)
-        return f"{given} {parse}"
+        files = self.template if callable(self.template) else dict(sorted(self.template.items()))
+        environment = dict(sorted(self.program.environment.items()))
+        return identify_command(self.program.command, (files, self.program.stdin, environment), self.parse)
 
 
 class _Numbers:

@@ -13,7 +13,7 @@ from gradopt.data.arrays import as_floats
 from gradopt.data.variables import Variable, as_variables, check_different_names, check_variables, total_size
 from gradopt.errors import InputError, ShapeError, explain
 from gradopt.truth.domains import fail_outside_domain
-from gradopt.truth.identity import identity_of
+from gradopt.truth.identity import identity_of, unidentified
 from gradopt.truth.points import as_failures, as_points, evaluate_points
 from gradopt.truth.protocol import Evaluations
 
@@ -31,8 +31,9 @@ class FunctionTruth:
             always do, as does NaN or infinity in y, infinity in dydx, or a y outside the domain of its transform. All
             other exceptions are raised.
         identity: Words for what `f` computes, for a store on disk: equal words, equal results. By default a hash of the
-            source of `f` and of what `f` uses of its own module, so that a changed source is another truth. None where
-            the source does not determine the results, as for lambdas, closures and methods.
+            code and of the values that `f` reaches, in all modules of the user, and of the versions of the installed
+            packages, so that a changed function is another truth; not of files that `f` reads. None where
+            `unidentified` names a part.
 
     Raises:
         InputError: If `f` is not callable, `inputs` or `outputs` hold other objects than variables, or names repeat.
@@ -54,6 +55,11 @@ class FunctionTruth:
         object.__setattr__(self, "failures", as_failures(self.failures))
         if self.identity is None:
             object.__setattr__(self, "identity", identity_of(self.f))
+
+    @property
+    def unidentified(self) -> str:
+        """Part of `f` that cannot be identified, "" where there is none."""
+        return unidentified(self.f)
 
     def evaluate(self, x: ArrayLike) -> Evaluations:
         """Evaluate points one after the other.

@@ -1,98 +1,201 @@
-"""Identity of a function: a hash of its source, so that stored evaluations are never used for another function."""
+"""Identity of a truth: a hash of the code and the values that its results depend on, as far as both can be reached."""
 
 from __future__ import annotations
 
-import dis
-import hashlib
-import inspect
-from collections.abc import Callable, Iterable
-from types import CodeType, FunctionType, ModuleType
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+import numpy as np
+
+from gradopt.errors import InputError, explain
+from gradopt.truth.reached import PLAIN, Digest, UnidentifiedError, digest_of_file
+
+_LINE = 256  # number of bytes of the first line of a script that Linux reads (BINPRM_BUF_SIZE)
 
 
-def identity_of(function: Callable[..., Any]) -> str | None:
-    """Identify a function by module, name and source, including what the function uses of its own module.
+def identity_of(thing: Any) -> str | None:
+    """Identify a function, or another object, by the code and the values that it reaches.
 
-    The hash includes the source of functions and classes of the same module, and the values of plain constants. Names
-    from other modules are included as names alone.
+    The hash includes the code of the user's own functions and classes, in whichever modules, without comments,
+    docstrings and line numbers; values of constants, arrays, containers, closures, defaults and attributes; names and
+    versions of installed packages. Files that the code reads, programs that it starts and names that it looks up by
+    strings are not included.
 
     Args:
-        function: Any callable.
+        thing: Any object.
 
     Returns:
-        "module.name sha256", or None where the source does not determine the result: lambdas, closures, partials, bound
-        methods, callable objects, mutable defaults, and functions that read arrays or other objects of their module.
+        "module.name sha256", the same in every process; None where `unidentified` names a part.
     """
-    if not isinstance(function, FunctionType) or not function.__qualname__.isidentifier():
-        return None
-    found = hashlib.sha256()
-    if not _take(function, function.__module__, found, set()):
-        return None
-    module = "__main__" if function.__module__ == "__mp_main__" else function.__module__
-    return f"{module}.{function.__qualname__} {found.hexdigest()}"
+    return attempt(lambda: identify(thing))[0]
 
 
-def _take(thing: Any, home: str, found: Any, seen: set[int]) -> bool:
-    """Add an object to the hash, with all that an object of the module `home` uses; return whether that is possible."""
-    if isinstance(thing, ModuleType) or _is_plain(thing):
-        found.update(f"{thing.__name__ if isinstance(thing, ModuleType) else repr(thing)}\n".encode())
-        return True
-    name = getattr(thing, "__qualname__", None) or getattr(thing, "__name__", None)
-    module = getattr(thing, "__module__", None) or type(thing).__module__
-    if not isinstance(name, str):
-        return False
-    if module != home:
-        found.update(f"{module}.{name}\n".encode())
-        return True
-    if id(thing) in seen:
-        return True
-    seen.add(id(thing))
-    if isinstance(thing, FunctionType):
-        return _take_function(thing, home, found, seen)
-    return isinstance(thing, type) and _take_class(thing, home, found, seen)
+def unidentified(thing: Any) -> str:
+    """Name the part of an object for which `identity_of` returns None, "" where there is none."""
+    return attempt(lambda: identify(thing))[1]
 
 
-def _take_function(function: FunctionType, home: str, found: Any, seen: set[int]) -> bool:
-    code = function.__code__
-    captured: Iterable[Any] = [cell.cell_contents for cell in function.__closure__ or ()]
-    if any(not isinstance(value, type) or value.__module__ != home for value in captured):  # `super` needs its class
-        return False
+def attempt(make: Callable[[], str]) -> tuple[str | None, str]:
+    """Return an identity, or None and the part that cannot be identified."""
     try:
-        found.update(inspect.getsource(function).encode())
-    except (OSError, TypeError):
-        found.update(code.co_code + repr(code.co_consts).encode())
-    defaults = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
-    if not all(_is_plain(value) for value in defaults):
-        return False
-    found.update(repr(defaults).encode())
-    for name in sorted(_looked_up(code) & set(function.__globals__)):
-        found.update(f"{name} = ".encode())
-        if not _take(function.__globals__[name], home, found, seen):
-            return False
-    return True
+        return make(), ""
+    except UnidentifiedError as missing:
+        return None, str(missing)
 
 
-def _take_class(kind: type, home: str, found: Any, seen: set[int]) -> bool:
-    try:
-        found.update(inspect.getsource(kind).encode())
-    except (OSError, TypeError):
-        return False
-    if not all(_take(base, home, found, seen) for base in kind.__bases__):
-        return False
-    for name, value in vars(kind).items():
-        value = getattr(value, "__func__", getattr(value, "fget", value))  # static and class methods, properties
-        if (isinstance(value, FunctionType) or not name.startswith("__")) and not _take(value, home, found, seen):
-            return False
-    return True
+def identify(thing: Any) -> str:
+    """Identify an object, see `identity_of`; raises `UnidentifiedError`."""
+    found = Digest()
+    found.take(thing)
+    return f"{_title(thing)} {found.hexdigest()}"
 
 
-def _looked_up(code: CodeType) -> set[str]:
-    """Global names that a code object and the code objects within it look up."""
-    own = {str(step.argval) for step in dis.get_instructions(code) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
-    return own.union(*(_looked_up(constant) for constant in code.co_consts if isinstance(constant, CodeType)))
+def reason_of(truth: Any) -> str:
+    """Name what of a truth could not be identified, "" where that is not known."""
+    for name in ("unidentified", "truth", "model"):
+        found = getattr(truth, name, None)
+        if found is not None:
+            return found if isinstance(found, str) else reason_of(found)
+    return ""
+
+
+def check_identity(truth: Any) -> None:
+    """Check that a truth can find its rows in a store on disk.
+
+    Args:
+        truth: Truth.
+
+    Raises:
+        InputError: If it has no identity.
+    """
+    if truth.identity is None:
+        reason = reason_of(truth)
+        got = f"None: {reason} cannot be identified" if reason else "None"
+        remedy = "Pass identity='wing v3' to the truth: words that you change whenever its results change."
+        raise InputError(explain("truth.identity", "be given for a store on disk", got, remedy))
+
+
+def identify_command(command: Sequence[str], given: object, parse: Callable[..., Any]) -> str:
+    """Identify runs of a program.
+
+    Args:
+        command: Name or path of the program, and its arguments.
+        given: What the program receives.
+        parse: Function that reads its results.
+
+    Returns:
+        "program module.parse sha256".
+
+    Raises:
+        UnidentifiedError: If a part cannot be identified.
+    """
+    found = Digest()
+    found.take((tuple(command), given, parse, identity_of_program(command)))
+    return f"{Path(command[0]).name} {_title(parse)} {found.hexdigest()}"
+
+
+def digest_of_model(model: Any, code: str, values: Mapping[str, Any]) -> str:
+    """Hash an OpenMDAO model: the classes and the plain options of its systems, and values that stay as they are.
+
+    Args:
+        model: Model that is set up.
+        code: Identity of the function that builds the model.
+        values: Values by name.
+
+    Returns:
+        A hash.
+
+    Raises:
+        UnidentifiedError: If the class of a system cannot be identified.
+    """
+    found = Digest()
+    found.add(code)
+    for system in model.system_iter(include_self=True, recurse=True):
+        found.add(system.pathname)
+        found.take(type(system))
+        for name, value in system.options.items():
+            if _is_plain(value):
+                found.add(name)
+                found.take(value)
+    for name, value in sorted(values.items()):
+        found.add(name)
+        found.take(value if _is_plain(value) else type(value))
+    return found.hexdigest()
+
+
+def identity_of_program(command: Sequence[str]) -> str:
+    """Identify a program by the bytes of its files, wherever they lie.
+
+    The files are the executable, the interpreter that the first line of a script names, and those among the arguments:
+    an absolute path by itself or after "=". What the program loads or starts itself is not included.
+
+    Args:
+        command: Name or path of the program, and its arguments.
+
+    Returns:
+        A hash.
+
+    Raises:
+        UnidentifiedError: If the program is not installed, or a file cannot be read.
+    """
+    found = Digest()
+    found.add(*(digest_of_file(path) for path in _executables(command[0])))
+    for word in command[1:]:
+        path = Path(word.rpartition("=")[2])
+        if path.is_absolute() and _is_file(path):
+            found.add(digest_of_file(path))
+    return found.hexdigest()
 
 
 def _is_plain(value: Any) -> bool:
-    return isinstance(value, _PLAIN) or (isinstance(value, tuple) and all(_is_plain(entry) for entry in value))
+    """Whether a value is a number, a text, an array, or a container of such."""
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    if isinstance(value, list | tuple):
+        return all(_is_plain(entry) for entry in value)
+    return isinstance(value, np.ndarray | np.generic) or type(value) in PLAIN
+
+
+def _title(thing: Any) -> str:
+    """Name of a function, or of the class of another object, with its module."""
+    owner = thing if hasattr(thing, "__qualname__") else type(thing)
+    module = getattr(owner, "__module__", None) or "builtins"
+    return f"{'__main__' if module == '__mp_main__' else module}.{owner.__qualname__}"
+
+
+def _executables(name: str) -> list[Path]:
+    """Find the file of a program and the interpreters that first lines of scripts name."""
+    found: list[Path] = []
+    while name:
+        place = shutil.which(name)
+        if place is None:
+            raise UnidentifiedError(f"the program {name!r}, which is not installed")
+        path = Path(place).resolve()
+        if path in found:
+            break
+        found.append(path)
+        name = _interpreter(path)
+    return found
+
+
+def _interpreter(path: Path) -> str:
+    """Return the interpreter that the first line of a script names, "" where there is none."""
+    try:
+        with path.open("rb") as file:
+            line = file.readline(_LINE)
+    except OSError as error:
+        raise UnidentifiedError(f"the program {str(path)!r}, which cannot be read ({error})") from error
+    words = os.fsdecode(line[2:]).split() if line.startswith(b"#!") else []
+    if words and Path(words[0]).name == "env":
+        words = [word for word in words[1:] if not word.startswith("-") and "=" not in word]
+    return words[0] if words else ""
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # an argument that is too long for a path, or has a null character
+        return False

@@ -12,7 +12,7 @@ from gradopt.data.variables import Variable, total_size
 from gradopt.errors import EvaluationError, InputError, explain
 from gradopt.truth.domains import fail_outside_domain
 from gradopt.truth.function import as_sides
-from gradopt.truth.identity import identity_of
+from gradopt.truth.identity import attempt, digest_of_model, identity_of, unidentified
 from gradopt.truth.points import as_failures, as_points, evaluate_points, point_by_point
 from gradopt.truth.protocol import Evaluations
 from gradopt.truth.totals_check import check_partials
@@ -29,9 +29,8 @@ class ModelTruth:
     last good run. Use an object in one thread at a time.
 
     Attributes:
+        check_totals: Whether the totals are still to be checked, at the first good point.
         check_evaluations: Number of model runs for the check of the totals, which are no evaluated points.
-        identity: Words for what is evaluated, for a store on disk: as given, or else a hash of the source of the
-            factory and of what the factory uses of its own module; None where the source does not suffice.
     """
 
     def __init__(
@@ -56,7 +55,9 @@ class ModelTruth:
             check_totals: Whether to compare one directional derivative with finite differences at the first good
                 point; takes 2 runs of the model, up to 6 if they disagree.
             require_convergence: Whether a nonlinear solver that does not converge makes a point fail.
-            identity: Words for what the model computes: equal words, equal results.
+            identity: Words for what the model computes: equal words, equal results. By default a hash of the code and
+                of the values that the factory reaches, see `FunctionTruth`, and of the model that it builds: classes
+                and plain options of its systems, values of its other independent variables.
             failures: Exceptions that mean that a point failed. `AnalysisError` and `EvaluationError` always do, as
                 does NaN or infinity in y, infinity in the totals, or an output outside the domain of its transform.
                 NaN in the totals is an unknown partial.
@@ -71,9 +72,11 @@ class ModelTruth:
         self._names = (_as_names("inputs", inputs), _as_names("outputs", outputs))
         self._failures = as_failures(failures)
         self._require_convergence = require_convergence
-        self._check_pending = check_totals
         self._built: ModelFunction | None = None
-        self.identity = identity_of(factory) if identity is None else identity
+        self._initial: dict[str, np.ndarray] = {}
+        self._given, self._auto, self._missing = identity, identity, ""
+        self._code = identity_of(factory) if identity is None else None
+        self.check_totals = check_totals
         self.check_evaluations = 0
 
     def __getstate__(self) -> dict[str, Any]:
@@ -91,12 +94,41 @@ class ModelTruth:
         return self._model.outputs
 
     @property
+    def identity(self) -> str | None:
+        """Words for what is evaluated, for a store on disk; None where `unidentified` names a part."""
+        if self._code is None:
+            return self._given
+        assert self._model
+        return self._auto
+
+    @property
+    def unidentified(self) -> str:
+        """Part of the factory that cannot be identified, "" where there is none."""
+        return self._missing or unidentified(self._factory)
+
+    @property
+    def initial_values(self) -> dict[str, np.ndarray]:
+        """Values of the inputs by name, as the factory sets them, in the shapes and units of `inputs`."""
+        assert self._model
+        return dict(self._initial)
+
+    @property
     def _model(self) -> ModelFunction:
         if self._built is None:
             from gradopt.truth.openmdao_model import ModelFunction  # here, as openmdao.api imports matplotlib and rich
 
-            built = ModelFunction(self._factory(), *self._names, self._require_convergence)
+            problem = self._factory()
+            built = ModelFunction(problem, *self._names, self._require_convergence)
             as_sides(built.inputs, built.outputs)
+            independent = {name: problem.get_val(name) for name, _ in problem.list_indep_vars(out_stream=None)}
+            paths = {v.name: v.name if v.name in independent else v.name.replace(":", ".") for v in built.inputs}
+            self._initial = {
+                v.name: np.reshape(problem.get_val(paths[v.name], units=v.units), v.shape).copy() for v in built.inputs
+            }
+            if (code := self._code) is not None:
+                others = {name: value for name, value in independent.items() if name not in paths.values()}
+                parts, self._missing = attempt(lambda: digest_of_model(problem.model, code, others))
+                self._auto = None if parts is None else f"{code.rpartition(' ')[0]} {parts}"
             self._built = built
         return self._built
 
@@ -118,9 +150,9 @@ class ModelTruth:
         def one(point: np.ndarray) -> Evaluations:
             found = evaluate_points(self._model.linearize, lambda pair: pair, point, m, self._failures)
             found = fail_outside_domain(found, self.outputs)
-            if self._check_pending and found.ok[0]:
+            if self.check_totals and found.ok[0]:
                 check_partials(self.values, found.x[0], found.y[0], found.dydx[0], self.inputs, self.outputs)
-                self._check_pending = False
+                self.check_totals = False
             return found
 
         return point_by_point(one, as_points(x, self.inputs), m)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
+import logging
 import sqlite3
+from dataclasses import dataclass, field
 from pathlib import Path
-from threading import RLock
+from threading import Lock, RLock
 from types import TracebackType
 from typing import Any
 
@@ -14,15 +15,34 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gradopt.data.dataset import Dataset
-from gradopt.data.variables import total_size
-from gradopt.errors import InputError, ShapeError, explain
-from gradopt.truth import tables
+from gradopt.errors import InputError, StaleStoreError, StoreError, explain
 from gradopt.truth.domains import fail_outside_domain, failed_by_former_transform
+from gradopt.truth.identity import check_identity
 from gradopt.truth.points import as_points
 from gradopt.truth.protocol import Evaluations, Truth
+from gradopt.truth.rows import StoredTruth, check_shape, check_truth, evaluated, row_at, shape_of, variables_of
+from gradopt.truth.same import difference
+from gradopt.truth.tables import MEMORY, Tables, digest_of_truth
 from gradopt.versions import versions
 
-_MEMORY = ":memory:"
+logger = logging.getLogger("gradopt")
+
+
+@dataclass(eq=False)
+class _Session:
+    """Use of a store by one truth object.
+
+    Attributes:
+        truth: Truth, referenced so that no other object gets its `id`.
+        first: Number of the first row that is written since the truth met the store.
+        verified: Whether an earlier row was evaluated again, or there is none.
+        lock: Lock of that evaluation.
+    """
+
+    truth: Truth
+    first: int
+    verified: bool
+    lock: Any = field(default_factory=Lock)
 
 
 class EvaluationStore:
@@ -32,31 +52,43 @@ class EvaluationStore:
     may use one file; a point that two of them evaluate at the same time is stored once. A truth finds its rows by its
     `identity` and by the names, shapes and units of its variables; their bounds may change.
 
+    Where a truth finds rows of an earlier run, one of them is evaluated again and compared: `identity` cannot include
+    all that the results depend on. A finished store may be read from a folder without permission to write.
+
     Attributes:
         path: Path of the file, None in memory.
-        evaluated: Number of truth evaluations made through this object.
+        verify_stored: Whether one stored point of each truth is evaluated again.
+        evaluated: Number of truth evaluations made through this object, those of stored points included.
+        verified: Number of stored points among them, evaluated again.
     """
 
-    def __init__(self, path: str | Path | None = None) -> None:
+    def __init__(self, path: str | Path | None = None, *, verify_stored: bool = True) -> None:
         """Open a store; create the file if it does not exist.
 
         Args:
             path: Path of the file, on a local disk; None or ":memory:" keeps the evaluations in memory.
+            verify_stored: Whether to evaluate one stored point of each truth again, the first good one that is read,
+                and to raise `StaleStoreError` where the results differ by more than 1e-6 of themselves, see
+                `gradopt.truth.same`. For a truth with noise: False.
 
         Raises:
-            FileFormatError: If the file is not a store, or was written by a newer gradopt.
+            FileFormatError: If the file is not a store, is damaged, or was written by another version of the format.
             InputError: If the file cannot be opened or written.
         """
-        self.path = None if path is None or str(path) == _MEMORY else Path(path).absolute()
-        self.evaluated = 0
+        if path is not None and not isinstance(path, str | Path):
+            raise InputError(explain("path", "be a path or None", repr(path), "Such as 'evaluations.sqlite'."))
+        self.path = None if path is None or str(path) == MEMORY else Path(path).absolute()
+        self.verify_stored = verify_stored
         self._open()
 
     def _open(self) -> None:
+        self.evaluated = self.verified = 0
         self._lock = RLock()
-        self._unnamed: list[Truth] = []  # referenced, so that no other truth gets the `id` of one
-        self._known: set[str] = set()
+        self._sessions: dict[int, _Session] = {}
+        self._shown: set[str] = set()
+        self._unwritten: list[tuple[str, Truth, Evaluations, bool]] = []
         self._versions = json.dumps(versions())
-        self._database: sqlite3.Connection | None = tables.connect(self.path or _MEMORY)
+        self._tables: Tables | None = Tables(self.path or MEMORY)
 
     def __enter__(self) -> EvaluationStore:
         """Return the store itself."""
@@ -69,7 +101,7 @@ class EvaluationStore:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle the path alone: another process opens the same file.
+        """Pickle path and option alone: another process opens the same file.
 
         Raises:
             InputError: If the store is in memory.
@@ -77,19 +109,36 @@ class EvaluationStore:
         if self.path is None:
             remedy = "Give it a path: EvaluationStore('evaluations.sqlite')."
             raise InputError(explain("store", "be a file to go to another process", "one in memory", remedy))
-        return {"path": self.path}
+        return {"path": self.path, "verify_stored": self.verify_stored}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Open the file again; counts start at 0."""
-        self.path, self.evaluated = state["path"], 0
+        self.__dict__.update(state)
         self._open()
 
     def close(self) -> None:
-        """Close the file; evaluations in memory are lost."""
+        """Close the file; evaluations in memory are lost. Evaluations that could not be written are tried once more."""
         with self._lock:
-            if self._database is not None:
-                self._database.close()
-            self._database = None
+            if self._tables is None:
+                return
+            try:
+                self._flush()
+            except StoreError as failed:
+                logger.warning("The store was closed without %d evaluations. %s", len(self._unwritten), failed)
+            self._tables.close()
+            self._tables = None
+
+    def register(self, truth: Truth) -> None:
+        """Check that a truth can find its rows; rows that are written from now on are no rows of an earlier run.
+
+        Args:
+            truth: Truth that will be evaluated through this store.
+
+        Raises:
+            InputError: If `truth` is no truth, the store is closed, or it is a file and the truth has no identity.
+        """
+        check_truth(truth)
+        self._digest(truth)
 
     def evaluate(self, truth: Truth, x: ArrayLike, *, retry_failed: bool = False) -> Evaluations:
         """Read the points that are stored and evaluate the others, one at a time.
@@ -104,30 +153,55 @@ class EvaluationStore:
             domain of its transform has failed, and is evaluated again when the transform is dropped.
 
         Raises:
-            InputError: If `x` is not finite, the store is closed, or the store is a file and the truth has no identity.
+            FileFormatError: If a row was changed after it was written, or the file is damaged.
+            InputError: If `truth` is no truth, `x` is not finite, the store is closed, or the store is a file and the
+                truth has no identity.
             ShapeError: If `x` is not (n, d), or the truth returns another number of rows or columns.
+            StaleStoreError: If a stored point, evaluated again, gives something else.
+            StoreError: If the file cannot be written or is gone. `evaluations` of the error has what is not on the
+                disk; the store keeps it and writes it later where that is possible.
         """
+        check_truth(truth)
         points = as_points(x, truth.inputs) + 0.0
-        digest, (m, d) = self._digest(truth), _shape(truth)
+        digest, (m, d) = self._digest(truth), shape_of(truth)
         parts = []
         for point in points:
             stored = self._select(digest, m, d, point)
             again = bool(stored) and failed_by_former_transform(stored[0], truth.outputs)
             again |= bool(stored) and retry_failed and not stored[0].ok[0]
-            if not stored or again:
-                found = truth.evaluate(point[None])
-                if (found.n, *found.dydx.shape[1:]) != (1, m, d):
-                    remedy = "Return one row for each point, with the columns of `inputs` and `outputs`."
-                    shape = (found.n, *found.dydx.shape[1:])
-                    raise ShapeError(explain("dydx of truth.evaluate(x)", f"have shape {(1, m, d)}", shape, remedy))
-                self._insert(digest, truth, _at(found, point), again)
+            if stored and not again:
+                self._verify(truth, digest, stored[0])
+            else:
+                self._check_writable(truth)
+                found = evaluated(truth, point)
+                self.evaluated += 1
+                self._write(digest, truth, found, again)
                 stored = self._select(digest, m, d, point)
             parts.append(stored[0])
         return fail_outside_domain(Evaluations.join(parts, m, d), truth.outputs)
 
+    def add(self, truth: Truth, evaluations: Evaluations) -> None:
+        """Write evaluations that were made elsewhere, such as those of a `StoreError`; rows that are there stay.
+
+        Args:
+            truth: Truth that they are of.
+            evaluations: Evaluations.
+
+        Raises:
+            InputError: If the store is closed, or the store is a file and the truth has no identity.
+            ShapeError: If they have other columns than the truth.
+            StoreError: If the file cannot be written.
+        """
+        check_truth(truth)
+        digest, (m, d) = self._digest(truth), shape_of(truth)
+        check_shape("evaluations", evaluations, (evaluations.n, m, d))
+        self._check_writable(truth)
+        for row in range(evaluations.n):
+            self._write(digest, truth, row_at(evaluations, row, evaluations.x[row] + 0.0), False)
+
     def evaluations(self, truth: Truth) -> Evaluations:
         """Return all rows of a truth, failed ones included, in the order in which they were written."""
-        m, d = _shape(truth)
+        m, d = shape_of(truth)
         return fail_outside_domain(Evaluations.join(self._select(self._digest(truth), m, d), m, d), truth.outputs)
 
     def dataset(self, truth: Truth) -> Dataset:
@@ -142,47 +216,156 @@ class EvaluationStore:
         """Return the number of rows of a truth, failed ones included."""
         digest = self._digest(truth)
         with self._lock:
-            query = "SELECT COUNT(*) FROM evaluations WHERE truth = ?"
-            return int(self._connection.execute(query, (digest,)).fetchone()[0])
+            return self._open_tables.count(digest)
+
+    def identities(self) -> tuple[StoredTruth, ...]:
+        """Return what the store holds of each truth, in the order in which they were evaluated first."""
+        with self._lock:
+            rows = self._open_tables.truths()
+        found = []
+        for _, identity, variables, count, failed, first, last in rows:
+            inputs, outputs = (tuple(name for name, *_ in side) for side in json.loads(variables))
+            found.append(StoredTruth(identity, inputs, outputs, count, failed, first, last))
+        return tuple(found)
 
     @property
-    def _connection(self) -> sqlite3.Connection:
-        if self._database is None:
+    def _open_tables(self) -> Tables:
+        if self._tables is None:
             raise InputError(explain("store", "be open", "a closed one", "Open the file again: EvaluationStore(path)."))
-        return self._database
+        return self._tables
 
     def _select(self, digest: str, m: int, d: int, x: np.ndarray | None = None) -> list[Evaluations]:
         with self._lock:
-            return tables.select(self._connection, digest, m, d, x)
+            found = self._open_tables.select(digest, m, d, x)
+            kept = [one for truth, _, one, _ in self._unwritten if truth == digest]
+        kept = [one for one in kept if x is None or np.array_equal(one.x[0], x)]
+        return found + [one for one in kept if not any(np.array_equal(one.x, other.x) for other in found)]
 
-    def _insert(self, digest: str, truth: Truth, found: Evaluations, replace_failed: bool) -> None:
+    def _session(self, truth: Truth) -> _Session:
         with self._lock:
-            if digest not in self._known:
-                variables = [variable.to_dict() for variable in (*truth.inputs, *truth.outputs)]
-                tables.register(self._connection, digest, truth.identity or "", variables)
-                self._known.add(digest)
+            found = self._sessions.get(id(truth))
+            if found is None:
+                first = self._open_tables.next_row()
+                found = self._sessions[id(truth)] = _Session(truth, first, first == 1)
+            return found
+
+    def _verify(self, truth: Truth, digest: str, stored: Evaluations) -> None:
+        """Evaluate one point of an earlier run again, once for each truth object."""
+        session = self._session(truth)
+        if not self.verify_stored or session.verified:
+            return
+        with session.lock:
+            if session.verified or not self._earlier(session, digest, stored):
+                return
+            if not stored.ok[0]:  # a good row says more
+                rows = self._select(digest, *shape_of(truth))
+                stored = next((row for row in rows if row.ok[0] and self._earlier(session, digest, row)), stored)
+            got = evaluated(truth, stored.x[0])
             self.evaluated += 1
-            tables.insert(self._connection, digest, found, self._versions, replace_failed)
+            self.verified += 1
+            found = difference(stored, got, self._select(digest, *shape_of(truth)), truth)
+            if found:
+                error = StaleStoreError(
+                    f"The store {self._name} holds other results than the truth {truth.identity!r} gives now: at x = "
+                    f"{stored.x[0].tolist()} {found}. If the truth has changed, pass another identity='...' to it or "
+                    "use a new store. If it has noise, pass EvaluationStore(path, verify_stored=False)."
+                )
+                error.stored, error.got = stored, got
+                raise error
+            session.verified = True
+            logger.info("A stored point, evaluated again, gives the same results: x = %s.", stored.x[0].tolist())
+
+    def _earlier(self, session: _Session, digest: str, stored: Evaluations) -> bool:
+        with self._lock:
+            return self._open_tables.row_of(digest, stored.x[0]) < session.first
+
+    def _check_writable(self, truth: Truth) -> None:
+        """Raise where an evaluation could not be written, before it is made."""
+        with self._lock:
+            tables = self._open_tables
+            if tables.read_only:
+                remedy = "Copy the file to a folder with permission to write."
+                raise StoreError(f"The store {self._name} may not be written, and does not hold the point. {remedy}")
+            self._flush()
+            self._check_there(truth)
+
+    def _write(self, digest: str, truth: Truth, found: Evaluations, replace_failed: bool) -> None:
+        with self._lock:
+            self._unwritten.append((digest, truth, found, replace_failed))
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write what is not on the disk yet."""
+        while self._unwritten:
+            digest, truth, found, replace_failed = self._unwritten[0]
+            try:
+                self._open_tables.register(digest, truth.identity or "", variables_of(truth))
+                self._open_tables.insert(digest, found, self._versions, replace_failed)
+            except (sqlite3.Error, OSError) as error:
+                remedy = (
+                    "It is kept in memory and in `evaluations` of this error. Make room or end what locks the file, "
+                    "and go on in this process; or write it elsewhere: "
+                    "EvaluationStore(new).add(truth, error.evaluations)."
+                )
+                where = f"x = {found.x[0].tolist()}, y = {found.y[0].tolist()}"
+                what = (
+                    f"The store {self._name} cannot be written ({error}): the evaluation at {where} is not on the disk."
+                )
+                raise self._lost(f"{what} {remedy}", digest, truth) from error
+            self._check_there(truth)
+            self._unwritten.pop(0)
+
+    def _check_there(self, truth: Truth) -> None:
+        """Raise where the file is gone, with all rows of the truth: they are readable while the file is open."""
+        gone = self._open_tables.missing()
+        if gone:
+            remedy = "Write them to another file: EvaluationStore(new).add(truth, error.evaluations)."
+            what = f"The file {gone!r} of the store was deleted or replaced during the run: nothing is kept any more."
+            digest = self._digest(truth)
+            try:
+                stored = self._select(digest, *shape_of(truth))
+            except (StoreError, ValueError):  # as far as they can be read
+                stored = []
+            raise self._lost(f"{what} {remedy}", digest, truth, stored)
+
+    def _lost(self, message: str, digest: str, truth: Truth, stored: list[Evaluations] | None = None) -> StoreError:
+        kept = [found for other, _, found, _ in self._unwritten if other == digest] if stored is None else stored
+        error = StoreError(message)
+        error.evaluations = Evaluations.join(kept, *shape_of(truth))
+        return error
+
+    @property
+    def _name(self) -> str:
+        return repr(MEMORY if self.path is None else str(self.path))
 
     def _digest(self, truth: Truth) -> str:
         """Hash the identity of a truth, and the names, shapes and units of its variables."""
-        identity = truth.identity
-        if identity is None and self.path is not None:
-            remedy = "Pass identity='...' to the truth: words that you change whenever its results change."
-            raise InputError(explain("truth.identity", "be given for a store on disk", None, remedy))
+        if self.path is not None:
+            check_identity(truth)
+        session, identity = self._session(truth), truth.identity
         if identity is None:
-            with self._lock:
-                if not any(known is truth for known in self._unnamed):
-                    self._unnamed.append(truth)
-            identity = f"object {id(truth)}"
-        variables = [[[v.name, v.shape, v.units] for v in side] for side in (truth.inputs, truth.outputs)]
-        return hashlib.sha256(json.dumps([identity, variables]).encode()).hexdigest()
+            identity = f"object {id(session.truth)}"
+        digest = digest_of_truth(identity, variables_of(truth))
+        if digest not in self._shown and self.path is not None:
+            self._shown.add(digest)
+            self._show(digest, truth)
+        return digest
 
-
-def _shape(truth: Truth) -> tuple[int, int]:
-    return total_size(truth.outputs), total_size(truth.inputs)
-
-
-def _at(found: Evaluations, point: np.ndarray) -> Evaluations:
-    """Replace the point of an evaluation by the requested one, which is the key of the row."""
-    return Evaluations(point[None], found.y, found.dydx, found.status, found.message, found.seconds)
+    def _show(self, digest: str, truth: Truth) -> None:
+        """Log what the file holds of a truth, and warn where all of it is of other versions."""
+        with self._lock:
+            rows, earlier = self._open_tables.truths(), self._open_tables.truths(self._session(truth).first)
+        count = sum(number for other, _, _, number, *_ in rows if other == digest)
+        logger.info("The store %s holds %d evaluations of the truth %r.", self._name, count, truth.identity)
+        name = (truth.identity or "").partition(" ")[0]  # of the function, as the rest is a hash
+        others = [row for row in earlier if row[2] == variables_of(truth) and row[1].partition(" ")[0] == name]
+        if not count and others:
+            logger.warning(
+                "The store %s holds no evaluation of the truth %r, but %d of other versions, the last one %r; they are "
+                "not used. Code, constants or versions of packages differ. Where the results are the same, pass "
+                "identity='...', words of your own, to the truth from the first run on.",
+                self._name,
+                truth.identity,
+                sum(row[3] for row in others),
+                others[-1][1],
+            )

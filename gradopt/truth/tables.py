@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from time import sleep
@@ -11,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from gradopt.errors import FileFormatError, InputError, explain
+from gradopt.errors import FileFormatError, InputError, StoreError, explain
 from gradopt.truth.protocol import Evaluations, PointStatus
 
 FORMAT = "gradopt.evaluations"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+MEMORY = ":memory:"
 _WAIT = 60.0  # time to wait for another process that writes, s; by hand, far above the milliseconds of one row
 _WAL_ATTEMPTS, _WAL_PAUSE = 200, 0.02  # attempts to switch to WAL, and pause between them, s; by hand: 4 s in all
 
@@ -33,95 +38,294 @@ _TABLES = (
         seconds REAL NOT NULL,
         time TEXT NOT NULL,
         versions TEXT NOT NULL,
+        digest BLOB NOT NULL,
         UNIQUE (truth, x))""",
 )
-_ROW = "SELECT x, y, dydx, status, message, seconds FROM evaluations WHERE truth = ?"
+_COLUMNS = ("truth", "x", "y", "dydx", "status", "message", "seconds", "time", "versions", "digest")
+_REMEDY = "Copy the file again from where it was made, or evaluate into a new one."
 
 
-def connect(path: str | Path) -> sqlite3.Connection:
-    """Open a file of evaluations; create it if it does not exist.
+def digest_of_truth(identity: str, variables: str) -> str:
+    """Hash the identity of a truth and the names, shapes and units of its variables, as JSON."""
+    return hashlib.sha256(json.dumps([identity, variables]).encode()).hexdigest()
 
-    Args:
+
+class Tables:
+    """An open file of evaluations, or one in memory. An object is used in one thread at a time.
+
+    Attributes:
         path: Path of the file, or ":memory:".
-
-    Returns:
-        Connection that commits each statement to the disk.
-
-    Raises:
-        FileFormatError: If the file is not an SQLite file, is of another program, or newer than this version.
-        InputError: If the file cannot be opened or written.
+        read_only: Whether file or folder may not be written.
     """
-    place = Path(path)
-    if str(path) != ":memory:" and not place.parent.is_dir():
-        remedy = f"Create it first: Path({str(place.parent)!r}).mkdir(parents=True)."
-        raise InputError(explain("path", "lie in an existing folder", repr(str(path)), remedy))
-    try:
-        database = sqlite3.connect(path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
-    except sqlite3.OperationalError as error:
-        raise _unusable(path, error) from error
-    try:
-        _prepare(database, path)
-    except sqlite3.OperationalError as error:
-        database.close()
-        raise _unusable(path, error) from error
-    except sqlite3.DatabaseError as error:
-        database.close()
-        raise FileFormatError(
-            f"{str(path)!r} is not an SQLite file, or a damaged one ({error}). Pass the path of a file that "
-            "`EvaluationStore` wrote, or of a new one."
-        ) from error
-    except BaseException:
-        database.close()
-        raise
-    return database
 
+    def __init__(self, path: str | Path) -> None:
+        """Open a file of evaluations; create the file if it does not exist.
 
-def _unusable(path: str | Path, error: Exception) -> InputError:
-    remedy = "Name a file on a local disk, with permission to write."
-    return InputError(explain("path", "be a file that SQLite can open and write", f"{str(path)!r} ({error})", remedy))
+        Args:
+            path: Path of the file, or ":memory:".
 
-
-def _prepare(database: sqlite3.Connection, path: str | Path) -> None:
-    tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if tables:
-        _check_format(database, path, tables)
-    if str(path) != ":memory:" and database.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-        _switch_to_wal(database)
-    database.execute("PRAGMA synchronous = FULL")
-    if not tables:
-        database.execute("BEGIN IMMEDIATE")
-        for statement in _TABLES:
-            database.execute(statement)
-        rows = [("format", FORMAT), ("schema_version", str(SCHEMA_VERSION))]
-        database.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", rows)
-        database.execute("COMMIT")
-
-
-def _check_format(database: sqlite3.Connection, path: str | Path, tables: set[str]) -> None:
-    meta = dict(database.execute("SELECT key, value FROM meta")) if tables >= {"meta", "evaluations"} else {}
-    if meta.get("format") != FORMAT:
-        raise FileFormatError(
-            f"{str(path)!r} is an SQLite file of another program (tables {sorted(tables)}, format "
-            f"{meta.get('format')!r}). Pass the path of a file that `EvaluationStore` wrote, or of a new one."
-        )
-    version = str(meta.get("schema_version"))
-    if not version.isdigit() or int(version) > SCHEMA_VERSION:
-        raise FileFormatError(
-            f"{str(path)!r} has schema version {version!r}, this gradopt reads up to {SCHEMA_VERSION}. "
-            "It was written by a newer gradopt: upgrade with `pip install -U gradopt`."
-        )
-
-
-def _switch_to_wal(database: sqlite3.Connection) -> None:
-    """Switch to write-ahead logging, for readers beside a writer; try again while another process switches too."""
-    for attempt in range(_WAL_ATTEMPTS):
+        Raises:
+            FileFormatError: If the file is not an SQLite file, is of another program, damaged, or of another version.
+            InputError: If the file cannot be opened or written.
+        """
+        self.path = str(path)
+        self.read_only = False
+        if self.path != MEMORY:
+            self._check_place()
         try:
-            database.execute("PRAGMA journal_mode = WAL")
+            self._database = self._connected()
+        except (sqlite3.Error, ValueError) as error:  # ValueError: a null character in the path
+            raise self._unusable(error) from error
+        try:
+            self._prepare()
+            self._places = self._found()
+        except BaseException as error:
+            self._database.close()
+            if isinstance(error, sqlite3.OperationalError):
+                raise self._unusable(error) from error
+            if isinstance(error, sqlite3.Error | UnicodeDecodeError):  # the latter: a damaged name of a table
+                raise FileFormatError(
+                    f"{self.path!r} is not an SQLite file, or a damaged one ({error}). Pass the path of a file that "
+                    "`EvaluationStore` wrote, or of a new one."
+                ) from error
+            raise
+
+    def close(self) -> None:
+        """Close the file; rows in memory are lost."""
+        self._database.close()
+
+    def select(self, truth: str, m: int, d: int, x: np.ndarray | None = None) -> list[Evaluations]:
+        """Read rows of a truth, in the order in which they were written.
+
+        Args:
+            truth: Digest of the truth.
+            m: Number of output columns.
+            d: Number of input columns.
+            x: Point (d,) whose row alone is read, if there is one; None = all rows.
+
+        Returns:
+            One `Evaluations` of one point for each row.
+
+        Raises:
+            FileFormatError: If the file is damaged, or a row was changed after it was written.
+            StoreError: If the file cannot be read.
+        """
+        where, values = ("", (truth,)) if x is None else (" AND x = ?", (truth, to_blob(x)))
+        query = f"SELECT id, {', '.join(_COLUMNS)} FROM evaluations WHERE truth = ?{where} ORDER BY id"
+        with self._reading():
+            rows = self._database.execute(query, values).fetchall()
+        return [self._read(row, values, m, d) for row in rows]
+
+    def count(self, truth: str) -> int:
+        """Return the number of rows of a truth; raises what `select` does."""
+        with self._reading():
+            query = "SELECT COUNT(*) FROM evaluations WHERE truth = ?"
+            return int(self._database.execute(query, (truth,)).fetchone()[0])
+
+    def next_row(self) -> int:
+        """Return the number of the row that is written next; raises what `select` does."""
+        with self._reading():
+            return int(self._database.execute("SELECT COALESCE(MAX(id), 0) FROM evaluations").fetchone()[0]) + 1
+
+    def row_of(self, truth: str, x: np.ndarray) -> float:
+        """Return the number of the row of a point (d,), infinity where there is none; raises what `select` does."""
+        query = "SELECT id FROM evaluations WHERE truth = ? AND x = ?"
+        with self._reading():
+            found = self._database.execute(query, (truth, to_blob(x))).fetchone()
+        return np.inf if found is None else int(found[0])
+
+    def truths(self, before: int | None = None) -> list[tuple[str, str, str, int, int, str, str]]:
+        """Read what the file holds of each truth; raises what `select` does.
+
+        Args:
+            before: Number of the row before which rows count; None = all rows.
+
+        Returns:
+            Digest, identity, variables, number of rows, number of failed rows, and the times of the first and of the
+            last row (ISO 8601), in the order of the first rows.
+        """
+        query = (
+            "SELECT truths.digest, identity, variables, COUNT(*), SUM(status != 'ok'), MIN(time), MAX(time) "
+            "FROM truths JOIN evaluations ON truths.digest = truth WHERE id < ? GROUP BY truths.digest ORDER BY MIN(id)"
+        )
+        with self._reading():
+            found = self._database.execute(query, (2**62 if before is None else before,)).fetchall()
+            for digest, identity, variables, *_ in found:
+                if digest_of_truth(identity, variables) != digest:
+                    raise self._damaged(f"The identity {identity!r}")
+        return found
+
+    def register(self, digest: str, identity: str, variables: str) -> None:
+        """Write identity and variables of a truth, unless they are there; raises `sqlite3.Error`."""
+        self._database.execute("INSERT OR IGNORE INTO truths VALUES (?, ?, ?)", (digest, identity, variables))
+
+    def insert(self, truth: str, found: Evaluations, versions: str, replace_failed: bool) -> None:
+        """Write one evaluation to the disk, unless a row of its point is there.
+
+        Args:
+            truth: Digest of the truth, which is in the table `truths`.
+            found: Evaluations of one point.
+            versions: Versions of the packages, as JSON.
+            replace_failed: Whether to replace a failed row of the same point; a good row is never replaced.
+
+        Raises:
+            sqlite3.Error: If the row cannot be written.
+        """
+        conflict = "NOTHING"
+        if replace_failed:
+            changed = (name for name in _COLUMNS if name not in ("truth", "x"))
+            conflict = f"UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in changed)} WHERE status != 'ok'"
+        row = (
+            truth,
+            *(to_blob(array) for array in (found.x[0], found.y[0], found.dydx[0])),
+            found.status[0].value,
+            found.message[0].encode("utf-8", "replace").decode("utf-8"),  # a lone surrogate cannot be stored
+            float(found.seconds[0]),
+            datetime.now(UTC).isoformat(),
+            versions,
+        )
+        marks = ", ".join("?" for _ in _COLUMNS)
+        self._database.execute(
+            f"INSERT INTO evaluations ({', '.join(_COLUMNS)}) VALUES ({marks}) ON CONFLICT (truth, x) DO {conflict}",
+            (*row, _digest_of_row(row)),
+        )
+
+    def missing(self) -> str:
+        """Return the path of the file that is gone or was replaced since the store was opened, "" where there is none.
+
+        Rows that are written then reach no file that has a name.
+        """
+        found = self._found()
+        gone = [path for path, identity in self._places.items() if found.get(path) != identity]
+        self._places |= found if not gone else {}
+        return gone[0] if gone else ""
+
+    def _found(self) -> dict[str, tuple[int, int]]:
+        """Device and number of the file and of its write-ahead log."""
+        found = {}
+        for path in () if self.path == MEMORY or self.read_only else (self.path, f"{self.path}-wal"):
+            try:
+                entry = os.stat(path)
+            except OSError:
+                continue
+            found[path] = (entry.st_dev, entry.st_ino)
+        return found
+
+    def _check_place(self) -> None:
+        place = Path(self.path)
+        try:
+            folder, file, exists = place.parent.is_dir(), place.is_file(), place.exists()
+        except (OSError, ValueError) as error:  # a name that is too long, or with a null character
+            raise self._unusable(error) from error
+        if not folder:
+            remedy = f"Create it first: Path({str(place.parent)!r}).mkdir(parents=True)."
+            raise InputError(explain("path", "lie in an existing folder", repr(self.path), remedy))
+        if exists and not file:
+            raise self._unusable(OSError("a folder or a device"))
+        self.read_only = file and not (os.access(place, os.W_OK) and os.access(place.parent, os.W_OK))
+
+    def _connected(self) -> sqlite3.Connection:
+        if not self.read_only:
+            return sqlite3.connect(self.path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
+        mode = "mode=ro" if self._is_logged() else "immutable=1"  # SQLite would write beside a file that may change
+        uri = f"{Path(self.path).absolute().as_uri()}?{mode}"
+        return sqlite3.connect(uri, timeout=_WAIT, isolation_level=None, check_same_thread=False, uri=True)
+
+    def _is_logged(self) -> bool:
+        """Whether rows are in the write-ahead log: a run is going on, or was killed."""
+        log = Path(f"{self.path}-wal")
+        return log.exists() and log.stat().st_size > 0
+
+    def _unusable(self, error: Exception) -> InputError:
+        remedy = "Name a file on a local disk, with permission to write."
+        if self.read_only and self._is_logged():
+            remedy = f"Copy it together with {self.path + '-wal'!r}, which has its last rows, to a folder of your own."
+        expected = "be a file that SQLite can open and write"
+        return InputError(explain("path", expected, f"{self.path!r} ({error})", remedy))
+
+    def _prepare(self) -> None:
+        database = self._database
+        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if tables:
+            self._check_format(tables)
+        if self.read_only:
+            if not tables:
+                raise self._unusable(OSError("an empty file that may not be written"))
             return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or attempt == _WAL_ATTEMPTS - 1:
-                raise
-            sleep(_WAL_PAUSE)
+        if self.path != MEMORY and database.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            self._switch_to_wal()
+        database.execute("PRAGMA synchronous = FULL")
+        if not tables:
+            database.execute("BEGIN IMMEDIATE")
+            for statement in _TABLES:
+                database.execute(statement)
+            rows = [("format", FORMAT), ("schema_version", str(SCHEMA_VERSION))]
+            database.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", rows)
+            database.execute("COMMIT")
+
+    def _check_format(self, tables: set[str]) -> None:
+        meta = {}
+        if tables >= {"meta", "evaluations"}:
+            meta = dict(self._database.execute("SELECT key, value FROM meta"))
+        if meta.get("format") != FORMAT:
+            raise FileFormatError(
+                f"{self.path!r} is an SQLite file of another program (tables {sorted(tables)}, format "
+                f"{meta.get('format')!r}). Pass the path of a file that `EvaluationStore` wrote, or of a new one."
+            )
+        version = str(meta.get("schema_version"))
+        if version != str(SCHEMA_VERSION):
+            older = version.isascii() and version.isdecimal() and int(version) < SCHEMA_VERSION
+            remedy = "Evaluate into a new file." if older else "Upgrade gradopt with `pip install -U gradopt`."
+            raise FileFormatError(
+                f"{self.path!r} has schema version {version!r}, this gradopt reads version {SCHEMA_VERSION}. It was "
+                f"written by {'an older' if older else 'a newer'} gradopt, or changed. {remedy}"
+            )
+        (found,) = self._database.execute("PRAGMA integrity_check(1)").fetchone()
+        if found != "ok":
+            raise self._damaged("The file", found)
+
+    def _switch_to_wal(self) -> None:
+        """Switch to write-ahead logging, for readers beside a writer; try again while another process switches too."""
+        for attempt in range(_WAL_ATTEMPTS):
+            try:
+                self._database.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or attempt == _WAL_ATTEMPTS - 1:
+                    raise
+                sleep(_WAL_PAUSE)
+
+    def _read(self, row: tuple[Any, ...], wanted: tuple[object, ...], m: int, d: int) -> Evaluations:
+        number, *fields, digest = row
+        try:
+            if tuple(fields[: len(wanted)]) != wanted or _digest_of_row(tuple(fields)) != digest:
+                raise ValueError("its digest is that of other numbers")
+            _, x, y, dydx, status, message, seconds, *_ = fields
+            return Evaluations(
+                np.frombuffer(x, "<f8").reshape(1, d),
+                np.frombuffer(y, "<f8").reshape(1, m),
+                np.frombuffer(dydx, "<f8").reshape(1, m, d),
+                [PointStatus(status)],
+                [message],
+                np.array([seconds]),
+            )
+        except (ValueError, TypeError, AttributeError, OverflowError) as broken:
+            raise self._damaged(f"Row {number} of the table `evaluations`", str(broken)) from broken
+
+    def _damaged(self, what: str, reason: str = "its digest is that of another text") -> FileFormatError:
+        return FileFormatError(
+            f"{what} of the store {self.path!r} was changed after it was written ({reason}). {_REMEDY}"
+        )
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            if isinstance(error, sqlite3.OperationalError) and "decode" not in str(error):
+                remedy = "Run again where the file can be read."
+                raise StoreError(f"The store {self.path!r} cannot be read ({error}). {remedy}") from error
+            raise self._damaged("A part", str(error)) from error
 
 
 def to_blob(array: np.ndarray) -> bytes:
@@ -129,79 +333,11 @@ def to_blob(array: np.ndarray) -> bytes:
     return np.ascontiguousarray(array, dtype="<f8").tobytes()
 
 
-def select(database: sqlite3.Connection, truth: str, m: int, d: int, x: np.ndarray | None = None) -> list[Evaluations]:
-    """Read rows of a truth, in the order in which they were written.
-
-    Args:
-        database: The connection.
-        truth: Digest of the truth.
-        m: Number of output columns.
-        d: Number of input columns.
-        x: Point (d,) whose row alone is read, if there is one; None = all rows.
-
-    Returns:
-        One `Evaluations` of one point for each row.
-
-    Raises:
-        FileFormatError: If a row was changed after it was written.
-    """
-    where, values = ("", (truth,)) if x is None else (" AND x = ?", (truth, to_blob(x)))
-    rows = database.execute(f"{_ROW}{where} ORDER BY id", values).fetchall()
-    return [_read(row, m, d) for row in rows]
-
-
-def _read(row: tuple[Any, ...], m: int, d: int) -> Evaluations:
-    x, y, dydx, status, message, seconds = row
-    try:
-        return Evaluations(
-            np.frombuffer(x, "<f8").reshape(1, d),
-            np.frombuffer(y, "<f8").reshape(1, m),
-            np.frombuffer(dydx, "<f8").reshape(1, m, d),
-            [PointStatus(status)],
-            [message],
-            np.array([seconds]),
-        )
-    except (ValueError, TypeError) as broken:
-        raise FileFormatError(
-            f"A row of the store was changed after it was written ({broken}). Copy the file again from where it was "
-            "made, or evaluate into a new one."
-        ) from broken
-
-
-def insert(database: sqlite3.Connection, truth: str, found: Evaluations, versions: str, replace_failed: bool) -> bool:
-    """Write one evaluation to the disk.
-
-    Args:
-        database: The connection.
-        truth: Digest of the truth, which is in the table `truths`.
-        found: Evaluations of one point.
-        versions: Versions of the packages, as JSON.
-        replace_failed: Whether to replace a failed row of the same point; a good row is never replaced.
-
-    Returns:
-        Whether the row was written: False if the point was there already.
-    """
-    conflict = "NOTHING"
-    if replace_failed:
-        columns = ("y", "dydx", "status", "message", "seconds", "time", "versions")
-        conflict = f"UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in columns)} WHERE status != 'ok'"
-    cursor = database.execute(
-        "INSERT INTO evaluations (truth, x, y, dydx, status, message, seconds, time, versions) "
-        f"VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (truth, x) DO {conflict}",
-        (
-            truth,
-            *(to_blob(array) for array in (found.x[0], found.y[0], found.dydx[0])),
-            found.status[0].value,
-            found.message[0],
-            float(found.seconds[0]),
-            datetime.now(UTC).isoformat(),
-            versions,
-        ),
-    )
-    return cursor.rowcount > 0
-
-
-def register(database: sqlite3.Connection, digest: str, identity: str, variables: Any) -> None:
-    """Write identity and variables of a truth, unless they are there."""
-    row = (digest, identity, json.dumps(variables))
-    database.execute("INSERT OR IGNORE INTO truths VALUES (?, ?, ?)", row)
+def _digest_of_row(row: tuple[Any, ...]) -> bytes:
+    """Hash all fields of a row but its number."""
+    truth, x, y, dydx, status, message, seconds, time, versions = row
+    words = [truth, status, message, float(seconds).hex(), time, versions, len(x), len(y), len(dydx)]
+    found = hashlib.sha256(json.dumps(words).encode())
+    for blob in (x, y, dydx):
+        found.update(blob)
+    return found.digest()

@@ -3,14 +3,16 @@
 The model is Rosenbrock's function in 6 dimensions within a ball; each evaluation takes 20 ms and is noted when it
 begins and when it ends, in a log to which lines are only appended. A run in a process of its own is killed (SIGKILL) at
 a random moment: after a random number of evaluations in that process and up to 60 ms more, hence during replay,
-evaluation, writing, or optimization. Then the run is started again, until the processes were killed 20 times in all;
-after that it may finish. A run that finishes before is followed by one from another start. Each is compared with an
-uninterrupted run. Printed and written to the result file, for each run, and as sums over all:
+evaluation, writing, or optimization. Then the run is started again, until its processes were killed 25 times, or as
+often as `--kills` says in all; after that it may finish. It is followed by a run from another start: every second one
+fits a network in each iteration. Each is compared with an uninterrupted run. Printed and written to the result file,
+for each run, and as sums over all:
 
 - `kills`; how many of them left an evaluation unfinished (`in_flight`), how many came before any (`replaying`);
 - `evaluations` of the uninterrupted run, `rows` in the store, and `begun` in all processes together;
 - `lost`: evaluations that ended but are not in the store, other than the last of a killed process;
-- `repeated`: evaluations begun of points that were in the store already;
+- `verified`: stored points that were evaluated again and compared, at most one by each process;
+- `repeated`: other evaluations begun of points that were in the store already;
 - `same`: whether history and result are those of the uninterrupted run, bit for bit;
 - `seconds` of the uninterrupted run (`whole`), and of all processes of the killed one (`torn`).
 
@@ -40,14 +42,16 @@ from rich.table import Table
 
 import gradopt
 from cases.rosenbrock.function import rosenbrock
+from gradopt.solvers import LevenbergMarquardt
 from scripts.shared.script import begin, parser_of, run
 
 SIZE, RADIUS = 6, 2.0  # number of design variables; radius of the ball
-KILLS = 20
-QUICK_SIZE, QUICK_KILLS = 2, 2
+KILLS, KILLS_OF_A_RUN = 20, 25
+QUICK_SIZE, QUICK_KILLS, QUICK_KILLS_OF_A_RUN = 2, 2, 1
+NETWORK = gradopt.JENN((4,), activation="tanh", starts=1, solver=LevenbergMarquardt(max_iterations=5))
 DELAY = 0.06  # seconds, at most, from the last evaluation to the kill; three evaluations
 NOT_COMPARED = {"seconds"}
-COUNTED = ("kills", "replaying", "in_flight", "evaluations", "rows", "begun", "lost", "repeated")
+COUNTED = ("kills", "replaying", "in_flight", "evaluations", "rows", "begun", "verified", "lost", "repeated")
 PROCESSES = get_context("forkserver")  # its server imports all before it starts a process
 
 
@@ -97,7 +101,11 @@ def optimize(folder: Path, seed: int, size: int) -> gradopt.OptimizeResult:
         return problem
 
     return gradopt.optimize(
-        model, store=folder / "store.sqlite", identity="rosenbrock in a ball", configuration=None, max_evaluations=400
+        model,
+        store=folder / "store.sqlite",
+        identity="rosenbrock in a ball",
+        configuration=NETWORK if seed % 2 else None,
+        max_evaluations=400,
     )
 
 
@@ -168,13 +176,15 @@ def run_process(folder: Path, seed: int, size: int, rng: np.random.Generator | N
     after = set(stored(folder))
     open_ones = [x for x in begun if x not in after]
     last = {begun[-1]} if killed and begun else set()
+    verified = int(bool(begun) and begun[0] in before)
     return killed, Counter(
         kills=killed,
-        replaying=killed and not begun,
+        replaying=killed and len(begun) == verified,
         in_flight=len(last - after),
         begun=len(begun),
+        verified=verified,
         lost=len(before - after) + sum(x not in after for x in set(ended) - last) + len(set(open_ones) - last),
-        repeated=sum(x in before for x in begun) + len(begun) - len(set(begun)),
+        repeated=sum(x in before for x in begun) - verified + len(begun) - len(set(begun)),
     )
 
 
@@ -197,6 +207,7 @@ def compare(parent: Path, seed: int, size: int, kills: int, rng: np.random.Gener
     total.update(evaluations=len(points(whole, "begin")), rows=len(stored(torn)))
     return {
         "seed": seed,
+        "network": bool(seed % 2),
         **{name: total[name] for name in COUNTED},
         "same": json.dumps(results[0]) == json.dumps(results[1]),
         "exits": [result["exit"] for result in results],
@@ -207,7 +218,7 @@ def compare(parent: Path, seed: int, size: int, kills: int, rng: np.random.Gener
 
 def show(console: Console, runs: list[dict[str, Any]]) -> None:
     """Print the table."""
-    names = ("seed", *COUNTED, "same")
+    names = ("seed", "network", *COUNTED, "same")
     table = Table(*names, "objective", "seconds")
     for one in runs:
         seconds = " / ".join(f"{value:.1f}" for value in one["seconds"].values())
@@ -217,18 +228,22 @@ def show(console: Console, runs: list[dict[str, Any]]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Kill and resume, write and print; return 1 where a run has a fault."""
-    call, rng = begin(parser_of(__file__, __doc__), argv), np.random.default_rng(0)
-    size, kills = (QUICK_SIZE, QUICK_KILLS) if call.quick else (SIZE, KILLS)
+    parser = parser_of(__file__, __doc__)
+    parser.add_argument("--kills", type=int, default=None, help=f"number of kills, {KILLS} by default")
+    call, rng = begin(parser, argv), np.random.default_rng(0)
+    size, kills, most = (QUICK_SIZE, QUICK_KILLS, QUICK_KILLS_OF_A_RUN) if call.quick else (SIZE, KILLS, KILLS_OF_A_RUN)
+    kills = kills if call.options.kills is None else call.options.kills
     runs: list[dict[str, Any]] = []
-    PROCESSES.set_forkserver_preload(["gradopt.om.optimize", "cases.rosenbrock.function", "scripts.shared.script"])
+    loaded = ["gradopt.om.optimize", "gradopt.surrogates.configurations.jenn", "cases.rosenbrock.function"]
+    PROCESSES.set_forkserver_preload([*loaded, "scripts.shared.script"])
     with tempfile.TemporaryDirectory() as folder:
         while (left := kills - sum(one["kills"] for one in runs)) > 0:
-            runs.append(compare(Path(folder), len(runs), size, left, rng))
+            runs.append(compare(Path(folder), len(runs), size, min(left, most), rng))
     sums = {name: sum(one[name] for one in runs) for name in COUNTED}
     call.write({**sums, "same": all(one["same"] for one in runs), "runs": runs})
     show(call.console, runs)
     faults = [one for one in runs if one["lost"] or one["repeated"] or not one["same"]]
-    faults += [one for one in runs if one["begun"] != one["rows"] + one["in_flight"]]
+    faults += [one for one in runs if one["begun"] != one["rows"] + one["in_flight"] + one["verified"]]
     if faults:
         call.console.print(f"Lost, repeated or different: {faults}")
     return int(bool(faults))

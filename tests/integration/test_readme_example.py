@@ -59,6 +59,12 @@ def an_executable_is_optimized(names: Names, printed: str) -> None:
     assert names["prob"].driver.evaluations < 60
 
 
+def a_stored_point_is_verified(names: Names, printed: str) -> None:
+    first, second = printed.splitlines()
+    ((identity, rows),) = eval(second)
+    assert first == "2 1" and identity.startswith("example.drag ") and rows == 3
+
+
 def a_model_is_optimized_and_certified(names: Names, printed: str) -> None:
     np.testing.assert_allclose([names["result"].x[name][0] for name in "xy"], [20 / 3, -22 / 3], atol=1e-3)
     assert printed.startswith("certified")
@@ -118,7 +124,8 @@ def errors_say_what_to_do(names: Names, printed: str) -> None:
     lines = printed.splitlines()
     assert lines[0].endswith("got (4, 2, 1). If it is (n, d, m), pass `dydx.swapaxes(1, 2)`.")
     assert lines[1:4] == ["InputError ValueError", "FileFormatError ValueError", "MissingExtraError ImportError"]
-    assert "broken.gradopt" in lines[4]
+    assert lines[4:6] == ["StoreError RuntimeError", "StaleStoreError RuntimeError"]
+    assert "broken.gradopt" in lines[6]
 
 
 CHECKS: dict[tuple[str, int], Callable[[Names, str], None]] = {
@@ -138,6 +145,7 @@ CHECKS: dict[tuple[str, int], Callable[[Names, str], None]] = {
     ("examples.md", 9): errors_say_what_to_do,
     ("gradinn.md", 0): a_prior_lowers_the_error,
     ("truths.md", 0): an_executable_is_optimized,
+    ("truths.md", 1): a_stored_point_is_verified,
 }
 
 

@@ -78,19 +78,22 @@ def test_a_run_cut_off_in_the_middle_of_evaluations_continues_bit_for_bit(
     evaluated: list[list[float]] = []
     whole = run(tmp_path / "whole", evaluated, **options)
     torn: list[list[float]] = []
-    for last in (0, 2, 7, len(evaluated) - 1):
+    cuts = (0, 2, 7, len(evaluated) - 1)
+    for last in cuts:
         with pytest.raises(PowerCut):
             run(tmp_path / "torn", torn, last, **options)
     result = run(tmp_path / "torn", torn, **options)
-    assert torn == evaluated
+    assert [torn[cut] for cut in cuts[1:]] == [evaluated[0]] * 3  # the first point, to verify it
+    assert [x for number, x in enumerate(torn) if number not in cuts[1:]] == evaluated
     assert record(result) == record(whole) and len(result.history) > 5
     np.testing.assert_array_equal(result.x["x"], whole.x["x"])
-    assert result.new_evaluations == 1
+    assert (result.new_evaluations, result.verified) == (4, 1)
 
 
 def test_nothing_is_lost_or_repeated_by_kill_9(smoke: Smoke) -> None:
     result = smoke("loop.kill_and_resume").result
     assert (result["kills"], result["lost"], result["repeated"], result["same"]) == (2, 0, 0, True)
     for each in result["runs"]:
-        assert each["rows"] == each["evaluations"] == each["begun"] - each["in_flight"] > 10
+        assert each["rows"] == each["evaluations"] == each["begun"] - each["in_flight"] - each["verified"] > 10
+        assert each["verified"] <= each["kills"]
         assert each["exits"] == ["certified", "certified"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from gradopt.errors import GradoptError, MissingExtraError, ShapeError, explain,
         (errors.FileFormatError, ValueError),
         (errors.EvaluationError, RuntimeError),
         (errors.MissingExtraError, ImportError),
+        (errors.StoreError, RuntimeError),
+        (errors.StaleStoreError, RuntimeError),
     ],
 )
 def test_every_error_is_ours_and_the_builtin_a_caller_looks_for(
@@ -34,6 +37,15 @@ def test_shape_error_is_an_input_error() -> None:
 
 def test_evaluation_error_is_not_a_value_error() -> None:
     assert not issubclass(errors.EvaluationError, ValueError)
+
+
+@pytest.mark.parametrize("kind", [errors.StoreError, errors.StaleStoreError])
+def test_what_an_error_of_a_store_carries_goes_to_another_process(kind: type[Exception]) -> None:
+    error = kind("words")
+    name = "evaluations" if kind is errors.StoreError else "stored"
+    assert getattr(error, name) is None
+    setattr(error, name, [1.0])
+    assert getattr(pickle.loads(pickle.dumps(error)), name) == [1.0]
 
 
 def test_explain_names_argument_expectation_value_and_remedy() -> None:

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from gradopt.data.arrays import as_floats, frozen
+from gradopt.data.arrays import ReadOnly, as_floats, frozen
 from gradopt.data.dataset import Dataset, check_dataset
 from gradopt.data.scaling import Scaling
 from gradopt.errors import InputError, ShapeError, explain
+from gradopt.networks.forks import use_one_thread_after_fork
 from gradopt.networks.mlp import Network
 from gradopt.surrogates.fitted.surrogate import Surrogate, finish_fit
 from gradopt.surrogates.fitting.networks import continue_networks, fit_networks, usual_starts, with_fresh_prior
@@ -37,7 +38,7 @@ _FOR_MANY_SAMPLES = ("silu", None)  # for fits that are too large for several st
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class NetworkConfiguration(ABC):
+class NetworkConfiguration(ReadOnly, ABC):
     """Base of JENN, MLP and GradINN."""
 
     hidden_sizes: tuple[int, ...] = field(default=(20,), kw_only=False)
@@ -108,7 +109,7 @@ class NetworkConfiguration(ABC):
         return found
 
     def fit(self, data: Dataset, warm_start: Surrogate | None = None, callback: Callback | None = None) -> Surrogate:
-        """Train on data.
+        """Train on data; in a forked process with one thread, see `gradopt.networks.forks`.
 
         Args:
             data: Training data, at least two samples.
@@ -117,12 +118,14 @@ class NetworkConfiguration(ABC):
             callback: Function called after each iteration with a `Progress`; a return value of True ends the fit.
 
         Returns:
-            The surrogate; its `fit_result` says why the training ended and what to try next.
+            The surrogate; its `fit_result` says why the training ended and what to try next. A surrogate that is not
+            finite at the training data has the status `NOT_FINITE` and a note, which is logged as a warning.
 
         Raises:
             InputError: If the data are no valid training data, or do not match the weights or the warm start.
             FitInterrupted: On Ctrl-C, with the state so far.
         """
+        use_one_thread_after_fork()
         check_dataset("data", data)
         check_training_data(data)
         weights = self.data_weights(data)
@@ -147,7 +150,7 @@ class NetworkConfiguration(ABC):
             data.digest,
             posteriors_of(self, networks, data, scaling),
         )
-        return finish_fit(surrogate, result.notes)
+        return finish_fit(surrogate, data, result.notes)
 
     def _fresh(
         self, data: Dataset, scaling: Scaling, weights: tuple[np.ndarray, np.ndarray], callback: Callback | None

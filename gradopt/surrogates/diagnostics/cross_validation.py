@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from gradopt.data.arrays import freeze_fields
+from gradopt.data.arrays import ReadOnly, freeze_fields
 from gradopt.data.dataset import Dataset, check_dataset
 from gradopt.data.variables import Variable, column_names
 from gradopt.errors import GradoptError, InputError, explain
@@ -37,7 +37,7 @@ class SupportsCrossValidation(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class CrossValidation:
+class CrossValidation(ReadOnly):
     """Predictions of held-out samples, and their errors; `str` of it is a report.
 
     All numbers are physical, in the units of the variables, also where a variable has a transform. Partials that are

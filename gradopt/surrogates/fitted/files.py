@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from gradopt.data.scaling import Scaling, column_transforms
-from gradopt.data.variables import Variable
+from gradopt.data.variables import Variable, total_size
 from gradopt.errors import FileFormatError
 from gradopt.networks.mlp import Network
 from gradopt.surrogates.configurations.jenn import JENN, MLP
 from gradopt.surrogates.fitted import container
+from gradopt.surrogates.fitted.checks import check_columns, check_networks, check_posterior, check_surrogate
 from gradopt.surrogates.fitted.surrogate import Surrogate
 from gradopt.surrogates.fitting.trained_network import TrainedNetwork
 from gradopt.surrogates.gradinn.configuration import GradINN
@@ -24,6 +25,7 @@ from gradopt.training.solvers import SOLVERS
 
 _CONFIGURATIONS = {"JENN": JENN, "MLP": MLP, "GradINN": GradINN}
 _SOLVERS = {solver.__name__: solver for solver in SOLVERS.values()}
+_POSTERIOR = ("factor", "noise", "inflation", "optimism")
 _PRIOR_FIELDS_BEFORE_3 = {"believed": "expected", "apart": "difference", "doubt": "standard_error"}
 
 
@@ -47,7 +49,9 @@ def load(path: str | Path) -> Surrogate:
         if version < 3:
             header = _version_3_of(header)
         return _surrogate_of(header, arrays)
-    except (KeyError, TypeError) as broken:
+    except FileFormatError as wrong:
+        raise FileFormatError(f"{str(path)!r} is not valid: {wrong}") from wrong
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as broken:
         raise FileFormatError(
             f"{str(path)!r} lacks or garbles the field {broken}. It was not written by this version's "
             "`Surrogate.save`; save the surrogate again."
@@ -88,27 +92,29 @@ def _groups_renamed(learned: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _surrogate_of(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Surrogate:
-    """Build a surrogate from a header and arrays of the present schema version."""
+    """Build a surrogate from a header and arrays of the present schema version.
+
+    Sizes that the header claims are compared with those of the arrays before anything of that size is made.
+    """
     settings: dict[str, Any] = dict(header["configuration"])
-    settings |= {name.split(".")[1]: v for name, v in arrays.items() if name.startswith("configuration.")}
-    inputs = tuple(Variable.from_dict(fields) for fields in header["inputs"])
-    outputs = tuple(Variable.from_dict(fields) for fields in header["outputs"])
-    networks = tuple(
-        TrainedNetwork(
-            Network(tuple(fields["layer_sizes"]), fields["activation"], fields["trend"]),
-            arrays[f"theta.{index}"],
-            fields["share"],
-            fields["learned"] and LearnedWeights.from_dict(fields["learned"]),
-            arrays.get(f"auxiliary.{index}"),
-        )
-        for index, fields in enumerate(header["networks"])
-    )
+    for name in ("beta", "gamma"):
+        if f"configuration.{name}" in arrays:
+            settings[name] = arrays[f"configuration.{name}"]
+    inputs, outputs = (tuple(Variable.from_dict(fields) for fields in header[side]) for side in ("inputs", "outputs"))
+    d, m = total_size(inputs), total_size(outputs)
+    check_columns(arrays, d, m)
+    configuration = configuration_from_dict(settings)
+    networks = tuple(_network_of(fields, index, arrays) for index, fields in enumerate(header["networks"]))
+    check_networks(networks, d, m, configuration.active_prior)
     parts = [
-        {name.split(".", 2)[2]: v for name, v in arrays.items() if name.startswith(f"posterior.{index}.")}
+        {name: arrays[f"posterior.{index}.{name}"] for name in _POSTERIOR if f"posterior.{index}.{name}" in arrays}
         for index in range(len(networks))
     ]
-    return Surrogate(
-        configuration=configuration_from_dict(settings),
+    for trained, part in zip(networks, parts, strict=True):
+        if part:
+            check_posterior(trained.network, part)
+    surrogate = Surrogate(
+        configuration=configuration,
         networks=networks,
         scaling=Scaling(
             arrays["input_mean"],
@@ -125,6 +131,18 @@ def _surrogate_of(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -
         fit_result=FitResult.from_dict(header["fit_result"]),
         data_digest=header["data_digest"],
         posteriors=tuple(Posterior.from_arrays(part) for part in parts if part),  # older files have none
+    )
+    check_surrogate(surrogate)
+    return surrogate
+
+
+def _network_of(fields: Mapping[str, Any], index: int, arrays: Mapping[str, np.ndarray]) -> TrainedNetwork:
+    return TrainedNetwork(
+        Network(tuple(fields["layer_sizes"]), fields["activation"], fields["trend"]),
+        arrays[f"theta.{index}"],
+        fields["share"],
+        None if fields["learned"] is None else LearnedWeights.from_dict(fields["learned"]),
+        arrays.get(f"auxiliary.{index}"),
     )
 
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from gradopt.data.arrays import as_floats, check_finite, check_matrix, freeze_fields
+from gradopt.data.arrays import ReadOnly, as_floats, check_finite, check_matrix, freeze_fields
 from gradopt.data.dataset import Dataset, check_dataset
 from gradopt.data.scaling import Scaling, check_input_domain
 from gradopt.data.variables import Variable, check_same_variables, column_names
@@ -24,8 +24,7 @@ from gradopt.networks.jacobian import trace
 from gradopt.networks.mlp import Network
 from gradopt.surrogates.configurations.polish import Polish, check_candidate
 from gradopt.surrogates.configurations.protocol import Configuration
-from gradopt.surrogates.fitted import container
-from gradopt.surrogates.fitted.evaluation import SurrogateEvaluation, weighted_mean
+from gradopt.surrogates.fitted import container, evaluation
 from gradopt.surrogates.fitting.networks import continue_networks
 from gradopt.surrogates.fitting.trained_network import TrainedNetwork
 from gradopt.surrogates.fitting.training_data import check_fixed_inputs, check_training_data, domain
@@ -35,8 +34,6 @@ from gradopt.training.result import Callback, FitResult, Status
 from gradopt.versions import versions
 
 logger = logging.getLogger("gradopt")
-
-_FAR = 10.0  # domain widths outside the domain beyond which units or order of inputs must be wrong; chosen by hand
 
 
 class FitInterrupted(KeyboardInterrupt):
@@ -55,9 +52,13 @@ class FitInterrupted(KeyboardInterrupt):
         )
         self.surrogate = surrogate
 
+    def __reduce__(self) -> tuple[type[FitInterrupted], tuple[Surrogate]]:
+        """Pickle the surrogate, of which the message is made."""
+        return type(self), (self.surrogate,)
+
 
 @dataclass(frozen=True, eq=False)
-class Surrogate:
+class Surrogate(ReadOnly):
     """A fitted network, or the average of a few; immutable. Made by `JENN.fit`, `MLP.fit` or `gradopt.load`.
 
     Attributes:
@@ -131,6 +132,7 @@ class Surrogate:
             Outputs (n, m), physical.
 
         Raises:
+            EvaluationError: If a prediction is not finite.
             InputError: If `x` is not finite, or is over 10 domain widths outside the domain.
             ShapeError: If `x` has another shape.
         """
@@ -146,13 +148,14 @@ class Surrogate:
             Outputs (n, m) and partials (n, m, d), unit of y per unit of x.
 
         Raises:
+            EvaluationError: If a prediction is not finite.
             InputError: If `x` is not finite, or is over 10 domain widths outside the domain.
             ShapeError: If `x` has another shape.
         """
         found = self.evaluate(self._checked(x))
         return found.y, found.dydx()
 
-    def evaluate(self, x: np.ndarray) -> SurrogateEvaluation:
+    def evaluate(self, x: np.ndarray) -> evaluation.SurrogateEvaluation:
         """Evaluate without checking the inputs.
 
         Args:
@@ -160,15 +163,20 @@ class Surrogate:
 
         Returns:
             The forward pass; `.y` (n, m), `.dydx()` (n, m, d).
+
+        Raises:
+            EvaluationError: If an output is not finite.
         """
         thetas = self._tensors[1 if np.iscomplexobj(x) else 0]
         shares = tuple(trained.share for trained in self.networks)
-        with torch.no_grad():
+        with evaluation.inference():
             scaled = torch.from_numpy(self.scaling.scale_inputs(x))
             runs = tuple(trace(m.network, theta, scaled) for m, theta in zip(self.networks, thetas, strict=True))
-            values = weighted_mean([run.values for run in runs], shares).numpy()
-        return SurrogateEvaluation(x, self.scaling.unscale_outputs(values), self.scaling, runs, shares)
+            values = evaluation.weighted_mean([run.values for run in runs], shares).numpy()
+            y = evaluation.checked_finite("outputs", self.scaling.unscale_outputs(values))
+        return evaluation.SurrogateEvaluation(x, y, self.scaling, runs, shares)
 
+    @evaluation.inference()
     def std(self, x: ArrayLike) -> np.ndarray:
         """Compute predictive standard deviations of the outputs, see `gradopt.surrogates.uncertainty.posterior`.
 
@@ -182,13 +190,16 @@ class Surrogate:
             Predictive standard deviations (n, m), physical; to first order where an output has a transform.
 
         Raises:
+            EvaluationError: As `predict`, and if a standard deviation is not finite.
             InputError: As `predict`, and if the surrogate has no posterior.
             ShapeError: If `x` has another shape.
         """
         values = self._checked(x, allow_complex=False)
+        y = self.evaluate(values).y
         std = std_of(self.networks, self.posteriors, self.scaling.scale_inputs(values))
-        return self.scaling.unscale_std(self.evaluate(values).y, std)
+        return evaluation.checked_finite("standard deviations", self.scaling.unscale_std(y, std))
 
+    @evaluation.inference()
     def std_partials(self, x: ArrayLike) -> np.ndarray:
         """Compute predictive standard deviations of the partials.
 
@@ -201,13 +212,13 @@ class Surrogate:
             Predictive standard deviations (n, m, d), unit of y per unit of x; 0 for inputs held fixed.
 
         Raises:
-            InputError, ShapeError: As `std`.
+            EvaluationError, InputError, ShapeError: As `std`.
         """
         values = self._checked(x, allow_complex=False)
         found = self.evaluate(values)
         bend = self.scaling.transform_coupling(found.y, found.standardized_dydx())
         std = std_partials_of(self.networks, self.posteriors, self.scaling.scale_inputs(values), bend)
-        return self.scaling.unscale_partials(values, found.y, std)
+        return evaluation.checked_finite("standard deviations", self.scaling.unscale_partials(values, found.y, std))
 
     def polish(
         self,
@@ -295,7 +306,7 @@ class Surrogate:
             data_digest=data.digest,
             posteriors=posteriors_of(self.configuration, networks, data, self.scaling),
         )
-        return finish_fit(surrogate, result.notes)
+        return finish_fit(surrogate, data, result.notes)
 
     def save(self, path: str | Path) -> None:
         """Write the surrogate to a file (safetensors with a JSON header), atomically; read it with `gradopt.load`.
@@ -344,31 +355,32 @@ class Surrogate:
 
     def _checked(self, x: ArrayLike, allow_complex: bool = True) -> np.ndarray:
         values = as_floats("x", x, allow_complex=allow_complex)
-        names = column_names(self.inputs)
         check_matrix("x", values, self.d, "(n, d)")
-        check_finite("x", values, names, "Drop those rows.")
-        width = self.upper - self.lower
-        reach = _FAR * np.where(width > 0.0, width, np.inf)
-        far = (values.real < self.lower - reach) | (values.real > self.upper + reach)
-        if far.any():
-            row, column = (int(index) for index in np.argwhere(far)[0])
-            variable = next(v for v in self.inputs if names[column] in v.columns)
-            raise InputError(
-                explain(
-                    "x",
-                    f"lie near the domain [{self.lower[column]:g}, {self.upper[column]:g}] in column {names[column]!r}",
-                    f"{values[row, column].real:g} in row {row}, over {_FAR:g} widths away",
-                    f"Are its units {variable.units or '(none)'}, and are the columns in the order {names}?",
-                )
-            )
+        check_finite("x", values, column_names(self.inputs), "Drop those rows.")
+        evaluation.check_near_domain(values, self.lower, self.upper, self.inputs)
         check_input_domain(values, self.inputs)
         return values
 
 
-def finish_fit(surrogate: Surrogate, notes: Sequence[str]) -> Surrogate:
-    """Log notes as warnings, then return the surrogate, or raise `FitInterrupted` if its fit was interrupted."""
-    for note in notes:
+def finish_fit(surrogate: Surrogate, data: Dataset, notes: Sequence[str]) -> Surrogate:
+    """Return a surrogate after its fit; what is wrong is logged as a warning.
+
+    Args:
+        surrogate: Surrogate.
+        data: Its training data. A surrogate that is not finite there gets the status `NOT_FINITE` and a note.
+        notes: Notes of the fit, which are logged too.
+
+    Raises:
+        FitInterrupted: If the fit was interrupted.
+    """
+    result = surrogate.fit_result
+    failure = evaluation.failure_of(lambda: surrogate.evaluate(data.x))
+    doubts = (failure,) if failure else (result.status.value,) if result.status is Status.NOT_FINITE else ()
+    if doubts:
+        status = result.status if result.status is Status.INTERRUPTED else Status.NOT_FINITE
+        surrogate = replace(surrogate, fit_result=replace(result, status=status, notes=(*result.notes, *doubts)))
+    for note in (*notes, *doubts):
         logger.warning(note)
-    if surrogate.fit_result.status is Status.INTERRUPTED:
+    if result.status is Status.INTERRUPTED:
         raise FitInterrupted(surrogate)
     return surrogate

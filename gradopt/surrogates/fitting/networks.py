@@ -14,6 +14,7 @@ import torch
 from gradopt.data.dataset import Dataset
 from gradopt.data.scaling import Scaling
 from gradopt.errors import InputError, explain
+from gradopt.networks.forks import use_one_thread_after_fork
 from gradopt.networks.mlp import Network
 from gradopt.surrogates.configurations.protocol import Configuration
 from gradopt.surrogates.fitting.starts import ENDS_ALL, Start, fixed_weights, learned_weights, numbered
@@ -110,6 +111,7 @@ def continue_networks(
         all. After an interruption, a stop or the time limit the remaining networks are unchanged, and the status is
         that of the last run.
     """
+    use_one_thread_after_fork()
     continued, results = list(networks), list[FitResult]()
     limit, started = getattr(configuration.solver, "time_limit", None), time.perf_counter()
     for index, trained in enumerate(networks):

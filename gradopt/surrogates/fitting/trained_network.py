@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradopt.data.arrays import freeze_fields
+from gradopt.data.arrays import ReadOnly, freeze_fields
 from gradopt.networks.mlp import Network
 from gradopt.training.result import LearnedWeights
 
@@ -17,7 +17,7 @@ _LEAST_SHARE = 1e-2  # share relative to the best network's, below which a netwo
 
 
 @dataclass(frozen=True, eq=False)
-class TrainedNetwork:
+class TrainedNetwork(ReadOnly):
     """One of the networks whose outputs a surrogate averages.
 
     Attributes:

@@ -131,7 +131,10 @@ class _Fitted:
         factor, step = found
         squares, optimism = self._leave_one_out(factor, step)
         inflation = squares.clamp_min(1.0).sqrt() * float(stdtrit(self.problem.n_samples - 1, 0.95)) / _HALF_WIDTH
-        return Posterior(factor.numpy(), self._noise(d).numpy(), inflation.numpy(), np.array([optimism]))
+        noise = self._noise(d)
+        if not bool(torch.cat([noise, inflation, noise.new_full((1, 2), optimism)]).isfinite().all()):
+            return None
+        return Posterior(factor.numpy(), noise.numpy(), inflation.numpy(), np.array([optimism]))
 
     def leave_one_out_densities(self) -> Tensor:
         """Compute the leave-one-out log density of each sample (n,): that of M r, whose covariance is M, whitened."""

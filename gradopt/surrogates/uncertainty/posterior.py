@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradopt.data.arrays import freeze_fields
+from gradopt.data.arrays import ReadOnly, freeze_fields
 from gradopt.errors import InputError, explain
 from gradopt.networks.jacobian import parameter_jacobian, trace
 from gradopt.networks.mlp import Network
@@ -38,7 +38,7 @@ _CHUNK = 2**24  # entries of a Jacobian in memory at once, 128 MB; chosen by han
 
 
 @dataclass(frozen=True, eq=False)
-class Posterior:
+class Posterior(ReadOnly):
     """Posterior of the parameters of a network, in standardized units.
 
     Attributes:

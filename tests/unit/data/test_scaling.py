@@ -291,3 +291,32 @@ def test_log_predictions_short_of_the_overflow_are_exact() -> None:
     scaling = replace(Scaling.of(sample()), output_mean=np.zeros(3), output_scale=np.ones(3))
     u = np.array([-700.0, 0.0, 600.0, 699.0])[:, None] * np.ones(3)
     np.testing.assert_allclose(scaling.unscale_outputs(u)[:, 1], np.exp(u[:, 1]), rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "dydx", "message"),
+    [
+        (1e-310, 1.0, None, r"`x` must vary by 1e-306 to 1e\+306 in column 'x', got a scale of .*e-311"),
+        (1.0, 1e-308, None, r"`y` must vary by 1e-306 to 1e\+306 in column 'y', got a scale of .*e-309"),
+        (1.0, 1.7e308, None, r"`y` must vary by 1e-306 to 1e\+306 in column 'y', got a scale of .*e\+307"),
+        (1e200, 0.0, 1e200, r"`y` must vary by 1e-306 to 1e\+306 in column 'y', got a scale of inf"),
+    ],
+)
+def test_scales_beyond_the_range_of_numbers_are_refused(x: float, y: float, dydx: float | None, message: str) -> None:
+    at = np.linspace(0.0, 1.0, 5)[:, None]
+    partials = None if dydx is None else np.full((5, 1, 1), dydx)
+    with pytest.raises(InputError, match=message + r" \(standard deviation, or that of its partials\)\. Write the col"):
+        Scaling.of(Dataset(x * at, y * at, partials))
+
+
+@pytest.mark.parametrize("size", [1e-200, 1.0, 1e200])
+def test_a_constant_output_has_the_scale_of_its_steepest_partials_whatever_their_size(size: float) -> None:
+    x = np.array([[-1.0, 0.0], [1.0, 0.0], [-1.0, 2.0], [1.0, 2.0]])
+    dydx = np.zeros((4, 1, 2))
+    dydx[2] = [-3.0 * size, 4.0 * size]
+    np.testing.assert_allclose(Scaling.of(Dataset(x, np.ones((4, 1)), dydx)).output_scale, [5.0 * size], rtol=1e-12)
+
+
+def test_a_constant_output_with_partials_of_nearly_zero_has_the_scale_one() -> None:
+    data = Dataset(np.arange(3.0)[:, None], np.ones((3, 1)), np.full((3, 1, 1), 1e-310))
+    assert Scaling.of(data).output_scale.tolist() == [1.0]

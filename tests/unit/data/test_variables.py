@@ -20,7 +20,7 @@ from gradopt.data.variables import (
     total_size,
     unflatten,
 )
-from gradopt.errors import InputError, ShapeError
+from gradopt.errors import FileFormatError, InputError, ShapeError
 
 CHORD = Variable("chord", units="m", lower=0.5, upper=2.0)
 TWIST = Variable("twist", shape=(2, 3), units="deg", lower=np.arange(6.0).reshape(2, 3), upper=9.0)
@@ -231,3 +231,71 @@ def test_other_names_shapes_units_or_numbers_of_variables_are_refused(other: lis
     expected = r"`data\.outputs` must have the names, shapes and units \[\('a', \(2,\), 'm'\)\], got \[.*\]\. Convert"
     with pytest.raises(InputError, match=expected):
         check_same_variables("data.outputs", [Variable("a", (2,), "m")], other, "Convert it.")
+
+
+# ---- fields from files ----
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": None}, r"A variable of the file is not valid: `name` must be a non-empty string"),
+        ({"units": "m)"}, r"A variable of the file is not valid: `units` must be valid OpenMDAO units, got 'm\)'"),
+        ({"units": ["m"]}, r"A variable of the file is not valid: `units` must be valid OpenMDAO units"),
+        ({"transform": ["log"]}, r"A variable of the file is not valid: `transform` must be None, 'log' or 'logit'"),
+        ({"shape": 2}, r"`shape` must be a list of at most 32 whole numbers, got 2\. Save the file again"),
+        ({"shape": "12"}, r"`shape` must be a list of at most 32 whole numbers, got '12'"),
+        ({"shape": [2.0]}, r"`shape` must be a list of at most 32 whole numbers, got \[2\.0\]"),
+        ({"shape": [True]}, r"`shape` must be a list of at most 32 whole numbers, got \[True\]"),
+        ({"shape": [1] * 33}, r"`shape` must be a list of at most 32 whole numbers"),
+        ({"shape": [-1], "upper": None}, r"A variable of the file is not valid: `shape` must hold positive"),
+        ({"shape": [10**9], "upper": None}, None),
+        (
+            {"shape": [10**9 + 1], "upper": None},
+            r"is not valid: `shape` must have at most 32 dimensions and 1e\+09 entr",
+        ),
+        (
+            {"shape": [10**9]},
+            r"`upper` must be null or hold one number or null for each entry of the shape \[1000000000\]",
+        ),
+        (
+            {"upper": 2.0},
+            r"`upper` must be null or hold one number or null for each entry of the shape \[2\], got 2\.0",
+        ),
+        ({"upper": [2.0]}, r"`upper` must be null or hold one number .*, got \[2\.0\]"),
+        ({"upper": [2.0, "3"]}, r"`upper` must be null or hold one number .*, got \[2\.0, '3'\]"),
+        ({"upper": [2.0, True]}, r"`upper` must be null or hold one number .*, got \[2\.0, True\]"),
+        ({"upper": [2.0, 10**400]}, r"A variable of the file is not valid: .*"),
+        ({"more": 1}, r"`variable` must have the fields \['lower', .*\], got \['lower', 'more', .*\]\. Save"),
+    ],
+)
+def test_from_dict_takes_what_to_dict_returns_and_nothing_else(change: dict[str, Any], message: str | None) -> None:
+    fields = {**Variable("x", shape=(2,), units="m", upper=4.0).to_dict(), **change}
+    if message is None:
+        assert Variable.from_dict(fields).size == 10**9
+        return
+    with pytest.raises(FileFormatError, match=message):
+        Variable.from_dict(fields)
+
+
+@pytest.mark.parametrize("fields", [None, 3, "x", [], {}, {"name": "x"}])
+def test_from_dict_refuses_what_has_other_fields(fields: Any) -> None:
+    with pytest.raises(FileFormatError, match=r"`variable` must have the fields \['lower', 'name', 'shape', 'trans"):
+        Variable.from_dict(fields)
+
+
+@pytest.mark.parametrize("shape", [(1,) * 33, (10**9 + 1,), (10**5, 10**5), (10**20,)], ids=str)
+def test_shapes_beyond_any_array_are_refused(shape: tuple[int, ...]) -> None:
+    message = r"`shape` must have at most 32 dimensions and 1e\+09 entries, got .*\. Check the shape of 'x'\."
+    with pytest.raises(InputError, match=message):
+        Variable("x", shape=shape)
+
+
+def test_a_transform_that_is_an_array_is_refused() -> None:
+    with pytest.raises(InputError, match="`transform` must be None, 'log' or 'logit'"):
+        Variable("x", transform=np.array(["log", "log"]))  # type: ignore[arg-type]
+
+
+def test_flatten_refuses_masked_values() -> None:
+    with pytest.raises(InputError, match=r"`values\['x'\]` must not be masked"):
+        flatten({"x": np.ma.array([1.0, 2.0], mask=[False, True])}, [Variable("x", (2,))])

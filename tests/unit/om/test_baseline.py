@@ -122,11 +122,11 @@ def test_run_stops_at_its_limit_or_by_its_callback() -> None:
     assert not result.converged and (result.evaluations, len(result.visits)) == (2, 2)
 
 
-def test_stored_points_count_but_are_not_evaluated_again() -> None:
+def test_stored_points_count_but_are_not_evaluated_again_except_one_to_verify() -> None:
     store, bowl = EvaluationStore(), Bowl()
     first = run_slsqp_on_truth(bowl_problem(bowl), store=store)
     again = run_slsqp_on_truth(bowl_problem(bowl), store=store)
-    assert len(bowl.calls) == first.evaluations == again.evaluations
+    assert len(bowl.calls) - 1 == first.evaluations == again.evaluations
     for one, other in zip(first.visits, again.visits, strict=True):
         np.testing.assert_array_equal(one.u, other.u)
 

@@ -194,8 +194,9 @@ def test_infeasible_point_is_not_certified(declared: Problems, at: Problems) -> 
     problem = at(declared(BOWL, SUM, constraints={"c": {"upper": 1.0}}), [1.0, 2.0])
     found = certify(problem)
     assert not found.certified
-    assert (found.feasibility, found.worst["feasibility"]) == (2.0, ("c", 0))
-    assert "c[0] violates its bound by 2.0e+00 (scaled)" in found.reason
+    assert found.feasibility == pytest.approx(2.0 / 3.0)  # what the slopes 1, 1 change over the lengths 1, 2
+    assert found.worst["feasibility"] == ("c", 0)
+    assert "c[0] violates its bound by 6.7e-01 (scaled)" in found.reason
     assert certify(problem, feasibility_tolerance=0.5).feasibility_tolerance == 0.5
 
 
@@ -262,10 +263,17 @@ def test_what_is_not_finite_is_not_certified(value: float, slope: float) -> None
     assert found.worst == {}
 
 
-def test_objective_that_is_flat_everywhere_is_remarked_on(declared: Problems, at: Problems) -> None:
-    found = certify(at(declared("f = 1e-6*x[0]", size=1), 0.0))
-    assert found.certified
-    assert "is the objective scaled?" in found.reason
+@pytest.mark.parametrize("scale", [1.0, 1e-6, 1e-12])
+def test_a_slope_is_no_optimum_however_small_the_objective(declared: Problems, at: Problems, scale: float) -> None:
+    found = certify(at(declared(f"f = {scale}*x[0]", size=1), 0.0))
+    assert not found.certified
+    assert "the scale of the objective is not known" in found.reason
+    assert not certify(at(declared(f"f = {scale}*x[0]", size=1), 0.5)).certified
+
+
+def test_a_declared_scale_says_what_is_small(declared: Problems, at: Problems) -> None:
+    problem = declared("f = 1e-6*x[0]", size=1, objective={"ref": 1.0}, design={"ref": 1.0})
+    assert certify(at(problem, 0.0)).certified
 
 
 # ---- reports ----

@@ -11,10 +11,11 @@ import numpy as np
 import openmdao.api as om
 import pytest
 
-from gradopt import JENN, MLP, Dataset, FunctionTruth, Surrogate, Variable
+from gradopt import JENN, MLP, Dataset, FunctionTruth, ModelTruth, Surrogate, Variable
 from gradopt.errors import InputError
 from gradopt.om.component import SurrogateComp
 from gradopt.solvers import LevenbergMarquardt
+from gradopt.truth import FiniteDifferenceTruth
 
 Truths = Callable[..., FunctionTruth]
 INPUTS = (Variable("speed", units="m/s"), Variable("chord", (2,), units="m"))
@@ -120,3 +121,33 @@ def test_bounds_of_the_surrogate_may_differ_from_the_truths(rosenbrock: Truths) 
     data = Dataset(np.eye(2), np.array([[1.0], [2.0]]), inputs=[Variable("x", (2,))], outputs=[Variable("f")])
     fitted = MLP((2,), solver=LevenbergMarquardt(max_iterations=1), starts=1).fit(data)
     assert SurrogateComp(fitted, truth=rosenbrock()).surrogate is fitted
+
+
+def started(factory: Callable[[], om.Problem], wrap: Callable[[ModelTruth], Any]) -> om.Problem:
+    """A problem with a model as the truth of a component, finally set up."""
+    inputs: list[str | Variable] = [Variable("x", units="cm"), "sub.z"]
+    problem = om.Problem(reports=None)
+    problem.model.add_subsystem("c", SurrogateComp(truth=wrap(ModelTruth(factory, inputs, ["sub.f"]))), promotes=["*"])
+    problem.setup()
+    problem.final_setup()
+    return problem
+
+
+def inner(set_up: bool) -> om.Problem:
+    problem = om.Problem(reports=None)
+    comp = om.ExecComp("f = x * sum(z)", x={"val": 10.0, "units": "m"}, z=np.array([3.0, 4.0]))
+    problem.model.add_subsystem("sub", comp, promotes_inputs=["x"])
+    if set_up:
+        problem.setup()
+        problem.set_val("x", 7.0)
+    return problem
+
+
+@pytest.mark.parametrize("wrap", [lambda truth: truth, FiniteDifferenceTruth], ids=["alone", "finite differences"])
+@pytest.mark.parametrize(("set_up", "x"), [(False, 10.0), (True, 7.0)])
+def test_a_model_keeps_its_initial_values(wrap: Callable[[ModelTruth], Any], set_up: bool, x: float) -> None:
+    problem = started(lambda: inner(set_up), wrap)
+    assert problem.get_val("x", units="m") == pytest.approx(x)
+    np.testing.assert_array_equal(problem.get_val("sub:z"), [3.0, 4.0])
+    problem.run_model()
+    assert problem.get_val("sub:f") == pytest.approx(7.0 * x)

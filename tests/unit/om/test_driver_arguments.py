@@ -162,5 +162,11 @@ def test_neither_correction_nor_configuration_is_refused(valley: Problems) -> No
 
 
 def test_truth_without_identity_has_no_file(valley: Problems) -> None:
-    with pytest.raises(InputError, match=r"`truth\.identity` must be given for a store on disk"):
-        valley(store="evaluations.sqlite").run_driver()
+    numbers = (number for number in [1.0])
+    truth = FunctionTruth(lambda x: next(numbers), (Variable("x", shape=(2,)),), (Variable("f"),))
+    problem = valley(truth, store="evaluations.sqlite")
+    message = r"`truth\.identity` must be given for a store on disk, got None: .*'numbers'.*generator.*'wing v3'"
+    with pytest.raises(InputError, match=message):
+        problem.final_setup()
+    named = FunctionTruth(truth.f, truth.inputs, truth.outputs, identity="wing v3")
+    valley(named, store="evaluations.sqlite").final_setup()

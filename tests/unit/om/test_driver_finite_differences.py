@@ -85,12 +85,12 @@ def test_only_unknown_partials_are_finite_differenced() -> None:
     np.testing.assert_allclose(made.get_val("x"), BEST, atol=1e-4)
 
 
-def test_a_run_repeated_on_its_store_evaluates_nothing(tmp_path: Path) -> None:
+def test_a_run_repeated_on_its_store_evaluates_one_point_to_verify(tmp_path: Path) -> None:
     first = problem(f, store=tmp_path / "run.sqlite")
     first.run_driver()
     again = problem(f, store=tmp_path / "run.sqlite")
     again.run_driver()
-    assert again.driver.store.evaluated == 0
+    assert again.driver.store.evaluated == again.driver.store.verified == 1
     assert again.driver.evaluations == first.driver.evaluations == first.driver.store.evaluated
     assert np.array_equal(first.get_val("x"), again.get_val("x"))
 

@@ -147,7 +147,7 @@ def test_a_run_repeated_on_its_store_takes_the_same_steps(run: Runs, tmp_path: P
         assert steps(again) == steps(whole)[: len(again.driver.history)]
     assert again.driver.store.evaluated < whole.driver.evaluations
     repeated = run(Formula(good), value, max_evaluations=8, store=tmp_path / "run.sqlite")
-    assert run.evaluated == []
+    assert len(run.evaluated) == repeated.driver.store.verified == 1
     assert steps(repeated) == steps(whole)
 
 

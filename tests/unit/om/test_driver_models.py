@@ -117,11 +117,11 @@ def beside(rosenbrock: Truths, grouped: bool) -> om.Problem:
     problem = om.Problem(reports=None, driver=AdaptiveDriver(configuration=None, max_evaluations=80))
     problem.options["group_by_pre_opt_post"] = grouped
     model = problem.model
-    model.add_subsystem("pre", SurrogateComp(truth=rosenbrock()), promotes_inputs=[("x", "fixed")])
-    model.add_subsystem("comp", SurrogateComp(truth=rosenbrock()), promotes=["*"])
+    model.add_subsystem("pre", SurrogateComp(truth=rosenbrock(identity="pre")), promotes_inputs=[("x", "fixed")])
+    model.add_subsystem("comp", SurrogateComp(truth=rosenbrock(identity="comp")), promotes=["*"])
     model.add_subsystem("cost", om.ExecComp("cost = f + offset"), promotes=["*"])
     model.connect("pre.f", "offset")
-    model.add_subsystem("post", SurrogateComp(truth=rosenbrock()), promotes_inputs=["x"])
+    model.add_subsystem("post", SurrogateComp(truth=rosenbrock(identity="post")), promotes_inputs=["x"])
     model.add_design_var("x", lower=-2.0, upper=2.0)
     model.add_objective("cost")
     problem.setup()

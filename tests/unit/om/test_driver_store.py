@@ -23,7 +23,7 @@ def steps(problem: om.Problem) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("kind", [str, Path, EvaluationStore])
-def test_run_repeated_on_a_store_evaluates_nothing(
+def test_run_repeated_on_a_store_evaluates_one_point_to_verify(
     valley: Problems, rosenbrock: Truths, evaluated: list[np.ndarray], kind: Callable[[str], Any]
 ) -> None:
     truth = rosenbrock(identity="valley")
@@ -32,7 +32,8 @@ def test_run_repeated_on_a_store_evaluates_nothing(
     spent = len(evaluated)
     second = valley(truth, store=kind("evaluations.sqlite"))
     assert second.run_driver().success
-    assert len(evaluated) == spent == second.driver.store.count(truth)
+    assert len(evaluated) - 1 == spent == second.driver.store.count(truth)
+    assert second.driver.store.verified == second.driver.store.evaluated == 1
     assert steps(second) == steps(first)
 
 

@@ -55,7 +55,7 @@ def test_limits_are_in_the_drivers_scaling(valley: Problems) -> None:
     ).limits
     assert (limits.lower.tolist(), limits.upper.tolist()) == ([-100.5, -1.5], [0.5, 0.5])
     assert (limits.c_lower.tolist(), limits.c_upper.tolist()) == ([-0.25], [0.25])
-    assert limits.width.tolist() == [101.0, 2.0]
+    assert limits.width.tolist() == [12.5, 2.0]  # a hundred times its size, within the range
 
 
 def test_width_of_a_variable_without_bounds_is_its_size_or_one(valley: Problems) -> None:

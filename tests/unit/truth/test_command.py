@@ -183,12 +183,13 @@ def test_a_command_truth_can_be_pickled_and_has_an_identity(tmp_path: Path) -> N
     assert there.identity == truth().identity is not None
     assert truth(template={"beam.in": "{length} {force[0]} {force[1]} "}).identity != truth().identity
     assert truth(BEAM + "; 1").identity != truth().identity
-    assert truth(parse=lambda run: 1.0).identity is None
-    assert truth(template=lambda x: TEMPLATE).identity is None
+    assert len({truth(parse=lambda run: 1.0).identity, truth(parse=lambda run: 2.0).identity, truth().identity}) == 3
+    other = truth(template=lambda x: TEMPLATE)
+    assert other.identity is not None and other.identity != truth().identity and other.unidentified == ""
     with EvaluationStore(tmp_path / "store") as store:
         store.evaluate(truth(), [AT])
         store.evaluate(there, [AT])
-        assert store.evaluated == 1
+        assert store.evaluated - store.verified == 1
 
 
 @pytest.mark.parametrize(

@@ -220,7 +220,8 @@ def test_a_copy_builds_its_own_problem_and_needs_no_second_check(twin_of: Callab
 def test_the_identity_is_that_of_the_factory_unless_given() -> None:
     identity = ModelTruth(load, ["x"], ["f"]).identity
     assert identity and "load " in identity and identity != ModelTruth(ready, ["x"], ["f"]).identity
-    assert ModelTruth(lambda: load(), ["x"], ["f"]).identity is None
+    other = ModelTruth(lambda: load(), ["x"], ["f"]).identity
+    assert other is not None and other != identity
     assert ModelTruth(load, ["x"], ["f"], identity="mine").identity == "mine"
 
 

@@ -68,13 +68,13 @@ def test_numbers_come_back_to_the_last_bit(store: EvaluationStore) -> None:
     assert np.array_equal(store.evaluations(truth).seconds, first.seconds) and (first.seconds > 0.0).all()
 
 
-def test_a_file_keeps_evaluations_after_the_store_is_closed(tmp_path: Path) -> None:
+def test_a_file_keeps_evaluations_after_the_store_is_closed_and_one_is_verified(tmp_path: Path) -> None:
     f = Counted()
     with EvaluationStore(tmp_path / "store") as store:
         first = store.evaluate(truth_of(f), AWKWARD)
     with EvaluationStore(str(tmp_path / "store")) as store:
         same(store.evaluate(truth_of(f), AWKWARD), first)
-        assert store.evaluated == 0 and len(f.evaluated_at) == 4 and store.count(truth_of(f)) == 4
+        assert store.evaluated == store.verified == 1 and len(f.evaluated_at) == 5 and store.count(truth_of(f)) == 4
 
 
 def test_no_point_is_evaluated_twice(store: EvaluationStore) -> None:
@@ -102,10 +102,11 @@ def test_minus_zero_is_zero(store: EvaluationStore) -> None:
 
 def test_failed_points_are_kept_and_not_repeated(store: EvaluationStore) -> None:
     f = Counted()
+    truth = truth_of(f)
     for _ in range(2):
-        found = store.evaluate(truth_of(f), [[-1.0, 0.0]])
+        found = store.evaluate(truth, [[-1.0, 0.0]])
         assert found.status == (PointStatus.FAILED,) and found.message == ("negative for the 1. time",)
-    assert len(f.evaluated_at) == store.count(truth_of(f)) == 1
+    assert len(f.evaluated_at) == store.count(truth) == 1
 
 
 def test_failed_points_are_repeated_on_request_and_good_ones_are_not(store: EvaluationStore) -> None:
@@ -171,20 +172,24 @@ def test_bounds_and_transforms_may_change(store: EvaluationStore) -> None:
     f = Counted()
     store.evaluate(truth_of(f), [[1.0, 2.0]])
     wider = (Variable("u", (2,), "m", lower=0.0, upper=99.0, transform="log"),)
-    assert store.evaluate(truth_of(f, inputs=wider), [[1.0, 2.0]]).ok.all() and len(f.evaluated_at) == 1
+    assert store.evaluate(truth_of(f, inputs=wider), [[1.0, 2.0]]).ok.all() and store.evaluated - store.verified == 1
     assert store.dataset(truth_of(f, inputs=wider)).inputs == wider
 
 
 def test_a_file_needs_an_identity(tmp_path: Path) -> None:
-    truth = truth_of(lambda x: x[0], None)
+    numbers = (number for number in range(3))
+    truth = truth_of(lambda x: next(numbers), None)
     with EvaluationStore(tmp_path / "store") as store:
         for use in (lambda: store.evaluate(truth, [[1.0, 2.0]]), lambda: store.count(truth)):
-            with pytest.raises(InputError, match=r"`truth.identity` must be given .* got None. Pass identity='...'"):
+            with pytest.raises(
+                InputError, match=r"`truth.identity` must be given .* got None: .*'numbers'.*Pass identity="
+            ):
                 use()
 
 
 def shifted(offset: int) -> Callable[[np.ndarray], float]:
-    return lambda x: float(x[0]) + offset
+    nothing = (number for number in range(0))  # cannot be identified
+    return lambda x: float(x[0]) + offset + len(list(nothing))
 
 
 def test_memory_needs_no_identity_and_distinguishes_truths() -> None:
@@ -277,7 +282,7 @@ def test_a_pickled_store_opens_the_same_file(tmp_path: Path) -> None:
         store.evaluate(truth_of(f), [[1.0, 2.0]])
         with pickle.loads(pickle.dumps(store)) as twin:
             twin.evaluate(truth_of(f), [[1.0, 2.0], [2.0, 2.0]])
-            assert twin.evaluated == 1 and twin.path == store.path
+            assert (twin.evaluated, twin.verified) == (2, 1) and twin.path == store.path
         assert store.count(truth_of(f)) == 2
 
 
@@ -350,4 +355,4 @@ def test_rows_have_time_and_versions(tmp_path: Path) -> None:
     time, versions = database.execute("SELECT time, versions FROM evaluations").fetchone()
     identity, variables = database.execute("SELECT identity, variables FROM truths").fetchone()
     database.close()
-    assert time.endswith("+00:00") and "numpy" in versions and identity == "counted" and '"units": "N"' in variables
+    assert time.endswith("+00:00") and "numpy" in versions and identity == "counted" and '["v", [1], "N"]' in variables

@@ -51,7 +51,11 @@ def alike(path: Path) -> None:
 
 
 def newer(path: Path) -> None:
-    execute(stored(path), "UPDATE meta SET value = '2' WHERE key = 'schema_version'")
+    execute(stored(path), "UPDATE meta SET value = '3' WHERE key = 'schema_version'")
+
+
+def older(path: Path) -> None:
+    execute(stored(path), "UPDATE meta SET value = '1' WHERE key = 'schema_version'")
 
 
 def odd(path: Path) -> None:
@@ -64,7 +68,8 @@ def odd(path: Path) -> None:
         (text, "is not an SQLite file, or a damaged one .* or of a new one"),
         (foreign, r"is an SQLite file of another program \(tables \['cases'\], format None\)"),
         (alike, r"is an SQLite file of another program .*format None\)"),
-        (newer, "has schema version '2', this gradopt reads up to 1. .*pip install -U gradopt"),
+        (newer, "has schema version '3', this gradopt reads version 2. .*newer.*pip install -U gradopt"),
+        (older, "has schema version '1', this gradopt reads version 2. .*older.*Evaluate into a new file"),
         (odd, "has schema version 'two'"),
     ],
 )
@@ -101,10 +106,10 @@ def test_a_file_that_another_program_keeps_locked_is_explained(tmp_path: Path, m
 
 
 def test_rows_go_to_the_disk_and_readers_do_not_wait(tmp_path: Path) -> None:
-    database = tables.connect(tmp_path / "file")
-    assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert database.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
-    database.close()
+    opened = tables.Tables(tmp_path / "file")
+    assert opened._database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert opened._database.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+    opened.close()
 
 
 def test_an_empty_file_becomes_a_store(tmp_path: Path) -> None:
