@@ -9,7 +9,8 @@ of a certificate. Counted and written, by kind:
 - `runs`;
 - `false`: certified and refuted. The target is zero;
 - `optima`: ends that the check does not refute, and `certified`: those of them with a certificate. Their part must not
-  get less; what is missing is work for the user, no fault of a certificate;
+  get less;
+- `missed`: those of them without a certificate though no partial is wrong, which is work for the user;
 - `dead end`: runs that ended as infeasible, though all problems are feasible, or with contradicted partials, though the
   partials are right;
 - `saddles`: certified ends of problems without constraints where the Hessian has a negative eigenvalue along the design
@@ -17,7 +18,8 @@ of a certificate. Counted and written, by kind:
 - `raised`: runs that an exception ended;
 - `evaluations`: of the truth, in all.
 
-With `--before FILE`, the result of another version of the package on the same trials, its figures stand beside.
+With `--before FILE`, the result of another version of the package on the same trials, its figures stand in front of an
+arrow.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ from scripts.loop.trials_of_truths import trials_of_truths
 from scripts.loop.trials_of_units import trials_of_units
 from scripts.shared.script import Call, begin, parser_of, run
 
-COUNTS = ("runs", "false", "optima", "certified", "dead end", "saddles", "raised", "evaluations")
+COUNTS = ("runs", "false", "optima", "certified", "missed", "dead end", "saddles", "raised", "evaluations")
 
 
 def all_trials(quick: bool = False, only: str = "") -> list[CertificateTrial]:
@@ -59,14 +61,20 @@ def count(runs: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
     return {kind: {c: int(sum(each[c] for each in of)) for c in COUNTS} for kind, of in {**kinds, "all": runs}.items()}
 
 
-def show(call: Call, counts: dict[str, Any], before: dict[str, Any]) -> None:
+def earlier(path: Path | None, runs: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """Count the runs of the same trials in the result file of another version."""
+    if path is None:
+        return {}
+    found = {(each["kind"], each["label"]): each for each in json.loads(path.read_text())["all_runs"]}
+    return count([found[each["kind"], each["label"]] for each in runs if (each["kind"], each["label"]) in found])
+
+
+def show(call: Call, counts: dict[str, dict[str, int]], before: dict[str, dict[str, int]]) -> None:
     """Print the counts, with those of another version in front where there are any."""
     table = Table("kind", *COUNTS)
     for kind, found in counts.items():
-        earlier = before.get(kind)
-        table.add_row(
-            kind, *(f"{earlier[c]} → {found[c]}" if earlier and c != "runs" else f"{found[c]}" for c in COUNTS)
-        )
+        old = before.get(kind, {})
+        table.add_row(kind, *(f"{old[c]} → {found[c]}" if old and c != "runs" else f"{found[c]}" for c in COUNTS))
     call.console.print(table)
 
 
@@ -88,7 +96,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     call = begin(parser, argv)
     logging.getLogger("openmdao").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")  # of overflows beside wide bounds, and of OpenMDAO's `ref`
-    before = json.loads(call.options.before.read_text())["counts"] if call.options.before else {}
     setup = {
         "tolerance": TOLERANCE,
         "feasibility_tolerance": FEASIBILITY_TOLERANCE,
@@ -102,10 +109,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         runs.append(run_trial(trial))
         if number % 100 == 0 or number == len(chosen):
             counts = count(runs)
-            call.write({"setup": setup, "trials": len(chosen), "counts": counts, "before": before, "all_runs": runs})
+            call.write({"setup": setup, "trials": len(chosen), "counts": counts, "all_runs": runs})
             wrong = counts["all"]["false"]
             call.console.print(f"{number} of {len(chosen)} runs, {wrong} false, {call.seconds:.0f} seconds")
-    show(call, count(runs), before)
+    show(call, count(runs), earlier(call.options.before, runs))
     describe(call, runs)
     return 0
 

@@ -46,6 +46,7 @@ def run_trial(trial: CertificateTrial) -> dict[str, Any]:
     return {
         "kind": trial.kind,
         "label": trial.label,
+        "right": trial.right,
         "exit": exit,
         "message": found.get("message", ""),
         "evaluations": found["evaluations"],
@@ -58,6 +59,7 @@ def run_trial(trial: CertificateTrial) -> dict[str, Any]:
         "false": claims and not verdict.agrees,
         "optima": verdict.agrees,
         "certified": claims and verdict.agrees,
+        "missed": not claims and verdict.agrees and trial.right,
         "dead end": exit == Exit.INFEASIBLE.value or contradicted,
         "saddles": claims and not of.c_lower.size and curvature(trial, x) < SADDLE,
         "raised": exit == "raised",
