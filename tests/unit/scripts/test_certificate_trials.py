@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from scripts.loop.base_problems import (
     steep_at_constraint,
     unconstrained,
 )
-from scripts.loop.certificates_by_kind import COUNTS, all_trials, count
+from scripts.loop.certificates_by_kind import COUNTS, all_trials, count, earlier
 from scripts.loop.independent_check import check, finite_differences
 from scripts.loop.judged_runs import run_trial
 from scripts.loop.misleading_trials import starts
@@ -168,6 +170,26 @@ def test_dead_ends_are_counted(monkeypatch: pytest.MonkeyPatch, exit: str, right
     trial = CertificateTrial("", "", bowl(1), np.array([1.0]), right=right)
     assert run_trial(trial)["dead end"] == dead
     assert count([run_trial(trial)])["all"]["certified"] == 0
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_an_optimum_without_certificate_is_missed_where_no_partial_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, right: bool
+) -> None:
+    end = {"exit": "budget", "evaluations": 3, "claims": False, "stationarity": 0.0, "x": np.array([0.3])}
+    monkeypatch.setattr(judged_runs, "by_optimizer", lambda trial: end)
+    found = run_trial(CertificateTrial("", "", bowl(1), np.array([1.0]), right=right))
+    assert found["optima"]
+    assert found["missed"] == right
+
+
+def test_another_version_is_counted_on_the_same_trials(tmp_path: Path) -> None:
+    nothing = dict.fromkeys(COUNTS, 0)
+    old = [{**nothing, "kind": "a", "label": label, "runs": 1, "false": 1} for label in ("1", "2", "3")]
+    (tmp_path / "before.json").write_text(json.dumps({"all_runs": old}))
+    now = [{**nothing, "kind": "a", "label": label, "runs": 1} for label in ("2", "3", "4")]
+    assert earlier(tmp_path / "before.json", now)["all"] == {**nothing, "runs": 2, "false": 2}
+    assert earlier(None, now) == {}
 
 
 def test_an_exception_is_written_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
