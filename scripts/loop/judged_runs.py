@@ -96,14 +96,13 @@ def by_optimizer(trial: CertificateTrial) -> dict[str, Any]:
     of, by = trial.factors
     truth, m = trial.truth(), of.size - 1
     bounds = (trial.lower * by, trial.upper * by)
+    refs = [{"ref": factor} if trial.units.ref else {} for factor in of.tolist()]
     optimizer = Optimizer(
         [_variable("x", trial, slice(None))],
         [Variable("f"), *(Variable(f"c{k}") for k in range(m))],
         trial.start * by,
-        objective=Objective("f", of[0] if trial.units.ref else 1.0),
-        constraints=[
-            Constraint(f"c{k}", **_limits(trial, k), ref=of[1 + k] if trial.units.ref else 1.0) for k in range(m)
-        ],
+        objective=Objective("f", **refs[0]),
+        constraints=[Constraint(f"c{k}", **_limits(trial, k), **refs[1 + k]) for k in range(m)],
         bounds=bounds,
         configuration=None,
         settings=Settings(**_settings(trial)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -149,6 +150,15 @@ def test_the_end_is_judged_in_the_units_of_the_smooth_problem(driver: bool) -> N
     found = run_trial(CertificateTrial("", "", coupled(), np.array([5.0, 2.0]), units=units, driver=driver))
     assert found["certified"] and not found["false"] and found["exit"] == "certified"
     np.testing.assert_allclose(found["x"], [3.0, 4.0], atol=1e-3)
+
+
+@pytest.mark.parametrize("ref", [False, True])
+def test_the_scale_is_declared_only_where_the_trial_says_so(monkeypatch: pytest.MonkeyPatch, ref: bool) -> None:
+    declared: list[dict[str, Any]] = []
+    monkeypatch.setattr(judged_runs, "Objective", lambda name, **given: declared.append(given) or name)
+    units = Units(objective=10.0, ref=ref)
+    judged_runs.by_optimizer(CertificateTrial("", "", bowl(1), np.array([0.3]), units=units))
+    assert declared == [{"ref": 10.0} if ref else {}]
 
 
 @pytest.mark.parametrize("far", [False, True])
