@@ -11,10 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gradopt.data.dataset import Dataset
+from gradopt.data.lengths import lengths_of
 from gradopt.data.scaling import Scaling
-from gradopt.data.variables import Variable, total_size
+from gradopt.data.variables import Variable, column_bounds, total_size
 from gradopt.errors import InputError
+from gradopt.truth.central_differences import CentralDifferencePlan
+from gradopt.truth.finite_difference_plan import LONGEST, FiniteDifferencePlan
+from gradopt.truth.finite_differences import FiniteDifferences
 from gradopt.truth.protocol import Evaluations
+from gradopt.truth.resolution import resolutions
 
 if TYPE_CHECKING:  # a run without a network needs no torch
     from gradopt.surrogates.fitting.incremental import IncrementalFit, SupportsFit
@@ -27,20 +32,25 @@ class Gain:
     Attributes:
         evaluations: Rows in the order in which they were evaluated, failed ones too.
         beside: Points (b, d) that were evaluated for finite differences.
+        values: Outputs there (b, m), NaN where the truth failed.
         points: Points (g, d) whose partials were finite-differenced.
         partials: Partials there (g, m, d), NaN where they could not be had.
+        refined: Mask (g,) of the points where the differences were central, bool.
     """
 
     evaluations: Evaluations
     beside: np.ndarray
+    values: np.ndarray
     points: np.ndarray
     partials: np.ndarray
+    refined: np.ndarray
 
     @classmethod
     def of(cls, evaluations: Evaluations) -> Gain:
         """Make the gain of evaluations without finite differences."""
         m, d = evaluations.dydx.shape[1:]
-        return cls(evaluations, np.empty((0, d)), np.empty((0, d)), np.empty((0, m, d)))
+        none, nowhere = np.empty((0, d)), np.zeros(0, dtype=bool)
+        return cls(evaluations, none, np.empty((0, m)), none, np.empty((0, m, d)), nowhere)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +66,10 @@ class Samples:
         data: Successful samples with the partials that are known; None before the first.
         evaluated: Points (e, d) that were evaluated, failed ones too, each once.
         beside: Points (b, d) that were evaluated for finite differences, each once.
+        values: Outputs there (b, m), NaN where the truth failed.
         difference_rows: Rows of `data` whose partials were finite-differenced.
+        differenced: For each of these rows the mask (m, d) of the partials that the truth had not returned, bool.
+        refinements: Rows whose partials were measured by central differences, once for each time.
         fitted: Global surrogate and how it was made; None before the first fit.
         partials_given: Whether an evaluation of the truth has returned any partials.
     """
@@ -66,7 +79,10 @@ class Samples:
     data: Dataset | None
     evaluated: np.ndarray
     beside: np.ndarray
+    values: np.ndarray
     difference_rows: tuple[int, ...] = ()
+    differenced: tuple[np.ndarray, ...] = ()
+    refinements: tuple[int, ...] = ()
     fitted: IncrementalFit | None = None
     partials_given: bool = False
 
@@ -83,7 +99,7 @@ class Samples:
         data = None if initial_data is None else initial_data.with_variables("initial_data", inputs, outputs)
         if data is not None:
             Scaling.of(data)  # raises if the data lie outside the domain of a transform
-        return cls(tuple(inputs), tuple(outputs), data, none, none)
+        return cls(tuple(inputs), tuple(outputs), data, none, none, np.empty((0, total_size(outputs))))
 
     @property
     def evaluations(self) -> int:
@@ -108,12 +124,56 @@ class Samples:
         """Whether finite differences could add to the partials of a row."""
         return not self.known(row) and row not in self.difference_rows
 
+    def plan(
+        self, row: int, finite_differences: FiniteDifferences, matters: np.ndarray | None = None
+    ) -> FiniteDifferencePlan:
+        """Plan one-sided finite differences of the unknown partials of a row.
+
+        Args:
+            row: Row of `data`.
+            finite_differences: Steps.
+            matters: Mask (m,) of the outputs whose slopes are worth longer steps; None for all. An output that has
+                been the same everywhere is not.
+        """
+        assert self.data is not None
+        data = self.data
+        x, every = data.x[row], np.vstack([data.y, self.values])
+        far = np.abs(data.x - x) >= LONGEST * lengths_of(*column_bounds(self.inputs), x)
+        constant = (np.isnan(every) | (every == data.y[row])).all(axis=0) & bool(far.any())
+        matters = ~constant if matters is None else matters & ~constant
+        return finite_differences.plan(x, data.y[row], data.partials[row], self.inputs, every, matters)
+
+    def refinement(
+        self, row: int, finite_differences: FiniteDifferences, weights: np.ndarray, checked: bool = True
+    ) -> CentralDifferencePlan:
+        """Plan central differences of the partials of a row that the truth has not returned.
+
+        Args:
+            row: Row of `data`.
+            finite_differences: Steps.
+            weights: Weights (m,) of the outputs in what is minimized.
+            checked: Whether the error of the partials is estimated too.
+        """
+        assert self.data is not None
+        data = self.data
+        known = data.partials[row]
+        if row in self.difference_rows:
+            known = np.where(self.differenced[self.difference_rows.index(row)], np.nan, known)
+        return finite_differences.refinement(
+            data.x[row], data.y[row], known, self.inputs, self.beside, self.values, data.y, weights, checked
+        )
+
+    def resolution(self, row: int) -> np.ndarray:
+        """Return the resolutions (m,) of the outputs at a row, estimated from all values met."""
+        assert self.data is not None
+        return resolutions(np.vstack([self.data.y, self.values]), self.data.y[row])
+
     def with_gain(self, gain: Gain) -> Samples:
         """Return the samples with those of a gain."""
         found = self.with_evaluations(gain.evaluations)
-        for x, partials in zip(gain.points, gain.partials, strict=True):
-            found = found.with_partials(found.row(x), partials)
-        return found.with_beside(gain.beside)
+        for x, partials, refined in zip(gain.points, gain.partials, gain.refined, strict=True):
+            found = found.with_partials(found.row(x), partials, bool(refined))
+        return found.with_beside(gain.beside, gain.values)
 
     def with_evaluations(self, found: Evaluations) -> Samples:
         """Return the samples with further rows; a point that is there already counts once."""
@@ -135,20 +195,29 @@ class Samples:
         given = self.partials_given or bool(np.isfinite(found.dydx[found.ok]).any())
         return replace(self, evaluated=evaluated, data=data, partials_given=given)
 
-    def with_partials(self, row: int, partials: np.ndarray) -> Samples:
-        """Return the samples with finite-differenced partials (m, d) in a row."""
+    def with_partials(self, row: int, partials: np.ndarray, refined: bool = False) -> Samples:
+        """Return the samples with finite-differenced partials (m, d) in a row, central ones if `refined`."""
         assert self.data is not None
         every = self.data.partials.copy()
+        rows, differenced = self.difference_rows, self.differenced
+        if row not in rows:
+            rows, differenced = (*rows, row), (*differenced, np.isnan(every[row]))
         every[row] = partials
-        return replace(self, data=replace(self.data, dydx=every), difference_rows=(*self.difference_rows, row))
+        return replace(
+            self,
+            data=replace(self.data, dydx=every),
+            difference_rows=rows,
+            differenced=differenced,
+            refinements=(*self.refinements, row) if refined else self.refinements,
+        )
 
-    def with_beside(self, points: np.ndarray) -> Samples:
-        """Return the samples with further points (b, d) that were evaluated for finite differences."""
-        beside = self.beside
-        for point in points:
+    def with_beside(self, points: np.ndarray, values: np.ndarray) -> Samples:
+        """Return the samples with further points (b, d) evaluated for finite differences, and outputs there (b, m)."""
+        beside, known = self.beside, self.values
+        for point, y in zip(points, values, strict=True):
             if not _holds(beside, point):
-                beside = np.vstack([beside, point])
-        return replace(self, beside=beside)
+                beside, known = np.vstack([beside, point]), np.vstack([known, y])
+        return replace(self, beside=beside, values=known)
 
     def refitted(self, configuration: SupportsFit | None, candidate: np.ndarray) -> tuple[Samples, str]:
         """Bring the global surrogate up to the data.

@@ -14,6 +14,11 @@ _ZERO = (
 )
 
 
+def without_loose(bound: np.ndarray) -> np.ndarray:
+    """Return bounds with those of 1e20 and more, of either sign, as infinity."""
+    return np.where(np.abs(bound) >= NO_BOUND, np.copysign(np.inf, bound), bound)
+
+
 def lengths_of(lower: np.ndarray, upper: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Return one length (d,) for each variable, in its own unit.
 
@@ -21,11 +26,11 @@ def lengths_of(lower: np.ndarray, upper: np.ndarray, x: np.ndarray) -> np.ndarra
     because there must be some say nothing. A variable without a range has its size, at least 1.
 
     Args:
-        lower: Lower bounds (d,); -1e20 and below is none.
-        upper: Upper bounds (d,); 1e20 and above is none.
+        lower: Lower bounds (d,), -inf where there is none.
+        upper: Upper bounds (d,).
         x: Values (d,), such as the start.
     """
-    bounded = (np.abs(lower) < NO_BOUND) & (np.abs(upper) < NO_BOUND) & (upper > lower)
+    bounded = np.isfinite(lower) & np.isfinite(upper) & (upper > lower)
     width = np.where(bounded, upper, 1.0) - np.where(bounded, lower, 0.0)
     size = np.abs(x)
     bounded &= width <= _NONE * np.maximum(size, 1.0)

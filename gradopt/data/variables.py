@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gradopt.data.arrays import as_floats
+from gradopt.data.lengths import without_loose
 from gradopt.data.units import check_units
 from gradopt.errors import FileFormatError, InputError, ShapeError, explain
 
@@ -178,9 +179,9 @@ def column_names(variables: Sequence[Variable]) -> list[str]:
 
 
 def column_bounds(variables: Sequence[Variable]) -> tuple[np.ndarray, np.ndarray]:
-    """Return lower and upper bounds of all columns, each (columns,), infinite where there is none."""
-    bounds = [variable.bounds for variable in variables]
-    return np.concatenate([low for low, _ in bounds]), np.concatenate([high for _, high in bounds])
+    """Return lower and upper bounds of all columns, each (columns,), infinite where there is none, or one of 1e20."""
+    low, high = zip(*(variable.bounds for variable in variables), strict=True)
+    return without_loose(np.concatenate(low)), without_loose(np.concatenate(high))
 
 
 def column_slices(variables: Sequence[Variable]) -> dict[str, slice]:

@@ -13,6 +13,7 @@ from gradopt.loop.initial_optimum import find_initial_optimum
 from gradopt.loop.learning import can_differentiate, on_corrected
 from gradopt.loop.problem import Problem, initial_surrogates
 from gradopt.loop.recovery import recover
+from gradopt.loop.refinement import is_coarse, is_one_sided, moved_blindly
 from gradopt.loop.request import Purpose, Request
 from gradopt.loop.settings import Settings
 from gradopt.loop.state import Stage, State
@@ -20,6 +21,7 @@ from gradopt.loop.subproblem import Candidate, solve_subproblem
 from gradopt.loop.trust_region import TrustRegion
 from gradopt.optimality.problem import Limits
 
+_REJECTED = 3  # candidates rejected in a row after which partials by one-sided differences are refined; by hand
 _NO_STEP = 1e-12  # largest component of a step, in units of the ranges, that counts as none: round-off
 _ESCAPE = 0.1  # length of the step from a saddle point, in units of the scales; by hand
 _SHRINK_UNEVALUATED = 0.2  # factor on a trust region without a candidate: no evaluation is spent on it; by hand
@@ -56,8 +58,8 @@ def ask(state: State, problem: Problem, settings: Settings) -> Request:
         return Request(_escape(state, problem.limits)[None], Purpose.CANDIDATE, trust_region=state.trust_region)
     if state.stage is Stage.INITIAL_STEP:
         request = _initial_optimum(state, problem, settings)
-    elif state.stage is Stage.SETTLING or _differentiates_first(state, problem):
-        request = Request(state.iterate.u[None], Purpose.DIFFERENCE, trust_region=state.trust_region)
+    elif state.stage in (Stage.SETTLING, Stage.REFINING) or _differentiates_first(state, problem, settings):
+        request = _differences(state, problem, state.trust_region)
     else:
         request = _candidate(state, problem, settings)
     return replace(request, seconds=time.perf_counter() - clock)
@@ -95,14 +97,23 @@ def _initial_optimum(state: State, problem: Problem, settings: Settings) -> Requ
     )
 
 
-def _differentiates_first(state: State, problem: Problem) -> bool:
+def _differentiates_first(state: State, problem: Problem, settings: Settings) -> bool:
     """Whether partials at the current iterate are to be finite-differenced before the next candidate.
 
-    Estimates have done what they can where they say that the iterate is an optimum, and after a poor step.
+    Estimates have done what they can where they say that the iterate is an optimum, after a poor step, and after one
+    that values could not judge.
     """
     last = state.history[-1]
     spent = state.conditions.certified or not last.accepted or not last.ratio >= state.trust_region.poor
-    return spent and can_differentiate(state, problem)
+    if can_differentiate(state, problem):
+        return spent or moved_blindly(state, problem, settings)
+    return _rejected(state) and is_one_sided(state, problem)
+
+
+def _rejected(state: State) -> bool:
+    """Whether so many candidates in a row were rejected that the derivatives may be at fault."""
+    last = state.history[-_REJECTED:]
+    return len(last) == _REJECTED and not any(one.accepted for one in last)
 
 
 def _candidate(state: State, problem: Problem, settings: Settings) -> Request:
@@ -111,7 +122,7 @@ def _candidate(state: State, problem: Problem, settings: Settings) -> Request:
     if found is not None:
         return Request(found.predicted.u[None], purpose, found, region)
     if can_differentiate(state, problem):
-        return Request(state.iterate.u[None], Purpose.DIFFERENCE, trust_region=region)
+        return _differences(state, problem, region)
     return Request(_nothing(state), purpose, trust_region=region)
 
 
@@ -126,7 +137,9 @@ def _search(state: State, problem: Problem, settings: Settings) -> tuple[Candida
         if found is not None:
             return found, region
         region = region.after(np.nan, region.length(state.failed[-1][0] - iterate.u, limits))
-    smallest = settings.smallest_differenced if state.finite_differenced else 0.0
+    smallest = 0.0
+    if state.finite_differenced and (not state.refined or is_coarse(state, problem, settings)):
+        smallest = settings.smallest_differenced
     while not region.exhausted and region.radius >= smallest:
         box = region.box(iterate.u, limits)
         found = solve_subproblem(model, limits, iterate, box, state.penalties, nearest)
@@ -134,6 +147,13 @@ def _search(state: State, problem: Problem, settings: Settings) -> tuple[Candida
             return found, region
         region = region.after(np.nan, _SHRINK_UNEVALUATED * region.radius)
     return None, region
+
+
+def _differences(state: State, problem: Problem, region: TrustRegion) -> Request:
+    """Finite differences at the current iterate: central ones before a verdict, and after it did not hold."""
+    refines = state.stage is Stage.REFINING or state.refined or not can_differentiate(state, problem)
+    purpose = Purpose.REFINEMENT if refines else Purpose.DIFFERENCE
+    return Request(state.iterate.u[None], purpose, trust_region=region)
 
 
 def _nothing(state: State) -> np.ndarray:

@@ -123,12 +123,21 @@ def _check_samples(samples: Samples) -> None:
         raise FileFormatError(explain("samples", "have inputs and outputs", f"{d} and {m} columns", REMEDY))
     check_array("evaluated", samples.evaluated, (-1, d))
     check_array("beside", samples.beside, (-1, d))
+    check_array("values", samples.values, (len(samples.beside), m))
     rows = 0
     if samples.data is not None:
         rows = samples.data.n
         _check_variables("data", samples.data, samples)
     for row in samples.difference_rows:
         check_index("difference_rows", row, rows)
+    if len(samples.differenced) != len(samples.difference_rows):
+        expected = f"have {len(samples.difference_rows)} entries, one for each of `difference_rows`"
+        raise FileFormatError(explain("differenced", expected, len(samples.differenced), REMEDY))
+    for mask in samples.differenced:
+        check_array("differenced", mask, (m, d), np.bool_)
+    for row in samples.refinements:
+        if row not in samples.difference_rows:
+            raise FileFormatError(explain("refinements", "be among `difference_rows`", row, REMEDY))
     if samples.fitted is not None:
         _check_variables("surrogate", samples.fitted.surrogate, samples)
         check_index("samples", samples.fitted.samples, rows + 1)
@@ -144,14 +153,15 @@ def _check_variables(name: str, holder: Dataset | object, samples: Samples) -> N
 def _check_point(point: TruthPoint, state: State, k: int, p: int) -> None:
     _check_responses(point, k, p)
     count = len(state.points[0].rows)
-    if not len(point.rows) == len(point.signs) == count:
-        got = f"{len(point.rows)} and {len(point.signs)}"
-        raise FileFormatError(explain("rows and signs", f"have {count} entries each", got, REMEDY))
+    if not len(point.rows) == len(point.sensitivities) == count:
+        got = f"{len(point.rows)} and {len(point.sensitivities)}"
+        raise FileFormatError(explain("rows and sensitivities", f"have {count} entries each", got, REMEDY))
     rows = max(0 if samples.data is None else samples.data.n for samples in state.samples)
     widths = {total_size(samples.outputs) for samples in state.samples}
-    for row, signs in zip(point.rows, point.signs, strict=True):
+    for row, weights in zip(point.rows, point.sensitivities, strict=True):
         check_index("rows", row, rows)
-        check_array("signs", signs, (signs.size if signs.size in widths else max(widths),))
+        width = weights.shape[-1] if weights.ndim else 0
+        check_array("sensitivities", weights, (1 + p, width if width in widths else max(widths)))
 
 
 def _check_responses(found: Responses, k: int, p: int) -> None:

@@ -16,7 +16,7 @@ from gradopt.optimality.kkt import KKT
 from gradopt.optimality.problem import Limits, Responses, Scales
 from gradopt.optimality.scales import scales_of
 
-_STEPS = (1e-4, 1e-3, 1e-2)  # in units of the scales: short against curvature, long against noise; by hand
+_STEPS = (1e-4, 1e-5, 1e-3, 1e-6, 1e-2)  # in units of the scales: short against curvature, long against noise; by hand
 _SHARE = 3.0  # tolerances that a directional derivative of the Lagrangian may be off; by hand
 _ADJOINT = 1e-3  # relative error of a partial that only holds against a bound or constraint: solvers leave it; by hand
 _ROUND_OFF = 1e-13  # relative error of a value: some hundred times machine precision; by hand

@@ -12,6 +12,7 @@ from gradopt.loop.settings import Settings
 from gradopt.loop.subproblem import Candidate, solve_subproblem
 from gradopt.optimality.merit import initial_penalties, merit
 from gradopt.optimality.problem import Limits, Responses
+from gradopt.optimality.scales import Explored
 
 _PASSES = 3  # runs of SLSQP: multipliers at the start say little of the penalties needed at a far optimum; by hand
 _WORSE = 10.0  # relative rise of the last objective that stands for a point where the surrogates fail; by hand
@@ -68,7 +69,7 @@ def find_initial_optimum(
     candidate = Candidate(first, restoration=False)
     for _ in range(_PASSES):
         here = candidate.predicted
-        conditions = settings.conditions(here, (first,), limits)
+        conditions = settings.conditions(here, Explored((first,)), limits)
         if conditions.certified:
             break
         penalties = np.maximum(penalties, initial_penalties(here, conditions.multipliers))

@@ -46,7 +46,7 @@ def learned(state: State, problem: Problem, settings: Settings) -> tuple[State, 
             _base(component.initial, samples[truth].fitted),
             iterate.rows[index],
             pairs,
-            iterate.signs[index],  # convex where more of the output is a higher objective
+            np.sign(iterate.sensitivities[index][0]),  # convex where more of the output is a higher objective
             settings.correction,
             _REACH * state.trust_region.radius,
         )

@@ -21,7 +21,8 @@ class Purpose(StrEnum):
     INITIAL_OPTIMUM = "initial optimum"  # of initial surrogates
     CANDIDATE = "candidate"  # minimizer of the trust-region subproblem
     RECOVERY = "recovery"  # another candidate after the truth failed
-    DIFFERENCE = "difference"  # partials by finite differences
+    DIFFERENCE = "difference"  # partials by one-sided finite differences
+    REFINEMENT = "refinement"  # partials by central differences, with an estimate of their error
     VERIFICATION = "verification"  # derivative check beside an optimum
 
 
@@ -33,7 +34,8 @@ class Request:
 
     Attributes:
         points: Design variables (q, k), in the driver's scaling.
-        purpose: What they are for. `DIFFERENCE` requests the partials at its point, by evaluations beside it.
+        purpose: What they are for. `DIFFERENCE` and `REFINEMENT` request the partials at their point, by
+            evaluations beside it.
         candidate: Candidate with its predicted responses; None where nothing is predicted.
         trust_region: Trust region in which the candidate was found.
         predicted_reduction: Predicted reduction of the merit by an initial optimum; NaN for other purposes.
@@ -59,7 +61,8 @@ class Outcome:
         failure: Why it failed; "" where it did not.
         gains: Samples that it added, one for each truth; also where the evaluation failed after some.
         inputs: Inputs (d,) of each component in the end.
-        signs: For each component the sign (m,) of the derivative of the objective with respect to its outputs.
+        sensitivities: For each component the derivatives (1 + p, m) of objective and constraints with respect to its
+            outputs; 0 where they are not known.
         coupled: Whether truths were evaluated several times because components depend on each other.
         context: Arrays with which the caller can repeat the evaluation; the loop keeps them with the point.
     """
@@ -68,6 +71,6 @@ class Outcome:
     failure: str = ""
     gains: tuple[Gain, ...] = ()
     inputs: tuple[np.ndarray, ...] = ()
-    signs: tuple[np.ndarray, ...] = ()
+    sensitivities: tuple[np.ndarray, ...] = ()
     coupled: bool = False
     context: Mapping[str, np.ndarray] = field(default_factory=dict)

@@ -70,7 +70,8 @@ def run(loop: AskTell[Evaluations], evaluate: Callable[[Request], Evaluations], 
     while not loop.state.done:
         request = loop.ask()
         loop.tell(request, evaluate(request))
-        complete = loop.state.done or loop.state.stage is not Stage.CHECKING  # the check belongs to the last iteration
+        unjudged = loop.state.stage in (Stage.REFINING, Stage.CHECKING)  # both belong to the last iteration
+        complete = loop.state.done or not unjudged
         if len(loop.state.history) > seen and complete:
             seen = len(loop.state.history)
             if watch is not None and watch(loop.state):

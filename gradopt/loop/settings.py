@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +11,7 @@ from gradopt.errors import InputError, explain
 from gradopt.loop.trust_region import TrustRegion
 from gradopt.optimality.kkt import FEASIBILITY_TOLERANCE, KKT, TOLERANCE
 from gradopt.optimality.problem import Limits, Responses
-from gradopt.optimality.scales import conditions_at
+from gradopt.optimality.scales import Explored, conditions_at
 from gradopt.truth.finite_differences import FiniteDifferences
 
 _FINEST = 0.1  # part of the finite-difference steps below which the trust region is within their error; by hand
@@ -33,7 +32,7 @@ class Settings:
             to it.
         max_failures: Number of truth failures in a row after which the run ends.
         check_derivatives: Whether an optimum is confirmed by the truth at a point beside it, see
-            `gradopt.loop.derivative_check`. These evaluations, one as a rule and four at most, may go beyond
+            `gradopt.loop.derivative_check`. These evaluations, one as a rule and ten at most, may go beyond
             `max_evaluations`.
         finite_differences: How partials that a truth does not return are finite-differenced, where the surrogates'
             estimates of them do not suffice. Each step counts as an evaluation.
@@ -81,7 +80,7 @@ class Settings:
         """
         return _FINEST * float(np.max(self.finite_differences.step))
 
-    def conditions(self, point: Responses, points: Sequence[Responses], limits: Limits) -> KKT:
+    def conditions(self, point: Responses, points: Explored, limits: Limits) -> KKT:
         """Return the optimality conditions at a point, to these tolerances.
 
         Args:

@@ -17,6 +17,7 @@ from gradopt.loop.settings import Settings
 from gradopt.loop.trust_region import TrustRegion
 from gradopt.optimality.kkt import KKT
 from gradopt.optimality.problem import Responses
+from gradopt.optimality.scales import Explored
 
 
 class Exit(StrEnum):
@@ -28,6 +29,7 @@ class Exit(StrEnum):
     INFEASIBLE = "infeasible"
     TRUTH_FAILED = "truth failed"
     CONTRADICTED = "partials contradicted"
+    RESOLUTION = "resolution"
     STOPPED = "stopped"
 
     @property
@@ -53,6 +55,11 @@ _ADVICE = {
         "By its partials this is an optimum, but the values beside it do not agree with them, or could not be "
         "evaluated. Check the partials of the truth (problem.check_partials) and the convergence of its solvers."
     ),
+    Exit.RESOLUTION: (
+        "By its finite-differenced partials this is an optimum or has no better point beside it, but the values of the "
+        "truth have too few digits or too much noise to tell. Have the truth return more digits or its partials, or "
+        "raise the tolerance; the reason of the certificate says to what."
+    ),
     Exit.STOPPED: "The callback stopped the run. Run again with the same store to continue.",
 }
 
@@ -64,6 +71,7 @@ class Stage(StrEnum):
     INITIAL_STEP = "initial step"  # the optimum of the initial surrogates is to be evaluated
     SETTLING = "settling"  # partials at the first iterate are to be finite-differenced
     ITERATING = "iterating"
+    REFINING = "refining"  # partials at an optimum are to be measured by central differences
     CHECKING = "checking"  # derivative check at an optimum
     ESCAPING = "escaping"  # a step from what may be a saddle point is to be evaluated
 
@@ -74,12 +82,13 @@ class TruthPoint(Responses):
 
     Attributes:
         rows: For each component the row of its sample.
-        signs: For each component the sign (m,) of the derivative of the objective with respect to its outputs.
+        sensitivities: For each component the derivatives (1 + p, m) of objective and constraints with respect to its
+            outputs; 0 where they are not known.
         context: Arrays with which the caller can repeat the evaluation.
     """
 
     rows: tuple[int, ...] = ()
-    signs: tuple[np.ndarray, ...] = ()
+    sensitivities: tuple[np.ndarray, ...] = ()
     context: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
@@ -163,7 +172,7 @@ class State:
         pending: Record of the iteration that ends once the stage `SETTLING` has ended, or None.
         history: Records of the iterations.
         exit: Why the run ended; None while it goes on.
-        failure: Why the truth failed at the start; "" if it did not.
+        failure: Why the truth failed at the start, or what its resolution hides at the end; "" otherwise.
     """
 
     start: np.ndarray
@@ -203,6 +212,11 @@ class State:
         return any(samples.finite_differenced for samples in self.samples)
 
     @property
+    def refined(self) -> bool:
+        """Whether any partials were measured by central differences: from then on all are."""
+        return any(samples.refinements for samples in self.samples)
+
+    @property
     def partials_given(self) -> bool:
         """Whether a truth has returned any partials."""
         return any(samples.partials_given for samples in self.samples)
@@ -214,10 +228,12 @@ class State:
         return self.points[self.at]
 
     @property
-    def explored(self) -> tuple[TruthPoint, ...]:
-        """Points that tell the scales: those with exact derivatives, and all iterates."""
-        iterates = {self.at, *(start for start, _ in self.steps)}
-        return tuple(point for index, point in enumerate(self.points) if point.exact or index in iterates)
+    def explored(self) -> Explored:
+        """Points that tell the scales of the problem."""
+        walked = {self.at, *(start for start, _ in self.steps)}
+        iterates = tuple(point for index, point in enumerate(self.points) if index in walked)
+        tried = tuple(point for index, point in enumerate(self.points) if point.exact and index not in walked)
+        return Explored(iterates, tried)
 
     @property
     def conditions(self) -> KKT:

@@ -16,6 +16,7 @@ from gradopt.loop.learning import can_differentiate, learned, on_corrected
 from gradopt.loop.problem import Problem, initial_surrogates
 from gradopt.loop.record import record
 from gradopt.loop.recovery import with_failure
+from gradopt.loop.refinement import exhausted, judged_differences, tells_nothing, undecided
 from gradopt.loop.request import Outcome, Purpose, Request
 from gradopt.loop.settings import Settings
 from gradopt.loop.state import Exit, Stage, State, TruthPoint, with_iterate
@@ -25,7 +26,7 @@ from gradopt.optimality.curvature import negative_curvature
 from gradopt.optimality.kkt import KKT, scaled_kkt
 from gradopt.optimality.merit import initial_penalties, merit, next_penalties, raised_penalties
 from gradopt.optimality.problem import Limits
-from gradopt.optimality.scales import conditions_at, without_objective
+from gradopt.optimality.scales import Explored, conditions_at, without_objective
 
 logger = logging.getLogger("gradopt")
 
@@ -33,6 +34,7 @@ logger = logging.getLogger("gradopt")
 _ROUND_OFF = 1e-12  # predicted reduction that may be round-off
 _FORGIVEN = 1e-8  # rise up to which a step towards the optimality conditions is accepted
 _VIOLATED = 1e-3  # violation, in parts of its scale, above which a penalty may rise: finite differences leave less
+_REOPENED = 0.1  # part of the first trust-region radius that central differences start again with at least; by hand
 
 
 def tell(state: State, request: Request, outcomes: Sequence[Outcome], problem: Problem, settings: Settings) -> State:
@@ -69,12 +71,10 @@ def tell(state: State, request: Request, outcomes: Sequence[Outcome], problem: P
         return _checked(state, outcome, problem, settings)
     elif state.stage is Stage.ESCAPING:
         state = _escaped(state, request, outcome, problem, settings)
-    elif request.purpose is Purpose.DIFFERENCE:
+    elif request.purpose in (Purpose.DIFFERENCE, Purpose.REFINEMENT):
         state = _sharpened(state, request, outcome, problem, settings)
     elif not len(request.points):
-        infeasible = state.conditions.feasibility > settings.feasibility_tolerance
-        exit = Exit.INFEASIBLE if infeasible else Exit.EXHAUSTED
-        state = replace(state, trust_region=request.trust_region, exit=exit)
+        state = exhausted(replace(state, trust_region=request.trust_region), problem, settings)
     else:
         state = _iterated(state, request, outcome, problem, settings)
     seconds = request.seconds + time.perf_counter() - clock
@@ -101,7 +101,16 @@ def _point(state: State, outcome: Outcome, problem: Problem) -> TruthPoint | Non
     )
     error = found.error if exact else None
     return TruthPoint(
-        found.u, found.f, found.gradient, found.c, found.jacobian, exact, error, rows, outcome.signs, outcome.context
+        found.u,
+        found.f,
+        found.gradient,
+        found.c,
+        found.jacobian,
+        exact,
+        error,
+        rows,
+        outcome.sensitivities,
+        outcome.context,
     )
 
 
@@ -116,7 +125,7 @@ def _started(state: State, outcome: Outcome, problem: Problem, settings: Setting
     state = replace(state, waiting=state.waiting[:0])
     if point is None:
         return replace(state, exit=Exit.TRUTH_FAILED, failure=outcome.failure)
-    conditions = settings.conditions(point, (), problem.limits)
+    conditions = settings.conditions(point, Explored(), problem.limits)
     radius, p = state.trust_region.radius, len(point.c)
     first = record(0, point.u, point, conditions, radius, state.evaluations, constraints=p)
     state = replace(state, points=(point,), at=0, kkt=conditions, pending=first)
@@ -137,7 +146,7 @@ def _settled(state: State, problem: Problem, settings: Settings) -> State:
             done = replace(done, fit=fit, evaluations=state.evaluations)
             stage = Stage.INITIAL_STEP if initial_surrogates(problem) else stage
         history = (*history, done)
-    return _judged(replace(state, stage=stage, pending=None, history=history), settings)
+    return _judged(replace(state, stage=stage, pending=None, history=history), problem, settings)
 
 
 def _initial_step_made(state: State, request: Request, outcome: Outcome, problem: Problem, settings: Settings) -> State:
@@ -182,8 +191,14 @@ def _sharpened(state: State, request: Request, outcome: Outcome, problem: Proble
     region = request.trust_region
     if not state.history[-1].accepted:  # the derivatives were at fault, not the length of the step
         region = replace(region, radius=state.history[-1].radius)
+    if request.purpose is Purpose.REFINEMENT:
+        if state.stage is Stage.REFINING:  # the region had shrunk on partials that were not good enough
+            radius = max(region.radius, _REOPENED * settings.trust_region.radius)
+            region = replace(region, radius=radius)
+        last = replace(state.history[-1].at(conditions), evaluations=state.evaluations)
+        state = replace(state, stage=Stage.ITERATING, history=(*state.history[:-1], last))
     state, _ = learned(replace(state, kkt=conditions, penalties=penalties, trust_region=region), problem, settings)
-    return _judged(state, settings)
+    return _judged(state, problem, settings)
 
 
 def _iterated(state: State, request: Request, outcome: Outcome, problem: Problem, settings: Settings) -> State:
@@ -191,12 +206,13 @@ def _iterated(state: State, request: Request, outcome: Outcome, problem: Problem
     found, limits = request.candidate, problem.limits
     assert found is not None
     state = replace(state, trust_region=request.trust_region)
-    true, ratio, accepted, fit = _point(state, outcome, problem), np.nan, False, ""
+    true, ratio, accepted, tied, fit = _point(state, outcome, problem), np.nan, False, False, ""
     if true is None:
         state = replace(state, failed=with_failure(state.failed, found))
     else:
         length = state.trust_region.length(found.predicted.u - state.iterate.u, limits)
-        ratio, accepted = _compared(state, found, true, limits, settings)
+        tied = tells_nothing(state, found, true, problem, settings)
+        ratio, accepted = _compared(state, found, true, limits, settings, tied)
         state = replace(
             state,
             points=(*state.points, true),
@@ -211,7 +227,7 @@ def _iterated(state: State, request: Request, outcome: Outcome, problem: Problem
             penalties = next_penalties(state.penalties, conditions.multipliers)
             if state.finite_differenced:
                 before, after = limits.violations(state.iterate.c), limits.violations(true.c)
-                least = _VIOLATED * without_objective(true, state.explored, limits).constraints
+                least = _VIOLATED * without_objective(true, state.explored.iterates, limits).constraints
                 penalties = np.maximum(penalties, raised_penalties(state.penalties, before, after, least))
             state = replace(state, at=len(state.points) - 1, penalties=penalties)
         state = replace(state, kkt=conditions)
@@ -232,7 +248,10 @@ def _iterated(state: State, request: Request, outcome: Outcome, problem: Problem
         outcome.failure,
         len(found.predicted.c),
     )
-    return _judged(replace(state, history=(*state.history, done)), settings)
+    state = replace(state, history=(*state.history, done))
+    if tied and not accepted:
+        state = undecided(state, problem, settings)
+    return state if state.done or state.stage is Stage.REFINING else _judged(state, problem, settings)
 
 
 def _estimated(state: State, problem: Problem, settings: Settings) -> State:
@@ -243,16 +262,16 @@ def _estimated(state: State, problem: Problem, settings: Settings) -> State:
 
 
 def _compared(
-    state: State, found: Candidate, true: TruthPoint, limits: Limits, settings: Settings
+    state: State, found: Candidate, true: TruthPoint, limits: Limits, settings: Settings, tied: bool
 ) -> tuple[float, bool]:
     """Ratio of actual to predicted reduction, and whether to accept the candidate."""
-    points = (*state.explored, true)
+    points = state.explored._replace(iterates=(*state.explored.iterates, true))
     scales = conditions_at(true, points, limits, settings.tolerance, settings.feasibility_tolerance)[1]
     before = merit(state.iterate, limits, state.penalties)
     predicted = before - merit(found.predicted, limits, state.penalties)
     actual = before - merit(true, limits, state.penalties)
     size = np.nanmax([scales.objective, abs(before)])
-    if predicted <= _ROUND_OFF * size or (actual <= 0.0 and max(predicted, -actual) <= _FORGIVEN * size):
+    if tied or predicted <= _ROUND_OFF * size or (actual <= 0.0 and max(predicted, -actual) <= _FORGIVEN * size):
         # Values have no digits left to compare; gradients have.
         steepest = max(float(np.abs(point.gradient * scales.lengths).max()) for point in (true, state.iterate))
         scales = replace(scales, objective=np.nanmax([scales.objective, steepest]))
@@ -269,8 +288,12 @@ def _distance(conditions: KKT) -> float:
     return max(conditions.feasibility, conditions.stationarity, conditions.complementarity)
 
 
-def _judged(state: State, settings: Settings) -> State:
-    """The state, ended where there is a reason, or about to check the derivatives of an optimum."""
+def _judged(state: State, problem: Problem, settings: Settings) -> State:
+    """The state, ended where there is a reason, or about to refine or check the derivatives of an optimum."""
+    if state.iterate.exact:
+        judged = judged_differences(state, problem, settings)
+        if judged is not None:
+            return judged
     if state.conditions.certified and state.iterate.exact:
         if not settings.check_derivatives or not state.partials_given:
             return replace(state, exit=Exit.CERTIFIED)
@@ -332,7 +355,7 @@ def _escaped(state: State, request: Request, outcome: Outcome, problem: Problem,
     radius, number, spent = state.trust_region.radius, len(state.history), state.evaluations
     done = record(number, true.u, true, state.conditions, radius, spent, None, np.nan, accepted, fit, "", len(true.c))
     state = replace(state, history=(*state.history, done))
-    return _judged(state, settings) if accepted else state
+    return _judged(state, problem, settings) if accepted else state
 
 
 def _with_seconds(state: State, seconds: float) -> State:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gradopt.data.lengths import NO_BOUND
 from gradopt.optimality.problem import Limits
 
 _LEAST = 0.1  # part of the radius that the length of a step is taken for at least; by hand
@@ -51,7 +50,7 @@ class TrustRegion:
     def within(self, limits: Limits) -> TrustRegion:
         """Return the region that may grow to all between the bounds where the unit is a part of their range."""
         width = (limits.upper - limits.lower) / limits.width
-        bounded = (np.abs(limits.lower) < NO_BOUND) & (np.abs(limits.upper) < NO_BOUND)
+        bounded = np.isfinite(limits.lower) & np.isfinite(limits.upper)
         return replace(self, largest=self.largest * max(1.0, float(width[bounded].max(initial=1.0))))
 
     def box(self, center: np.ndarray, limits: Limits) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -11,12 +11,12 @@ import openmdao.api as om
 from gradopt import openmdao_private as private
 from gradopt.data.lengths import lengths_of
 from gradopt.errors import InputError, explain
-from gradopt.om.quantities import Quantities
 from gradopt.loop.state import State
+from gradopt.om.quantities import Quantities
 from gradopt.optimality.certificate import Certificate, certificate_of
 from gradopt.optimality.kkt import FEASIBILITY_TOLERANCE, TOLERANCE, scaled_kkt
 from gradopt.optimality.problem import Limits, Responses, Scales
-from gradopt.optimality.scales import conditions_at, scales_at
+from gradopt.optimality.scales import Explored, conditions_at, scales_at
 
 _COUPLING = 1e-5  # relative error from which a coupling variable counts as not converged; by hand
 
@@ -60,7 +60,7 @@ def certify(
 
 def certify_after(
     problem: om.Problem,
-    points: Sequence[Responses] | None,
+    points: Explored | None,
     tolerance: float,
     feasibility_tolerance: float,
     error: np.ndarray | None = None,
@@ -91,7 +91,7 @@ def _certify(
     tolerance: float,
     feasibility_tolerance: float,
     loose: list[str],
-    points: Sequence[Responses] | None,
+    points: Explored | None,
     error: np.ndarray | None,
 ) -> Certificate:
     driver = problem.driver
@@ -118,7 +118,7 @@ def _certify(
         lengths_of(design.lower, design.upper, design.value),
         Scales(design.declared, float(objective.declared[0]), constraints.declared),
     )
-    if points is None or any(len(one.u) != len(point.u) or len(one.c) != len(point.c) for one in points):
+    if points is None or any(len(one.u) != len(point.u) or len(one.c) != len(point.c) for one in points.iterates):
         found = scaled_kkt(point, limits, scales_at(point, limits), tolerance, feasibility_tolerance)
     else:
         found, _ = conditions_at(point, points, limits, tolerance, feasibility_tolerance)

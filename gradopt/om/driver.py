@@ -19,6 +19,7 @@ from gradopt.loop.files import load_state
 from gradopt.loop.initial_design import initial_design
 from gradopt.loop.learning import corrected_surrogates, global_surrogates, learned
 from gradopt.loop.problem import LearnedTruth
+from gradopt.loop.refinement import is_differenced
 from gradopt.loop.running import Loop, run
 from gradopt.loop.settings import Settings
 from gradopt.loop.state import Exit, Iteration, State, begin, resumed
@@ -230,6 +231,11 @@ class AdaptiveDriver(private.LoopDriver):
         exit = Exit.EXHAUSTED if state.exit is Exit.CERTIFIED and not found.certified else state.exit
         if exit is Exit.CONTRADICTED:
             found = replace(found, certified=False, reason=f"Not certified: {exit.advice}")
+        if exit is Exit.RESOLUTION:
+            found = replace(found, certified=False, reason=f"Not certified: {state.failure}")
+        elif found.certified and exit is not Exit.CERTIFIED and is_differenced(state, view):
+            reason = "Not certified: the run ended before its derivatives were checked."
+            found = replace(found, certified=False, reason=reason)
         if not state.iterate.exact:
             reason = "Not certified: the partials at the answer are estimates, they have not been finite-differenced."
             found = replace(found, certified=False, reason=reason)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import openmdao.api as om
@@ -14,20 +16,28 @@ from gradopt.data.variables import total_size
 from gradopt.errors import EvaluationError
 from gradopt.loop.asking import samples_first
 from gradopt.loop.learning import Guess, corrected_surrogates, guesses, no_partials
+from gradopt.loop.refinement import checks, output_weights, outputs_that_matter
 from gradopt.loop.request import Outcome, Purpose, Request
 from gradopt.loop.settings import Settings
 from gradopt.loop.state import Stage, State
 from gradopt.om.problem_view import ProblemView
 from gradopt.om.quantities import set_design
 from gradopt.om.truth_evaluator import Tangent, TruthEvaluator
+from gradopt.optimality.problem import Responses
 from gradopt.surrogates.protocol import SupportsEvaluate
+from gradopt.truth.central_differences import CentralDifferencePlan
+from gradopt.truth.finite_difference_plan import FiniteDifferencePlan
 from gradopt.truth.finite_differences import FiniteDifferences
+from gradopt.truth.points import point_by_point
 from gradopt.truth.protocol import Evaluations, Truth
 from gradopt.truth.store import EvaluationStore
 
 _SWEEPS = 6  # passes over a coupled model on tangents, which converge like Newton's method; by hand
 _SETTLED = 1e-8  # relative change of a component's inputs below which its tangent is as good as the truth; by hand
 
+_DRAWS = 8  # random signs of the errors of partials: a single error that counts needs one, sums several; by hand
+
+Plan = TypeVar("Plan", FiniteDifferencePlan, CentralDifferencePlan)
 Record = Callable[[], AbstractContextManager[object]]
 """Makes a context within which a truth pass is recorded."""
 
@@ -64,23 +74,67 @@ class TruthPasses:
         return self._pass(state, state.iterate.u, self._gatherings(state, found), state.iterate.context)
 
     def _evaluate(self, state: State, purpose: Purpose, u: np.ndarray) -> Outcome:
-        if purpose is Purpose.DIFFERENCE:
-            return self._differentiate(state)
+        if purpose in (Purpose.DIFFERENCE, Purpose.REFINEMENT):
+            return self._differentiate(state, purpose)
         sampling = state.stage is Stage.START and samples_first(state, self._settings)
         found = no_partials(state) if sampling else guesses(state, self._view, self._settings)
         return self._pass(state, u, self._gatherings(state, found), {})
 
-    def _differentiate(self, state: State) -> Outcome:
+    def _differentiate(self, state: State, purpose: Purpose) -> Outcome:
         """Finite-difference the partials at the current iterate, and run the model with them."""
         gatherings = self._gatherings(state, guesses(state, self._view, self._settings))
+        refines = purpose is Purpose.REFINEMENT
+        every = (output_weights if refines else outputs_that_matter)(state, self._view)
+        checked = refines and checks(state, self._view, self._settings)
+        errors = []
         for component, row in zip(self._view.components, state.iterate.rows, strict=True):
-            gatherings[component.truth].differentiate(row)
+            gathering, outputs = gatherings[component.truth], every[component.truth]
+            if refines:
+                errors.append(gathering.refine(row, outputs, checked))
+            else:
+                gathering.differentiate(row, outputs)
         context = dict(state.iterate.context)
         for index, component in enumerate(self._view.components):
             if f"x {index}" in context:
                 tangent = Tangent.of(gatherings[component.truth].evaluator, context[f"x {index}"])
                 context |= _context_of(index, tangent)
-        return self._pass(state, state.iterate.u, gatherings, context)
+        found = self._pass(state, state.iterate.u, gatherings, context)
+        if found.responses is None or not checked:
+            return found
+        error = self._errors(found.responses, gatherings, found.inputs, errors)
+        return replace(found, responses=replace(found.responses, error=error))
+
+    def _errors(
+        self,
+        found: Responses,
+        gatherings: Sequence[_Gathering],
+        inputs: Sequence[np.ndarray],
+        errors: Sequence[np.ndarray],
+    ) -> np.ndarray:
+        """Errors (1 + p, k) of the totals where the model stands, from those of the partials (m, d) of each component.
+
+        The model gives totals with all partials off by their errors, with random signs; the largest change of several
+        such draws is the estimate.
+        """
+        view, largest = self._view, np.zeros((1 + len(found.c), len(found.u)))
+        evaluators = [comp.evaluator for comp in view.comps]
+        tangents = [
+            Tangent.of(gatherings[component.truth].evaluator, x)
+            for component, x in zip(view.components, inputs, strict=True)
+        ]
+        generator = np.random.default_rng(0)
+        try:
+            assert view.totals is not None
+            for _ in range(_DRAWS if any(error.any() for error in errors) else 0):
+                for comp, tangent, error in zip(view.comps, tangents, errors, strict=True):
+                    shift = generator.choice([-1.0, 1.0], error.shape) * error
+                    comp.evaluate_with(replace(tangent, partials=tangent.partials + shift))
+                totals = np.array(view.totals.compute())
+                largest = np.maximum(largest, np.abs(totals - np.vstack([found.gradient, found.jacobian])))
+        finally:
+            for comp, evaluator in zip(view.comps, evaluators, strict=True):
+                comp.evaluate_with(evaluator)
+        return largest
 
     def _gatherings(self, state: State, found: Sequence[Guess | None]) -> list[_Gathering]:
         parts = zip(self._truths, state.samples, found, strict=True)
@@ -135,7 +189,7 @@ class TruthPasses:
             "",
             tuple(one.gain() for one in gatherings),
             tuple(view.inputs_of(i) if tangent is None else tangent.x for i, tangent in enumerate(tangents)),
-            tuple(np.sign(weights[0]) for weights in view.sensitivities()),
+            tuple(view.sensitivities()),
             evaluated > len(components),
             left,
         )
@@ -179,34 +233,50 @@ class _Gathering:
         self.evaluator = TruthEvaluator(truth, store, self._note, self._complete)
         self._guess, self._finite_differences = guess, finite_differences
         self._found: list[Evaluations] = []
-        self._beside: list[np.ndarray] = []
-        self._finite_differenced: list[tuple[np.ndarray, np.ndarray]] = []
+        self._beside: list[Evaluations] = []
+        self._finite_differenced: list[tuple[np.ndarray, np.ndarray, bool]] = []
 
-    def differentiate(self, row: int) -> None:
+    def differentiate(self, row: int, matters: np.ndarray | None = None) -> None:
         """Finite-difference the unknown partials of a row; where the truth fails beside it they stay unknown."""
-        if not self.samples.can_differentiate(row):
-            return
-        data, truth = self.samples.data, self.evaluator.truth
-        assert data is not None
+        if self.samples.can_differentiate(row):
+            plan = self._finished(self.samples.plan(row, self._finite_differences, matters))
+            self._keep(row, plan.partials(), False)
 
-        def beside(x: np.ndarray) -> Evaluations:
-            self._beside.append(x[0])
-            return self.evaluator.store.evaluate(truth, x)
-
-        x, y, known = data.x[row], data.y[row], data.partials[row]
-        partials = self._finite_differences.partials(beside, x, y, known, truth.inputs)
-        self.samples = self.samples.with_partials(row, partials)
-        self._finite_differenced.append((x, partials))
+    def refine(self, row: int, weights: np.ndarray, checked: bool) -> np.ndarray:
+        """Measure partials of a row that the truth did not return by central differences; returns errors (m, d)."""
+        if not (self.samples.can_differentiate(row) or row in self.samples.difference_rows):
+            return np.zeros((total_size(self.evaluator.outputs), total_size(self.evaluator.inputs)))
+        plan = self._finished(self.samples.refinement(row, self._finite_differences, weights, checked))
+        self._keep(row, plan.partials(), True)
+        return plan.errors()
 
     def gain(self) -> Gain:
         """Return what was evaluated."""
         m, d = total_size(self.evaluator.outputs), total_size(self.evaluator.inputs)
+        beside = Evaluations.join(self._beside, m, d)
         return Gain(
             Evaluations.join(self._found, m, d),
-            np.array(self._beside).reshape(-1, d),
-            np.array([x for x, _ in self._finite_differenced]).reshape(-1, d),
-            np.array([partials for _, partials in self._finite_differenced]).reshape(-1, m, d),
+            beside.x,
+            beside.y,
+            np.array([x for x, _, _ in self._finite_differenced]).reshape(-1, d),
+            np.array([partials for _, partials, _ in self._finite_differenced]).reshape(-1, m, d),
+            np.array([refined for _, _, refined in self._finite_differenced], dtype=bool),
         )
+
+    def _finished(self, plan: Plan) -> Plan:
+        """Evaluate the points of a plan, one after the other."""
+        truth, store = self.evaluator.truth, self.evaluator.store
+        while len(plan.points):
+            found = point_by_point(lambda x: store.evaluate(truth, x), plan.points, len(plan.y))
+            self._beside.append(found)
+            self.samples = self.samples.with_beside(found.x, found.y)
+            plan = plan.after(found)
+        return plan
+
+    def _keep(self, row: int, partials: np.ndarray, refined: bool) -> None:
+        assert self.samples.data is not None
+        self._finite_differenced.append((self.samples.data.x[row], partials, refined))
+        self.samples = self.samples.with_partials(row, partials, refined)
 
     def _note(self, found: Evaluations) -> None:
         self.samples = self.samples.with_evaluations(found)

@@ -10,8 +10,8 @@ from gradopt.optimality.kkt import KKT
 from gradopt.optimality.problem import Limits, Responses, Scales
 
 _NEAR = 0.5  # largest distance of a point whose gradient tells of the curvature, in units of the scales; by hand
-_NEGATIVE = -0.01  # curvature in units of the scales below which it is not the error of few gradients; by hand
-_STEEP = 1e-8  # part of its size below which a symmetric rank-one update is left out: it would divide by nothing
+_NEGATIVE = -1e-3  # curvature, as a part of the largest, below which it is not the error of few gradients; by hand
+_ALONG = 0.1  # part of a step that may leave the active constraints and bounds, along which curvature counts; by hand
 
 
 def negative_curvature(
@@ -19,8 +19,9 @@ def negative_curvature(
 ) -> np.ndarray | None:
     """Find a direction along which the point is a maximum, by the gradients of the points about it.
 
-    The Hessian of the Lagrangian is estimated by symmetric rank-one updates, the nearest point last, along the active
-    constraints and the design variables that are not at a bound.
+    With steps S to these points and changes Y of the Lagrangian's gradient, S'Y is the Hessian along the steps. A
+    negative eigenvalue is negative curvature along a combination of steps. Only steps along the active constraints
+    count, and of design variables that are not at a bound.
 
     Args:
         at: Responses at the point.
@@ -33,35 +34,33 @@ def negative_curvature(
         A direction (k,) of length 1 in units of the scales, None where none was seen: which is no proof of a minimum.
 
     References:
-        Nocedal & Wright (2006), Numerical Optimization, sections 6.2 (SR1) and 12.5 (second-order conditions).
+        Nocedal & Wright (2006), Numerical Optimization, section 12.5 (second-order conditions).
     """
     lengths = scales.lengths
-    unit = scales.objective if np.isfinite(scales.objective) else 1.0
 
     def slope(point: Responses) -> np.ndarray:
         found = point.gradient + conditions.multipliers @ point.jacobian + conditions.bound_multipliers
-        return np.asarray(found * lengths / unit)
+        return np.asarray(found * lengths)
 
+    basis = _free_directions(at, limits, conditions, lengths)
     pairs = []
     for point in points:
         step = (point.u - at.u) / lengths
         reach = float(np.linalg.norm(step))
-        if 0.0 < reach <= _NEAR * np.sqrt(len(step)):
-            pairs.append((reach, step, slope(point) - slope(at)))
+        if not 0.0 < reach <= _NEAR * np.sqrt(len(step)):
+            continue
+        if np.linalg.norm(step - basis @ (basis.T @ step)) <= _ALONG * reach:
+            pairs.append((reach, step / reach, (slope(point) - slope(at)) / reach))
     if not pairs:
         return None
-    hessian = np.eye(len(lengths))
-    for _, step, change in sorted(pairs, key=lambda pair: -pair[0]):
-        rest = change - hessian @ step
-        along = float(rest @ step)
-        if abs(along) > _STEEP * np.linalg.norm(rest) * np.linalg.norm(step):
-            hessian += np.outer(rest, rest) / along
-    basis = _free_directions(at, limits, conditions, lengths)
-    if not basis.size:
+    nearest = sorted(pairs, key=lambda pair: pair[0])[: len(lengths) + 1]
+    steps, changes = (np.array([pair[index] for pair in nearest]).T for index in (1, 2))
+    products = steps.T @ changes
+    values, vectors = np.linalg.eigh(0.5 * (products + products.T))
+    if values[0] >= _NEGATIVE * float(np.abs(values).max()):
         return None
-    values, vectors = np.linalg.eigh(basis.T @ hessian @ basis)
-    direction = basis @ vectors[:, 0]
-    return direction if values[0] < _NEGATIVE else None
+    direction = np.asarray(steps @ vectors[:, 0])
+    return direction / np.linalg.norm(direction)
 
 
 def _free_directions(at: Responses, limits: Limits, conditions: KKT, lengths: np.ndarray) -> np.ndarray:

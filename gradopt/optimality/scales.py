@@ -4,44 +4,62 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
-from gradopt.data.lengths import NO_BOUND
 from gradopt.optimality.kkt import KKT, scaled_kkt
 from gradopt.optimality.problem import Limits, Responses, Scales
 
-_NEAR = 0.1  # distance in lengths, or part of the largest one, below which a point says nothing of the scale; by hand
+_NEAR = 0.3  # distance in sizes of the variables, or part of the largest, from which a point tells the scale; by hand
+_FAR = 3.0  # distance likewise up to which it does, unless there is none nearer; by hand
+_SMALL = 0.03  # part of its length below which the size of a variable says nothing, as near 0; by hand
+_SHARE = 0.25  # quantile of what these points tell: most of a run is not at its steep beginning; by hand
 _PART = 0.5  # part of that change which counts as one: so |u|^2 about 1, explored over 2, is measured as it is; by hand
-_EXPLAINED = 3.0  # ratio of a change to what the slopes at both ends make of it up to which it is explored; by hand
+# Ratios of a change to what the slopes at both ends make of it up to which a point is explored; by hand. It is
+# 2 from the minimum of a quartic, and half the exponent far out on an exponential.
+_WALKED = 3.0  # of an iterate
+_TRIED = 1.5  # of a rejected point, which may be anywhere
 _BESIDE = 0.5  # part of the widest exploration that counts for a variable that did not move itself; by hand
 _ALONE = 0.01  # part of the unit of its trust region that a length has at least before anything is explored; by hand
 _LEAST = 1e-6  # least scale of the objective, as a part of its steepest change over one length; by hand
 
 
+class Explored(NamedTuple):
+    """Points that a run has evaluated.
+
+    Attributes:
+        iterates: Points that were current iterates.
+        tried: Other points, with exact gradients.
+    """
+
+    iterates: tuple[Responses, ...] = ()
+    tried: tuple[Responses, ...] = ()
+
+
 def conditions_at(
-    at: Responses, points: Sequence[Responses], limits: Limits, tolerance: float, feasibility_tolerance: float
+    at: Responses, points: Explored, limits: Limits, tolerance: float, feasibility_tolerance: float
 ) -> tuple[KKT, Scales]:
     """Measure the optimality conditions at a point, by the scales that a run has seen.
 
     A declared scale (`ref`) is 1 in the driver's scaling. Without one:
 
-    - the length of a design variable is its size or the range that was explored, whichever is more, and at most the
-      range between its bounds;
-    - the scale of the objective is half the least, over the explored points that are not near, of the changes of the
-      Lagrangian to this point, extrapolated to one length. The Lagrangian leaves out what constraints and bounds
-      balance, so that a steep direction that they hold does not loosen the others. Without such a point the scale is
-      not known;
+    - the length of a design variable is its size or the range that was explored, whichever is more (by
+      iterates if there are two), and at most the range between its bounds;
+    - the scale of the objective is half the lower quartile, over the explored points that are neither near nor far, of
+      the change of the Lagrangian to this point, extrapolated to one length. The Lagrangian leaves out what constraints
+      and bounds balance, so that a steep direction that they hold does not loosen the others. Without such a point the
+      scale is not known;
     - that of a constraint is the median of what its slopes change over the lengths.
 
     A point is explored where the slopes at both ends explain the change of the Lagrangian to it (trapezoidal rule, up
-    to a factor of 3): one that was tried far out, where a function grows exponentially, gives no scale.
+    to a factor): one that was tried far out, where a function grows exponentially, gives no scale.
 
     None of these changes when a variable, the objective or a constraint is written in other units.
 
     Args:
         at: Responses at the point.
-        points: Points that were evaluated; those without exact gradients count as explored.
+        points: Points that were evaluated; iterates without exact gradients count as explored.
         limits: Bounds, and the scales that were declared.
         tolerance: Limit of stationarity and complementarity.
         feasibility_tolerance: Limit of feasibility.
@@ -58,7 +76,7 @@ def conditions_at(
 
 
 def scales_of(
-    at: Responses, points: Sequence[Responses], limits: Limits, multipliers: np.ndarray, bound_multipliers: np.ndarray
+    at: Responses, points: Explored, limits: Limits, multipliers: np.ndarray, bound_multipliers: np.ndarray
 ) -> Scales:
     """Measure the scales about a point, see `conditions_at`.
 
@@ -77,25 +95,31 @@ def scales_of(
         found = point.f - at.f + multipliers @ (point.c - at.c) + bound_multipliers @ (point.u - at.u)
         return float(found)
 
-    def is_explored(point: Responses) -> bool:
+    def is_explored(point: Responses, factor: float) -> bool:
+        if np.array_equal(point.u, at.u):
+            return False
         if not point.exact:
             return True
         slopes = at.gradient + point.gradient + multipliers @ (at.jacobian + point.jacobian) + 2.0 * bound_multipliers
         expected, found = 0.5 * float(slopes @ (point.u - at.u)), change(point)
-        return (
-            found / _EXPLAINED <= expected <= found * _EXPLAINED or found * _EXPLAINED <= expected <= found / _EXPLAINED
-        )
+        return min(found / factor, found * factor) <= expected <= max(found / factor, found * factor)
 
-    others = [point for point in points if not np.array_equal(point.u, at.u) and is_explored(point)]
-    found = without_objective(at, others, limits)
+    walked = [point for point in points.iterates if is_explored(point, _WALKED)]
+    tried = [point for point in points.tried if is_explored(point, _TRIED)]
+    others = walked + tried
+    found = without_objective(at, walked or tried, limits)
     if limits.declared is not None and np.isfinite(limits.declared.objective):
         return replace(found, objective=limits.declared.objective)
-    distance = np.array([np.abs((point.u - at.u) / found.lengths).max() for point in others])
+    moves = np.array([point.u - at.u for point in others]).reshape(-1, len(at.u))
     changes = np.array([abs(change(point)) for point in others])
-    far = (changes > 0.0) & (distance >= _NEAR * min(1.0, distance.max(initial=0.0)))
-    if not far.any():
+    size = np.where(np.abs(at.u) > _SMALL * found.lengths, np.minimum(np.abs(at.u), found.lengths), found.lengths)
+    distance = np.abs(moves / size).max(axis=1, initial=0.0)
+    tells = (changes > 0.0) & (distance >= _NEAR * min(1.0, distance.max(initial=0.0)))
+    if not tells.any():
         return found
-    objective = _PART * float((changes[far] / distance[far]).min())
+    tells &= distance <= max(_FAR, distance[tells].min())
+    reach = np.abs(moves / found.lengths).max(axis=1)
+    objective = _PART * float(np.quantile(changes[tells] / reach[tells], _SHARE))
     least = _LEAST * float(np.abs(at.gradient * found.lengths).max(initial=0.0))
     return replace(found, objective=max(objective, least) or np.nan)
 
@@ -121,11 +145,13 @@ def scales_at(at: Responses, limits: Limits) -> Scales:
 
 
 def _lengths(u: np.ndarray, points: np.ndarray, limits: Limits) -> np.ndarray:
-    bounded = (np.abs(limits.lower) < NO_BOUND) & (np.abs(limits.upper) < NO_BOUND) & (limits.upper > limits.lower)
+    bounded = np.isfinite(limits.lower) & np.isfinite(limits.upper) & (limits.upper > limits.lower)
     width = np.where(bounded, limits.upper, 1.0) - np.where(bounded, limits.lower, 0.0)
     explored = points.max(axis=0) - points.min(axis=0)
-    beside = _BESIDE * limits.width * float((explored / limits.width).max(initial=0.0))
-    if not explored.any():
+    if explored.any():  # a range, unlike the size of a variable that has none, says how far it was allowed to move
+        beside = np.where(bounded, _BESIDE * limits.width * float((explored / limits.width).max()), 0.0)
+    else:
         beside = np.where(bounded, _ALONE * limits.width, limits.width)
     size = np.maximum(np.abs(u), np.maximum(explored, beside))
+    size = np.where(size > 0.0, size, limits.width)
     return np.where(bounded, np.minimum(size, width), size)

@@ -18,7 +18,8 @@ from gradopt.loop.settings import Settings
 from gradopt.loop.state import State
 from gradopt.optimizer.flat_problem import Constraint, LinearConstraint, Objective
 from gradopt.surrogates.fitted import container
-from gradopt.truth.finite_differences import FiniteDifferencePlan
+from gradopt.truth.central_differences import CentralDifferencePlan
+from gradopt.truth.finite_difference_plan import STAGES, FiniteDifferencePlan
 from gradopt.versions import versions
 
 _ROUND_OFF = 1e-9  # distance from the bounds that is none, relative; by hand
@@ -42,7 +43,7 @@ OPTIMIZER = container.Kind("gradopt.optimizer", 1, "optimizer.save(path)")
 
 
 def _classes() -> Classes:
-    own = (Objective, Constraint, LinearConstraint, FiniteDifferencePlan)
+    own = (Objective, Constraint, LinearConstraint, FiniteDifferencePlan, CentralDifferencePlan)
     return {**classes(), **{kind.__name__: kind for kind in own}}
 
 
@@ -72,7 +73,7 @@ def _check(found: dict[str, Any]) -> None:
     for name, value, kind in (
         *((name, problem[name], kind) for name, kind in _PARTS.items()),
         ("state", state, State),
-        ("plan", plan, FiniteDifferencePlan | None),
+        ("plan", plan, FiniteDifferencePlan | CentralDifferencePlan | None),
     ):
         if not fits(value, kind):
             raise FileFormatError(explain(name, f"be of type {kind}", shortened(value), REMEDY))
@@ -108,9 +109,23 @@ def _check(found: dict[str, Any]) -> None:
     for point in state.points:
         check_array("c", point.c, (rows,))
     if plan is not None:
-        for name, shape in (("x", (d,)), ("y", (m,)), ("known", (m, d)), ("steps", (d,)), ("slopes", (2, m, d))):
-            check_array(name, getattr(plan, name), shape)
-        check_array("evaluated", plan.evaluated, (2, d), np.bool_)
+        _check_plan(plan, d, m)
+
+
+def _check_plan(plan: FiniteDifferencePlan | CentralDifferencePlan, d: int, m: int) -> None:
+    """Check the shapes of a plan of finite differences."""
+    shapes: list[tuple[str, tuple[int, ...]]] = [("x", (d,)), ("y", (m,)), ("known", (m, d)), ("met", (-1, m))]
+    if isinstance(plan, FiniteDifferencePlan):
+        shapes += [("steps", (STAGES, d)), ("values", (STAGES, m, d))]
+        check_array("evaluated", plan.evaluated, (STAGES, d), np.bool_)
+        check_array("matters", plan.matters, (m,), np.bool_)
+    else:
+        shapes += [(name, (d,)) for name in ("lower", "upper", "lengths", "steps")]
+        shapes += [("weights", (m,)), ("beside", (-1, d)), ("values", (-1, m))]
+    for name, shape in shapes:
+        check_array(name, getattr(plan, name), shape)
+    if isinstance(plan, CentralDifferencePlan):
+        check_array("values", plan.values, (len(plan.beside), m))
 
 
 def _check_within(name: str, u: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gradopt.data.arrays import as_floats
-from gradopt.data.lengths import lengths_of
+from gradopt.data.lengths import lengths_of, without_loose
 from gradopt.data.variables import Variable, column_names, column_slices
 from gradopt.errors import EvaluationError, InputError, ShapeError, explain
 from gradopt.loop.problem import Component, LearnedTruth
@@ -170,6 +170,7 @@ class FlatProblem:
         none = np.empty(0)
         self.scaler = np.concatenate([none, *scalers])
         self.layout = Layout(names, sizes, self.scaler)
+        bounds = without_loose(bounds[0]), without_loose(bounds[1])
         width = lengths_of(*bounds, start)
         refs = [
             np.full(size, np.nan if one.ref is None else 1.0) for one, size in zip(constraints, sizes, strict=False)
@@ -180,11 +181,13 @@ class FlatProblem:
         self.limits = Limits(*bounds, np.concatenate([none, *lower]), np.concatenate([none, *upper]), width, scales)
 
     @property
-    def signs(self) -> np.ndarray:
-        """Signs (m,) of the derivative of the scaled objective with respect to the outputs."""
-        signs = np.zeros(sum(variable.size for variable in self.outputs))
-        signs[self._column] = np.sign(self.objective.scaler)
-        return signs
+    def sensitivities(self) -> np.ndarray:
+        """Derivatives (1 + p, m) of the scaled objective and constraints with respect to the outputs."""
+        found = np.zeros((1 + len(self.limits.c_lower), sum(variable.size for variable in self.outputs)))
+        found[0, self._column] = self.objective.scaler
+        count = len(self._rows)
+        found[1 + np.arange(count), self._rows] = self.scaler[:count]
+        return found
 
     def responses(self, u: np.ndarray, y: np.ndarray, dydx: np.ndarray) -> Responses:
         """Return objective and constraints at u (d,) from outputs y (m,) and partials dydx (m, d)."""
@@ -219,7 +222,7 @@ def _bounds_of(constraint: Constraint, size: int) -> tuple[np.ndarray, np.ndarra
         if values.size not in (1, size) or np.isnan(values).any():
             remedy = f"It bounds {constraint.name!r}."
             raise ShapeError(explain(side, f"be a number or {size} numbers", values.tolist(), remedy))
-        sides.append(np.broadcast_to(values, (size,)).copy())
+        sides.append(without_loose(np.broadcast_to(values, (size,))))
     return sides[0], sides[1]
 
 

@@ -18,6 +18,7 @@ from gradopt.errors import FileFormatError, InputError, ShapeError, explain
 from gradopt.loop.asking import ask, samples_first
 from gradopt.loop.initial_design import initial_design
 from gradopt.loop.learning import guesses, no_partials
+from gradopt.loop.refinement import checks, output_weights, outputs_that_matter
 from gradopt.loop.request import Outcome, Purpose, Request
 from gradopt.loop.running import Watch, run
 from gradopt.loop.settings import Settings
@@ -29,7 +30,8 @@ from gradopt.optimizer import files
 from gradopt.optimizer.evaluations import Result, read, row_of
 from gradopt.optimizer.flat_problem import Constraint, FlatProblem, LinearConstraint, Objective
 from gradopt.surrogates.protocol import SupportsEvaluate
-from gradopt.truth.finite_differences import FiniteDifferencePlan
+from gradopt.truth.central_differences import CentralDifferencePlan
+from gradopt.truth.finite_difference_plan import FiniteDifferencePlan
 from gradopt.truth.protocol import Evaluations, Truth
 from gradopt.truth.store import EvaluationStore
 
@@ -115,7 +117,7 @@ class Optimizer:
         design = initial_design(self.problem.limits, start, initial_samples, seed, self.settings.max_evaluations)
         self.state = begin(self.problem, start, self.settings, [initial_data], design)
         self._request: Request | None = None
-        self._plan: FiniteDifferencePlan | None = None
+        self._plan: FiniteDifferencePlan | CentralDifferencePlan | None = None
 
     @property
     def done(self) -> bool:
@@ -189,9 +191,9 @@ class Optimizer:
         """
         if self._request is None:
             request = ask(self.state, self.problem, self.settings)
-            if request.purpose is Purpose.DIFFERENCE:
+            if request.purpose in (Purpose.DIFFERENCE, Purpose.REFINEMENT):
                 if self._plan is None:
-                    self._plan = self._finite_difference_plan()
+                    self._plan = self._plan_for(request.purpose)
                 request = replace(request, points=self._plan.points)
             self._request = request
         return self._request
@@ -216,7 +218,7 @@ class Optimizer:
             remedy = "Call `ask` again, and tell what it returned."
             raise InputError(explain("request", "be the one that `ask` returned last", got, remedy))
         found = read(expected.points, evaluations, self.problem.inputs, self.problem.outputs)
-        if expected.purpose is Purpose.DIFFERENCE:
+        if expected.purpose in (Purpose.DIFFERENCE, Purpose.REFINEMENT):
             outcomes = self._differentiated(found)
         else:
             outcomes = self._outcomes(found)
@@ -320,39 +322,55 @@ class Optimizer:
             outcomes.append(self._outcome(one.x[0], one.y[0], dydx, gains))
         return outcomes
 
-    def _outcome(self, x: np.ndarray, y: np.ndarray, dydx: np.ndarray, gains: tuple[Gain, ...]) -> Outcome:
-        return Outcome(self.problem.responses(x, y, dydx), "", gains, (x,), (self.problem.signs,))
+    def _outcome(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        dydx: np.ndarray,
+        gains: tuple[Gain, ...],
+        errors: np.ndarray | None = None,
+    ) -> Outcome:
+        responses, sensitivities = self.problem.responses(x, y, dydx), self.problem.sensitivities
+        if errors is not None:
+            responses = replace(responses, error=np.abs(sensitivities) @ errors)
+        return Outcome(responses, "", gains, (x,), (sensitivities,))
 
-    def _finite_difference_plan(self) -> FiniteDifferencePlan:
-        data, row = self.state.samples[0].data, self.state.iterate.rows[0]
-        assert data is not None
-        return self.settings.finite_differences.plan(data.x[row], data.y[row], data.partials[row], self.problem.inputs)
+    def _plan_for(self, purpose: Purpose) -> FiniteDifferencePlan | CentralDifferencePlan:
+        state, differences = self.state, self.settings.finite_differences
+        (samples,), (row,) = state.samples, state.iterate.rows
+        if purpose is Purpose.REFINEMENT:
+            weights = output_weights(state, self.problem)[0]
+            return samples.refinement(row, differences, weights, checks(state, self.problem, self.settings))
+        return samples.plan(row, differences, outputs_that_matter(state, self.problem)[0])
 
     def _differentiated(self, found: Evaluations) -> list[Outcome] | None:
         """Outcome at the current iterate once no points of finite differences are left, None before."""
         assert self._plan is not None
         samples, plan = self.state.samples[0], self._plan
-        self.state = replace(self.state, samples=(samples.with_beside(plan.points),))
+        self.state = replace(self.state, samples=(samples.with_beside(plan.points, found.y),))
         self._plan = plan = plan.after(found)
         if len(plan.points):
             return None
-        partials = plan.partials()
+        partials, central = plan.partials(), isinstance(plan, CentralDifferencePlan)
+        errors = plan.errors() if isinstance(plan, CentralDifferencePlan) and plan.checked else None
         nothing = Evaluations.join([], *partials.shape)
-        gain = Gain(nothing, found.x, plan.x[None], partials[None])
+        gain = Gain(nothing, found.x, found.y, plan.x[None], partials[None], np.array([central]))
         (guess,) = guesses(self.state, self.problem, self.settings)
         if np.isnan(partials).any():
             partials = np.where(np.isnan(partials), 0.0 if guess is None else guess(plan.x), partials)
-        return [self._outcome(plan.x, plan.y, partials, (gain,))]
+        return [self._outcome(plan.x, plan.y, partials, (gain,), errors)]
 
 
 def _doubt(state: State, found: Certificate) -> str:
     """Why a run without the exit `CERTIFIED` gives no certificate."""
+    if state.exit is Exit.RESOLUTION:
+        return f"Not certified: {state.failure}"
     if state.exit is Exit.CONTRADICTED:
         return f"Not certified: {state.exit.advice}"
     if not state.iterate.exact:
         return "Not certified: the partials at the answer are estimates, they have not been finite-differenced."
     if found.certified:
-        return "Not certified: the run ended before the derivative check."
+        return "Not certified: the run ended before its derivatives were checked."
     return found.reason
 
 

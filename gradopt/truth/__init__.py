@@ -1,12 +1,8 @@
 """Truths as functions, OpenMDAO models or programs; finite differences; the store of evaluations. Floor 4."""
 
 from gradopt.truth.command import CommandTruth
-from gradopt.truth.finite_differences import (
-    FiniteDifferencePlan,
-    FiniteDifferences,
-    FiniteDifferenceTruth,
-    estimate_noise,
-)
+from gradopt.truth.finite_difference_plan import FiniteDifferencePlan
+from gradopt.truth.finite_differences import FiniteDifferences, FiniteDifferenceTruth, estimate_noise
 from gradopt.truth.function import FunctionTruth
 from gradopt.truth.model import ModelTruth
 from gradopt.truth.program import Finished, Program

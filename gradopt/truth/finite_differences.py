@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gradopt.data.arrays import as_floats, frozen
+from gradopt.data.arrays import as_floats
+from gradopt.data.lengths import lengths_of
 from gradopt.data.variables import Variable, column_bounds, total_size
 from gradopt.errors import InputError, ShapeError, explain
+from gradopt.truth.central_differences import CentralDifferencePlan
+from gradopt.truth.finite_difference_plan import LONGEST, STAGES, FiniteDifferencePlan, odd
 from gradopt.truth.points import as_points, point_by_point
 from gradopt.truth.protocol import Evaluations, Truth
 
-_SUSPICIOUS = 20.0  # size of a suspicious slope, times the median size of the output's slopes; by hand
-_AGREE = 0.5  # difference up to which the slopes of both sides agree, as a part of the larger one; by hand
 _SAME_NOISE = 4.0  # ratio up to which the noise levels of three orders of differences agree; Moré & Wild (2011)
 _ROUND_OFF = 1e-14  # noise level called 0, as a part of the largest value; by hand, some 50 times machine precision
 
@@ -28,10 +29,11 @@ class FiniteDifferences:
     """One-sided finite differences.
 
     Attributes:
-        step: Length of a step, one number or one for each input column (d,), as a part of the range between the
-            bounds of the input. Without both bounds, as a part of the larger of 1 and the absolute value of the input.
-            The error of a partial is about the noise of the truth divided by the step; `estimate_noise` estimates
-            this noise. The default is not tuned.
+        step: Length of a step, one number or one for each input column (d,), as a part of the length of the input:
+            the range between its bounds, or 100 times its size where that is less; without both bounds the larger of
+            1 and its size. Steps are longer by up to 0.1 percent, each by another part. The error of a partial is
+            about the noise of the truth divided by the step; `estimate_noise` estimates this noise. The default is not
+            tuned.
 
     Raises:
         InputError: If a step is not positive.
@@ -52,11 +54,17 @@ class FiniteDifferences:
         if step.ndim and step.shape != x.shape:
             remedy = "Pass one number, or one for each input column."
             raise ShapeError(explain("step", f"have shape (d,) = {x.shape}", step.shape, remedy))
-        low, high = column_bounds(inputs)
-        width = high - low
-        return step * np.where(np.isfinite(width) & (width > 0.0), width, np.maximum(np.abs(x), 1.0))
+        return step * lengths_of(*column_bounds(inputs), x)
 
-    def plan(self, x: np.ndarray, y: np.ndarray, known: np.ndarray, inputs: Sequence[Variable]) -> FiniteDifferencePlan:
+    def plan(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        known: np.ndarray,
+        inputs: Sequence[Variable],
+        met: np.ndarray | None = None,
+        matters: np.ndarray | None = None,
+    ) -> FiniteDifferencePlan:
         """Plan the evaluations that give the unknown partials at one point.
 
         Args:
@@ -64,15 +72,66 @@ class FiniteDifferences:
             y: Outputs there (m,).
             known: Partials there (m, d), NaN where unknown.
             inputs: Variables of the columns of x.
+            met: Outputs of the truth (r, m) at other points, from which its resolution is estimated; None for none.
+            matters: Mask (m,) of the outputs whose slopes are worth longer steps where values have few digits; None
+                for all.
 
         Returns:
             Plan in its first stage: one point for each column of x that has an unknown partial.
         """
-        lengths = self.lengths(x, inputs)
-        sides = np.where(x + lengths <= column_bounds(inputs)[1], 1.0, -1.0)
+        low, high = column_bounds(inputs)
+        lengths = self.lengths(x, inputs) * np.array([odd(column) for column in range(len(x))])
+        up = x + lengths <= high
+        room = np.minimum(np.where(up, high - x, x - low), LONGEST * lengths_of(low, high, x))
+        longer = STAGES - 2
+        factor = np.maximum(10.0, (np.maximum(room, lengths) / lengths) ** (1.0 / longer))
+        more = [np.maximum(np.minimum(lengths * factor**power, room), lengths) for power in range(1, longer + 1)]
+        steps = np.where(up, 1.0, -1.0) * np.array([lengths, -lengths, *more])
+        m, d = known.shape
         return FiniteDifferencePlan(
-            x, y, known, sides * lengths, np.full((2, *known.shape), np.nan), np.zeros((2, len(x)), dtype=bool)
+            x,
+            y,
+            known,
+            steps,
+            np.full((STAGES, m, d), np.nan),
+            np.zeros((STAGES, d), dtype=bool),
+            np.empty((0, m)) if met is None else met,
+            np.ones(m, dtype=bool) if matters is None else matters,
         )
+
+    def refinement(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        known: np.ndarray,
+        inputs: Sequence[Variable],
+        beside: np.ndarray,
+        values: np.ndarray,
+        met: np.ndarray,
+        weights: np.ndarray,
+        checked: bool = True,
+    ) -> CentralDifferencePlan:
+        """Plan central differences with an estimated error, from which an optimum can be certified.
+
+        Args:
+            x: The point (d,), physical.
+            y: Outputs there (m,).
+            known: Partials there (m, d) that the truth returned, NaN where it returned none.
+            inputs: Variables of the columns of x.
+            beside: Points (b, d) that were evaluated for finite differences, at this point and at others.
+            values: Outputs there (b, m), NaN where the truth failed.
+            met: Outputs of the truth (r, m) at other points.
+            weights: Weights (m,) of the outputs in what is minimized, not negative; all 0 counts as all 1.
+            checked: Whether the error is estimated too, which takes a third point where none is there yet.
+
+        Returns:
+            The plan: two or three points for each column of x that has an unknown partial. Without points where no
+            better step than those tried is known.
+        """
+        bounds = column_bounds(inputs)
+        lengths = lengths_of(*bounds, x)
+        steps = self.lengths(x, inputs)
+        return CentralDifferencePlan.start(x, y, known, bounds, lengths, steps, beside, values, met, weights, checked)
 
     def partials(
         self, evaluate: Evaluate, x: np.ndarray, y: np.ndarray, known: np.ndarray, inputs: Sequence[Variable]
@@ -94,116 +153,6 @@ class FiniteDifferences:
         while len(plan.points):
             plan = plan.after(point_by_point(evaluate, plan.points, len(y)))
         return plan.partials()
-
-
-@dataclass(frozen=True, eq=False)
-class FiniteDifferencePlan:
-    """Finite differences at one point, in at most two stages; `FiniteDifferences.plan` makes the first.
-
-    The first stage has one point for each column of x that has an unknown partial. A solver that jumps to another
-    solution near the point gives a slope far above all others. The second stage therefore has a point on the other
-    side for each column whose first point failed or gave such a slope. A suspicious slope is used only where both
-    sides agree.
-
-    Attributes:
-        x: The point (d,), physical.
-        y: Outputs there (m,).
-        known: Partials there (m, d), NaN where unknown.
-        steps: Signed lengths (d,) of the steps of the first stage, physical. Those of the second are their negatives.
-        slopes: Slopes (2, m, d) of the two stages, NaN where not evaluated or where the truth failed.
-        evaluated: Mask (2, d) of the steps of the two stages that have been evaluated, bool.
-    """
-
-    x: np.ndarray
-    y: np.ndarray
-    known: np.ndarray
-    steps: np.ndarray
-    slopes: np.ndarray
-    evaluated: np.ndarray
-
-    def __post_init__(self) -> None:
-        """Copy and freeze."""
-        for each in fields(self):
-            object.__setattr__(self, each.name, frozen(np.array(getattr(self, each.name))))
-
-    @property
-    def points(self) -> np.ndarray:
-        """Points (q, d) to evaluate next, one for each remaining column of the stage; q = 0 after the last stage."""
-        stage, columns = self._next()
-        points = np.repeat(self.x[None], len(columns), axis=0)
-        points[np.arange(len(columns)), columns] += (self.steps if stage == 0 else -self.steps)[columns]
-        return points
-
-    def after(self, evaluations: Evaluations) -> FiniteDifferencePlan:
-        """Add the evaluations of one stage.
-
-        Args:
-            evaluations: Evaluations at `points`, one row for each, failed ones included.
-
-        Returns:
-            Plan of the next stage; without points after the last.
-
-        Raises:
-            InputError: If the evaluations are not those at `points`.
-        """
-        points = self.points
-        if not np.array_equal(evaluations.x, points):
-            remedy = "Pass one row for each point, in the order of the points, failed ones included."
-            expected = f"be at `points` = {points.tolist()}"
-            raise InputError(explain("evaluations", expected, evaluations.x.tolist(), remedy))
-        stage, columns = self._next()
-        slopes, evaluated = self.slopes.copy(), self.evaluated.copy()
-        for column, point, y in zip(map(int, columns), points, evaluations.y, strict=True):
-            slopes[stage, :, column] = (y - self.y) / (point[column] - self.x[column])  # NaN where it failed
-        evaluated[stage, columns] = True
-        return replace(self, slopes=slopes, evaluated=evaluated)
-
-    def partials(self) -> np.ndarray:
-        """Compute the partials from the evaluations of all stages.
-
-        Returns:
-            Partials (m, d); NaN where the truth failed on both sides, or the two sides contradict each other.
-
-        Raises:
-            InputError: If points are left to evaluate.
-        """
-        if left := len(self.points):
-            remedy = "Evaluate `points` and pass the evaluations to `after`."
-            raise InputError(explain("plan", "have no points left", f"{left} points", remedy))
-        doubtful, usual = self._doubtful()
-        partials, lengths = self.slopes[0].copy(), np.abs(self.steps)
-        for column in map(int, self._unknown()):
-            first, second = self.slopes[:, :, column]
-            if np.isnan(first).all():
-                partials[:, column] = second
-            elif doubtful[:, column].any():
-                apart = np.abs(first - second) > _AGREE * np.maximum(np.abs(first), np.abs(second))
-                better = np.where(np.abs(second) * lengths[column] <= _SUSPICIOUS * usual, second, np.nan)
-                both = np.where(apart, better, 0.5 * (first + second))
-                partials[:, column] = np.where(doubtful[:, column] & ~np.isnan(second), both, first)
-        return np.where(np.isnan(self.known), partials, self.known)
-
-    def _unknown(self) -> np.ndarray:
-        """Columns (q,) of x that have an unknown partial."""
-        return np.flatnonzero(np.isnan(self.known).any(axis=0))
-
-    def _next(self) -> tuple[int, np.ndarray]:
-        """Index of the stage to evaluate next, and its columns of x; no columns after the last stage."""
-        unknown = self._unknown()
-        first = unknown[~self.evaluated[0, unknown]]
-        if len(first):
-            return 0, first
-        again = unknown[self._doubtful()[0][:, unknown].any(axis=0)]
-        return 1, again[~self.evaluated[1, again]]
-
-    def _doubtful(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mask (m, d) of the slopes of the first stage that failed or are suspicious; usual sizes (m,) of slopes."""
-        # Sizes are changes of the output over a step: step lengths are chosen so that all inputs count alike.
-        size = np.abs(self.slopes[0] * np.abs(self.steps))
-        unknown = self._unknown()
-        found = size[:, unknown[~np.isnan(size[:, unknown]).any(axis=0)]]
-        usual = np.median(found, axis=1) if found.size else np.full(len(size), np.inf)
-        return ~(size <= _SUSPICIOUS * usual[:, None]), usual
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,9 @@ def test_rows_come_in_the_order_in_which_they_were_evaluated() -> None:
 
 def test_samples_are_immutable() -> None:
     first = START.with_evaluations(evaluations(POINTS[:2]))
-    first.with_evaluations(evaluations(POINTS[2:])).with_partials(0, np.zeros((1, 2))).with_beside(POINTS)
+    first.with_evaluations(evaluations(POINTS[2:])).with_partials(0, np.zeros((1, 2))).with_beside(
+        POINTS, np.zeros((len(POINTS), 1))
+    )
     np.testing.assert_array_equal(data_of(first).partials, slopes(POINTS[:2]))
     assert (first.evaluations, data_of(first).n, first.difference_rows, START.data) == (2, 2, (), None)
 
@@ -135,18 +137,22 @@ def test_what_finite_differences_could_not_give_is_not_tried_again() -> None:
 
 
 def test_points_beside_count_once_and_not_again_as_samples() -> None:
-    samples = START.with_evaluations(evaluations(POINTS[:1])).with_beside(POINTS[[0, 1, 2, 1]])
+    samples = START.with_evaluations(evaluations(POINTS[:1])).with_beside(POINTS[[0, 1, 2, 1]], np.zeros((4, 1)))
     assert (samples.evaluations, data_of(samples).n) == (3, 1)
-    samples = samples.with_beside(POINTS[1:3]).with_evaluations(evaluations(POINTS[1:2]))
+    samples = samples.with_beside(POINTS[1:3], np.zeros((2, 1))).with_evaluations(evaluations(POINTS[1:2]))
     assert (samples.evaluations, data_of(samples).n) == (3, 2)
 
 
 def test_a_gain_adds_evaluations_points_beside_and_partials() -> None:
     partials = slopes(POINTS[:1])
-    gain = Gain(evaluations(POINTS[:2], unknown=(0,)), POINTS[2:], POINTS[:1], partials)
+    gain = Gain(
+        evaluations(POINTS[:2], unknown=(0,)), POINTS[2:], np.zeros((2, 1)), POINTS[:1], partials, np.array([True])
+    )
     samples = START.with_gain(gain)
     np.testing.assert_array_equal(data_of(samples).partials, slopes(POINTS[:2]))
-    assert (samples.evaluations, samples.difference_rows) == (4, (0,))
+    assert (samples.evaluations, samples.difference_rows, samples.refinements) == (4, (0,), (0,))
+    np.testing.assert_array_equal(samples.differenced[0], [[False, True]])
+    np.testing.assert_array_equal(samples.values, np.zeros((2, 1)))
 
 
 def test_a_gain_of_evaluations_alone_has_no_finite_differences() -> None:

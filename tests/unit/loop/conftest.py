@@ -14,11 +14,14 @@ from gradopt.data.variables import Variable
 from gradopt.errors import EvaluationError
 from gradopt.loop.asking import samples_first
 from gradopt.loop.learning import guesses, no_partials
+from gradopt.loop.refinement import checks, output_weights
 from gradopt.loop.request import Outcome, Purpose, Request
 from gradopt.loop.running import Loop, Watch, run
 from gradopt.loop.settings import Settings
 from gradopt.loop.state import Stage, State, begin
 from gradopt.optimizer.flat_problem import Constraint, FlatProblem, Objective
+from gradopt.truth.central_differences import CentralDifferencePlan
+from gradopt.truth.finite_difference_plan import FiniteDifferencePlan
 from gradopt.truth.function import FunctionTruth
 from gradopt.truth.protocol import Evaluations
 
@@ -155,8 +158,8 @@ class FlatRun:
     def outcomes(self, request: Request) -> list[Outcome]:
         """Evaluate the points of a request."""
         self.requests.append(request)
-        if request.purpose is Purpose.DIFFERENCE:
-            return [self._finite_differenced()]
+        if request.purpose in (Purpose.DIFFERENCE, Purpose.REFINEMENT):
+            return [self._finite_differenced(request.purpose)]
         return [self._outcome(u) for u in request.points]
 
     def _outcome(self, u: np.ndarray) -> Outcome:
@@ -168,26 +171,33 @@ class FlatRun:
         assert samples.data is not None
         return self._of(u, found.y[0], samples.data.partials[samples.row(u)], gains)
 
-    def _finite_differenced(self) -> Outcome:
-        data, row = self.state.samples[0].data, self.state.iterate.rows[0]
-        assert data is not None
-        x, y = data.x[row], data.y[row]
-        beside: list[np.ndarray] = []
-
-        def evaluate(points: np.ndarray) -> Evaluations:
-            beside.extend(points)
-            return self._truth.evaluate(points)
-
-        partials = self.settings.finite_differences.partials(evaluate, x, y, data.partials[row], self.inputs)
-        gain = Gain(Evaluations.join([], *partials.shape), np.array(beside), x[None], partials[None])
-        return self._of(x, y, partials, (gain,))
+    def _finite_differenced(self, purpose: Purpose) -> Outcome:
+        samples, row, steps = self.state.samples[0], self.state.iterate.rows[0], self.settings.finite_differences
+        plan: FiniteDifferencePlan | CentralDifferencePlan = samples.plan(row, steps)
+        if purpose is Purpose.REFINEMENT:
+            checked = checks(self.state, self.problem, self.settings)
+            plan = samples.refinement(row, steps, output_weights(self.state, self.problem)[0], checked)
+        found = []
+        while len(plan.points):
+            found.append(self._truth.evaluate(plan.points))
+            plan = plan.after(found[-1])
+        partials, x = plan.partials(), plan.x
+        beside = Evaluations.join(found, *partials.shape)
+        refined = np.array([purpose is Purpose.REFINEMENT])
+        gain = Gain(Evaluations.join([], *partials.shape), beside.x, beside.y, x[None], partials[None], refined)
+        outcome = self._of(x, plan.y, partials, (gain,))
+        if isinstance(plan, CentralDifferencePlan) and plan.checked:
+            assert outcome.responses is not None
+            error = np.abs(self.problem.sensitivities) @ plan.errors()
+            outcome = replace(outcome, responses=replace(outcome.responses, error=error))
+        return outcome
 
     def _of(self, u: np.ndarray, y: np.ndarray, partials: np.ndarray, gains: tuple[Gain, ...]) -> Outcome:
         sampling = self.state.stage is Stage.START and samples_first(self.state, self.settings)
         (guess,) = no_partials(self.state) if sampling else guesses(self.state, self.problem, self.settings)
         if np.isnan(partials).any():
             partials = np.where(np.isnan(partials), 0.0 if guess is None else guess(u), partials)
-        return Outcome(self.problem.responses(u, y, partials), "", gains, (u,), (self.problem.signs,))
+        return Outcome(self.problem.responses(u, y, partials), "", gains, (u,), (self.problem.sensitivities,))
 
 
 def equal_to_the_bit(a: Any, b: Any) -> bool:

@@ -121,6 +121,18 @@ FAULTS: dict[str, tuple[Callable[[State], State], str]] = {
     ),
     "evaluated of other points": (lambda s: with_samples(s, evaluated=np.zeros((1, 3))), "`evaluated` must be float64"),
     "beside of other points": (lambda s: with_samples(s, beside=np.zeros(3)), "`beside` must be float64 of shape"),
+    "values of other outputs": (
+        lambda s: with_samples(s, values=np.zeros((0, 9))),
+        "`values` must be float64 of shape",
+    ),
+    "a mask too many": (
+        lambda s: with_samples(s, differenced=(np.zeros((2, 2), dtype=bool),)),
+        r"`differenced` must have 0 entries, one for each of `difference_rows`, got 1",
+    ),
+    "a refinement of a row without differences": (
+        lambda s: with_samples(s, refinements=(0,)),
+        r"`refinements` must be among `difference_rows`, got 0",
+    ),
     "data of other variables": (lambda s: with_samples(s, data=other_data()), r"`data` must have the variables \[\["),
     "a row that is not there": (
         lambda s: with_samples(s, difference_rows=(99,)),
@@ -143,15 +155,15 @@ FAULTS: dict[str, tuple[Callable[[State], State], str]] = {
     "a jacobian of another shape": (lambda s: with_point(s, jacobian=np.zeros((2, 1))), r"`jacobian` must be float64"),
     "rows of more components": (
         lambda s: with_point(s, rows=(0, 0)),
-        r"`rows and signs` must have 2 entries each, got 2 and 1",
+        r"`rows and sensitivities` must have 2 entries each, got 2 and 1",
     ),
     "a row beyond the data": (
         lambda s: with_point(s, rows=(99,)),
         r"`rows` must be a whole number from 0 to \d, got 99",
     ),
-    "signs of other outputs": (
-        lambda s: with_point(s, signs=(np.zeros(7),)),
-        r"`signs` must be float64 of shape \(2,\)",
+    "sensitivities of other outputs": (
+        lambda s: with_point(s, sensitivities=(np.zeros((3, 7)),)),
+        r"`sensitivities` must be float64 of shape \(2, 2\)",
     ),
     "an iterate that is not there": (lambda s: replace(s, at=99), r"`at` must be a whole number from -1 to \d, got 99"),
     "no iterate": (

@@ -44,7 +44,7 @@ def proposed(made: Any, u: np.ndarray, f: float, c: tuple[float, ...] = (), **ch
 def outcome(made: Any, u: np.ndarray, y: np.ndarray, dydu: np.ndarray) -> Outcome:
     """What an evaluation with values y (1 + p,) and partials (1 + p, 2) gives."""
     found = Evaluations(u[None], y[None], dydu[None], [PointStatus.OK], [""], np.zeros(1))
-    return Outcome(made.problem.responses(u, y, dydu), "", (Gain.of(found),), (u,), (made.problem.signs,))
+    return Outcome(made.problem.responses(u, y, dydu), "", (Gain.of(found),), (u,), (made.problem.sensitivities,))
 
 
 def failure(made: Any, u: np.ndarray, why: str) -> Outcome:
@@ -168,7 +168,11 @@ def test_penalties_of_violations_that_a_step_left_rise_with_finite_differences(
     flat: Runs, finite_differenced: bool, factor: float | None
 ) -> None:
     made = started(flat, bowl_beside, c_lower=[1.0], c_upper=[np.inf])
-    samples = replace(made.state.samples[0], difference_rows=(0,) if finite_differenced else ())
+    samples = replace(
+        made.state.samples[0],
+        difference_rows=(0,) if finite_differenced else (),
+        differenced=(np.zeros((2, 2), dtype=bool),) * finite_differenced,
+    )
     state = replace(made.state, samples=(samples,), penalties=np.array([0.3]))
     y, dydu = np.array([0.0, 0.15]), bowl_beside(NEARER)[1]  # 0.85 of a violation of 0.9 is left
     request = proposed(made, NEARER, 0.0, (0.2,))

@@ -109,7 +109,7 @@ def test_a_pass_gives_values_totals_and_one_gain_for_each_truth(valley: Problems
     (gain,) = outcome.gains
     np.testing.assert_array_equal(gain.evaluations.x, [[0.6, 0.4]])
     assert [x.tolist() for x in outcome.inputs] == [[0.6, 0.4]]
-    assert [sign.tolist() for sign in outcome.signs] == [[1.0]]
+    assert [weights.tolist() for weights in outcome.sensitivities] == [[[1.0], [0.0]]]
     assert not outcome.coupled
     assert (passes.evaluations, passes.recorded) == (2, 2)
 

@@ -9,7 +9,7 @@ import pytest
 
 from gradopt.optimality.kkt import KKT
 from gradopt.optimality.problem import Limits, Responses, Scales
-from gradopt.optimality.scales import conditions_at, scales_at, scales_of, without_objective
+from gradopt.optimality.scales import Explored, conditions_at, scales_at, scales_of, without_objective
 
 INF = np.inf
 
@@ -32,7 +32,7 @@ def limits_of(units: tuple[float, float, float], declared: Scales | None = None)
 def measured(at: list[float], units: tuple[float, float, float] = (1.0, 1.0, 1.0), steep: float = 0.0) -> KKT:
     seen = [np.array([1.5, 1.0, 1.0]), np.array([0.2, 0.9, 0.5]), np.array([0.4, 0.1, 0.0])]
     points = [bowl(u * units[0], steep, units) for u in (np.array(at), *seen)]
-    return conditions_at(points[0], points, limits_of(units), 1e-4, 1e-6)[0]
+    return conditions_at(points[0], Explored(tuple(points)), limits_of(units), 1e-4, 1e-6)[0]
 
 
 @pytest.mark.parametrize(
@@ -57,13 +57,13 @@ def test_a_steep_direction_that_a_bound_holds_does_not_loosen_the_others() -> No
 def test_declared_scales_are_one() -> None:
     declared = Scales(np.ones(3), 1.0, np.ones(1))
     at = bowl(np.array([0.5, 0.31, 0.0]))
-    _, scales = conditions_at(at, [bowl(np.ones(3))], limits_of((1.0, 1.0, 1.0), declared), 1e-4, 1e-6)
+    _, scales = conditions_at(at, Explored((bowl(np.ones(3)),)), limits_of((1.0, 1.0, 1.0), declared), 1e-4, 1e-6)
     assert scales.lengths.tolist() == [1.0, 1.0, 1.0]
     assert (scales.objective, scales.constraints.tolist()) == (1.0, [1.0])
 
 
 def test_without_another_point_the_scale_of_the_objective_is_not_known() -> None:
-    found, scales = conditions_at(bowl(np.array([0.6, 0.1, 0.1])), (), limits_of((1.0, 1.0, 1.0)), 1e-4, 1e-6)
+    found, scales = conditions_at(bowl(np.array([0.6, 0.1, 0.1])), Explored(), limits_of((1.0, 1.0, 1.0)), 1e-4, 1e-6)
     assert np.isnan(scales.objective)
     assert not found.scale_known
     assert not found.certified  # the gradient in u[1] is all that is left, however small
@@ -84,8 +84,8 @@ def test_a_point_far_out_on_an_exponential_gives_no_scale() -> None:
 
     limits = Limits(np.full(3, -300.0), np.full(3, 300.0), np.full(1, -INF), np.ones(1), np.full(3, 300.0))
     at = exponential(-3.0)
-    assert np.isnan(scales_of(at, [exponential(60.0)], limits, np.zeros(1), np.zeros(3)).objective)
-    near = scales_of(at, [exponential(60.0), exponential(-1.0)], limits, np.zeros(1), np.zeros(3))
+    assert np.isnan(scales_of(at, Explored((), (exponential(60.0),)), limits, np.zeros(1), np.zeros(3)).objective)
+    near = scales_of(at, Explored((exponential(-1.0),), (exponential(60.0),)), limits, np.zeros(1), np.zeros(3))
     assert near.lengths[0] == 3.0
     assert near.objective == pytest.approx((exponential(-3.0).f - exponential(-1.0).f) * 0.75)
 
@@ -93,7 +93,7 @@ def test_a_point_far_out_on_an_exponential_gives_no_scale() -> None:
 def test_the_scale_of_the_objective_is_that_of_most_points() -> None:
     points = [bowl(np.array([u, 0.4, 0.0])) for u in (0.6, 1.6, 1.1, 0.601)]
     far = replace(bowl(np.array([1.7, 0.4, 0.0])), f=1e9)  # a barrier
-    scales = scales_of(points[0], [*points, far], limits_of((1.0, 1.0, 1.0)), np.zeros(1), np.zeros(3))
+    scales = scales_of(points[0], Explored(tuple(points), (far,)), limits_of((1.0, 1.0, 1.0)), np.zeros(1), np.zeros(3))
     assert 0.1 < scales.objective < 1.0
 
 

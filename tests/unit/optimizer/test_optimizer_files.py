@@ -167,7 +167,7 @@ def test_samples_of_two_truths_are_refused(tmp_path: Path) -> None:
         go.Optimizer.load(tmp_path / "run")
 
 
-@pytest.mark.parametrize("part", ["x", "y", "known", "steps", "slopes", "evaluated"])
+@pytest.mark.parametrize("part", ["x", "y", "known", "steps", "values", "evaluated", "met", "matters"])
 def test_a_plan_of_finite_differences_of_another_size_is_refused(tmp_path: Path, part: str) -> None:
     optimizer = told(1, partials=False)
     optimizer.ask()

@@ -88,7 +88,7 @@ def test_rows_without_a_transform_are_left_alone() -> None:
 
 
 def test_rows_that_a_store_holds_are_failed_rows_too(tmp_path: Path) -> None:
-    with EvaluationStore(tmp_path / "store") as store:
+    with EvaluationStore(tmp_path / "store", verify_stored=False) as store:
         assert store.evaluate(Raw((Variable("drag"),)), POINTS).ok.all()
         found = store.evaluate(Raw(), POINTS)
         assert found.ok.tolist() == [True, False, False, True] and found.message[1] == SECOND
@@ -101,7 +101,7 @@ def test_rows_that_a_store_holds_are_failed_rows_too(tmp_path: Path) -> None:
 def test_a_point_is_evaluated_again_when_its_transform_is_dropped(tmp_path: Path) -> None:
     plain = (Variable("drag"),)
     truth, other = FunctionTruth(drag, X, LOG), FunctionTruth(drag, X, plain)
-    with EvaluationStore(tmp_path / "store") as store:
+    with EvaluationStore(tmp_path / "store", verify_stored=False) as store:
         for _ in range(2):
             assert not store.evaluate(truth, [[-0.5]]).ok[0] and store.evaluated == 1
         for _ in range(2):
@@ -128,18 +128,19 @@ def test_a_run_goes_on_and_repeats_on_its_store(tmp_path: Path, start: float) ->
             return polar(x)
 
         problem = om.Problem(reports=None)
+        store = EvaluationStore(tmp_path / "store", verify_stored=False)
         truth = FunctionTruth(counted, X, LOG, identity="polar")
         problem.model.add_subsystem("comp", SurrogateComp(truth=truth), promotes=["*"])
         problem.model.set_input_defaults("x", start)
         problem.model.add_design_var("x", lower=-2.0, upper=2.0)
         problem.model.add_objective("drag")
-        problem.driver = AdaptiveDriver(max_evaluations=20, store=tmp_path / "store", configuration=None)
+        problem.driver = AdaptiveDriver(max_evaluations=20, store=store, configuration=None)
         problem.setup()
         problem.run_driver()
         seen.append((problem.driver.exit, problem.driver.history[-1:], float(problem.get_val("x")[0]), len(calls)))
         rows = problem.driver.store.evaluations(truth)
         assert not rows.ok.all() and all("outside the domain" in text for text in np.array(rows.message)[~rows.ok])
-        problem.driver.store.close()
+        store.close()
     assert seen[0][0] is seen[1][0] and seen[0][2] == seen[1][2] and seen[1][3] == 0
     assert (seen[0][0] is Exit.TRUTH_FAILED) or start != 0.6
 
