@@ -80,7 +80,6 @@ def _check(found: dict[str, Any]) -> None:
     for name, method in (("configuration", "fit"), ("initial_surrogate", "linearize")):  # their classes need torch
         if problem[name] is not None and not hasattr(problem[name], method):
             raise FileFormatError(explain(name, f"have a method `{method}`", shortened(problem[name]), REMEDY))
-    check_state(state)
     check_trust_region(problem["settings"].trust_region)
     inputs, outputs = problem["inputs"], problem["outputs"]
     d, m = total_size(inputs), total_size(outputs)
@@ -88,6 +87,7 @@ def _check(found: dict[str, Any]) -> None:
     rows = sum(sizes.get(constraint.name, 0) for constraint in problem["constraints"])
     if m + rows > _MOST_COLUMNS:
         raise FileFormatError(explain("outputs", f"have at most {_MOST_COLUMNS} entries", m + rows, REMEDY))
+    check_state(state)
     check_array("x0", problem["x0"], (d,))
     check_array("start", state.start, (d,))
     for side in problem["bounds"]:

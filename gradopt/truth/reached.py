@@ -164,8 +164,10 @@ class Digest:
                 if not name.startswith("__"):
                     self._named(name, value)
 
-    def _package(self, module: str) -> bool:
+    def _package(self, module: object) -> bool:
         """Add the installed package of a module by name and version; return False for a module of the user."""
+        if not isinstance(module, str):  # the metatype of a compiled extension has a descriptor there
+            return False
         try:
             package = package_of_module(module)
         except (ImportError, ValueError):

@@ -159,7 +159,7 @@ def test_samples_of_two_truths_are_refused(tmp_path: Path) -> None:
     other, more, _ = container.read(tmp_path / "again", OPTIMIZER)
     renamed = {name: f"b{name}" for name in more}
     second = state(other)["samples"][0]
-    for part in ("evaluated", "beside"):
+    for part in ("evaluated", "beside", "values"):
         second["fields"][part] = {"array": renamed[second["fields"][part]["array"]]}
     state(header)["samples"].append(second)
     container.write(tmp_path / "run", header, arrays | {renamed[name]: more[name] for name in more}, OPTIMIZER)

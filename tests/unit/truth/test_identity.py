@@ -375,3 +375,10 @@ def test_a_truth_has_the_identity_of_its_function_unless_one_is_given(tmp_path: 
     variables = (Variable("u"),), (Variable("v"),)
     assert FunctionTruth(f, *variables).identity == identity_of(f)
     assert FunctionTruth(f, *variables, identity="mine").identity == "mine"
+
+
+def test_a_function_that_holds_a_generator_can_be_evaluated() -> None:
+    """The class of NumPy's generators has a metatype without the name of a module."""
+    generator = np.random.default_rng(0)
+    truth = FunctionTruth(lambda x: float(x[0] + generator.normal()), (Variable("x"),), (Variable("f"),))
+    assert truth.evaluate([[1.0]]).ok.all()
