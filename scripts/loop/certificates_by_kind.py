@@ -15,6 +15,7 @@ of a certificate. Counted and written, by kind:
   partials are right;
 - `saddles`: certified ends of problems without constraints where the Hessian has a negative eigenvalue along the design
   variables that are not at a bound;
+- `endless`: runs that were stopped after 4 iterations for each evaluation of their budget;
 - `raised`: runs that an exception ended;
 - `evaluations`: of the truth, in all.
 
@@ -42,7 +43,7 @@ from scripts.loop.trials_of_truths import trials_of_truths
 from scripts.loop.trials_of_units import trials_of_units
 from scripts.shared.script import Call, begin, parser_of, run
 
-COUNTS = ("runs", "false", "optima", "certified", "missed", "dead end", "saddles", "raised", "evaluations")
+COUNTS = ("runs", "false", "optima", "certified", "missed", "dead end", "saddles", "endless", "raised", "evaluations")
 
 
 def all_trials(quick: bool = False, only: str = "") -> list[CertificateTrial]:
@@ -58,7 +59,10 @@ def count(runs: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
     kinds: dict[str, list[dict[str, Any]]] = {}
     for each in runs:
         kinds.setdefault(each["kind"], []).append(each)
-    return {kind: {c: int(sum(each[c] for each in of)) for c in COUNTS} for kind, of in {**kinds, "all": runs}.items()}
+    return {
+        kind: {c: int(sum(each.get(c, 0) for each in of)) for c in COUNTS}
+        for kind, of in {**kinds, "all": runs}.items()
+    }
 
 
 def earlier(path: Path | None, runs: list[dict[str, Any]]) -> dict[str, dict[str, int]]:

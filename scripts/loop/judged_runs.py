@@ -22,6 +22,9 @@ from scripts.shared.loop_problems import Function
 SADDLE = -1e-3
 """Eigenvalue of the Hessian below which an end counts as a saddle; by hand: curvatures are of order one."""
 
+ITERATIONS = 4
+"""Iterations for each evaluation of the budget after which a run is stopped, because it makes no progress; by hand."""
+
 
 def run_trial(trial: CertificateTrial) -> dict[str, Any]:
     """Make one run and judge its end."""
@@ -62,6 +65,7 @@ def run_trial(trial: CertificateTrial) -> dict[str, Any]:
         "missed": not claims and verdict.agrees and trial.right,
         "dead end": exit == Exit.INFEASIBLE.value or contradicted,
         "saddles": claims and not of.c_lower.size and curvature(trial, x) < SADDLE,
+        "endless": exit == Exit.STOPPED.value,
         "raised": exit == "raised",
         "seconds": time.perf_counter() - clock,
     }
@@ -112,7 +116,8 @@ def by_optimizer(trial: CertificateTrial) -> dict[str, Any]:
         y, dydx = zip(*(truth(point) for point in points), strict=True)
         return np.array(y), np.array(dydx)
 
-    exit, certificate = optimizer.run(evaluate), optimizer.certificate
+    most = ITERATIONS * trial.max_evaluations
+    exit, certificate = optimizer.run(evaluate, watch=lambda state: len(state.history) > most), optimizer.certificate
     return {
         "exit": exit.value,
         "evaluations": optimizer.evaluations,
@@ -154,7 +159,11 @@ def by_driver(trial: CertificateTrial) -> dict[str, Any]:
     model.add_objective("f", ref=refs[1])
     for k in range(m):
         model.add_constraint(f"c{k}", **_limits(trial, k), ref=refs[2 + k])
-    driver = problem.driver = AdaptiveDriver(configuration=None, **_settings(trial))
+    driver = problem.driver = AdaptiveDriver(
+        configuration=None,
+        callback=lambda iteration: iteration.number > ITERATIONS * trial.max_evaluations,
+        **_settings(trial),
+    )
     problem.setup()
     problem.run_driver()
     certificate = driver.certificate

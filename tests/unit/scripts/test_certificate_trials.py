@@ -202,6 +202,13 @@ def test_another_version_is_counted_on_the_same_trials(tmp_path: Path) -> None:
     assert earlier(None, now) == {}
 
 
+@pytest.mark.parametrize("driver", [False, True])
+def test_a_run_without_progress_is_stopped_and_counted(monkeypatch: pytest.MonkeyPatch, driver: bool) -> None:
+    monkeypatch.setattr(judged_runs, "ITERATIONS", 0)
+    found = run_trial(CertificateTrial("", "", coupled(), np.array([5.0, 2.0]), driver=driver))
+    assert found["endless"] and found["exit"] == "stopped" and found["evaluations"] < 5
+
+
 def test_an_exception_is_written_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(trial: CertificateTrial) -> dict[str, object]:
         raise ZeroDivisionError("by zero")
