@@ -19,6 +19,7 @@ WRITTEN = {  # beside the result file
     "airfoil.xfoil_calls": set(),
     "gradinn.experiments": {"rows.jsonl", "noise.png", "priors.png", "hybrid.png", "cost.png"},
     "jenn.experiments": {f"{name}.png" for name in "sine rastrigin noise adflow polishing optimizations".split()},
+    "loop.certificates_by_kind": set(),
     "loop.digests": set(),
     "loop.evaluations_vs_scipy": {"evaluations.png"},
     "loop.failing_truths": set(),
@@ -109,6 +110,7 @@ EVALUATIONS = [
 CERTIFICATES = [
     f"arms.{arm}.{of}" for arm in ("corrected", "uncorrected") for of in ("counts.all.runs", "largest_error", "seconds")
 ]
+KINDS = [f"counts.{kind}.runs" for kind in ("few digits", "scales together", "two truths", "mixed", "all")]
 FAILURES = [
     *(f"problems.rosenbrock_2.{shape}.share" for shape in ("ball", "stripes")),
     *("ratio.median", "ratio.largest", "within"),
@@ -135,6 +137,7 @@ def figure(result: dict[str, Any], path: str) -> float:
         ("surrogates.incremental_fit_cost", INCREMENTAL),
         ("loop.evaluations_vs_scipy", EVALUATIONS),
         ("loop.false_certificates", CERTIFICATES),
+        ("loop.certificates_by_kind", KINDS),
         ("loop.failing_truths", FAILURES),
         ("loop.kill_and_resume", KILLS),
         ("wing.evaluations_vs_slsqp", WING),
