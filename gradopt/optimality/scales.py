@@ -44,8 +44,8 @@ def conditions_at(
 
     - the length of a design variable is its size or the range that was explored (by iterates if there
       are two), whichever is more, and at most the range between its bounds;
-    - the scale of the objective is a quarter of the median, over the explored points, of the change of the Lagrangian to
-      this point, extrapolated to one length. Half of the points of a run are near its end: a steep beginning loosens
+    - the scale of the objective is a quarter of the median, over the explored points, of the change of the Lagrangian
+      to this point, extrapolated to one length. Half of the points of a run are near its end: a steep beginning loosens
       little. The Lagrangian leaves out what constraints and bounds balance, so that a steep direction that they hold
       does not loosen the others. Without another point the scale is not known;
     - that of a constraint is the median of what its slopes change over the lengths.
