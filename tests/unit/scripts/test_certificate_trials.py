@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from gradopt.optimality.kkt import FEASIBILITY_TOLERANCE, TOLERANCE
+from gradopt.optimizer import Objective
 from scripts.loop import judged_runs
 from scripts.loop.base_problems import (
     bowl,
@@ -155,7 +156,12 @@ def test_the_end_is_judged_in_the_units_of_the_smooth_problem(driver: bool) -> N
 @pytest.mark.parametrize("ref", [False, True])
 def test_the_scale_is_declared_only_where_the_trial_says_so(monkeypatch: pytest.MonkeyPatch, ref: bool) -> None:
     declared: list[dict[str, Any]] = []
-    monkeypatch.setattr(judged_runs, "Objective", lambda name, **given: declared.append(given) or name)
+
+    def objective(name: str, **given: Any) -> Objective:
+        declared.append(given)
+        return Objective(name, **given)
+
+    monkeypatch.setattr(judged_runs, "Objective", objective)
     units = Units(objective=10.0, ref=ref)
     judged_runs.by_optimizer(CertificateTrial("", "", bowl(1), np.array([0.3]), units=units))
     assert declared == [{"ref": 10.0} if ref else {}]
