@@ -143,7 +143,8 @@ def _search(state: State, problem: Problem, settings: Settings) -> tuple[Candida
     while not region.exhausted and region.radius >= smallest:
         box = region.box(iterate.u, limits)
         found = solve_subproblem(model, limits, iterate, box, state.penalties, nearest)
-        if region.length(found.predicted.u - iterate.u, limits) > _NO_STEP:
+        known = any(np.array_equal(found.predicted.u, point.u) for point in state.points)  # it would show nothing new
+        if not known and region.length(found.predicted.u - iterate.u, limits) > _NO_STEP:
             return found, region
         region = region.after(np.nan, _SHRINK_UNEVALUATED * region.radius)
     return None, region
