@@ -351,7 +351,10 @@ def _escaped(state: State, request: Request, outcome: Outcome, problem: Problem,
         penalties = next_penalties(state.penalties, conditions.multipliers)
         state, fit = learned(replace(state, kkt=conditions, penalties=penalties), problem, settings)
     else:
-        state, fit = replace(state, exit=Exit.CERTIFIED), ""
+        conditions, fit = settings.conditions(iterate, state.explored, limits), ""
+        ended = replace(state, kkt=conditions, exit=Exit.CERTIFIED)
+        # The point may tell a smaller scale, by which the iterate is no optimum yet.
+        state = ended if conditions.certified else replace(ended, stage=Stage.ITERATING, exit=None)
     radius, number, spent = state.trust_region.radius, len(state.history), state.evaluations
     done = record(number, true.u, true, state.conditions, radius, spent, None, np.nan, accepted, fit, "", len(true.c))
     state = replace(state, history=(*state.history, done))

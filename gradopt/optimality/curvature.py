@@ -10,7 +10,9 @@ from gradopt.optimality.kkt import KKT
 from gradopt.optimality.problem import Limits, Responses, Scales
 
 _NEAR = 0.5  # largest distance of a point whose gradient tells of the curvature, in units of the scales; by hand
-_NEGATIVE = -1e-3  # curvature, as a part of the largest, below which it is not the error of few gradients; by hand
+_QUADRATIC = 0.1  # part of the change of slope along a step that the value may miss for a quadratic; by hand
+_ROUND_OFF = 1e-13  # relative error of a value: some hundred times machine precision; by hand
+_NEGATIVE = -0.02  # curvature, as a part of the largest, below which it is not the error of few gradients; by hand
 _ALONG = 0.1  # part of a step that may leave the active constraints and bounds, along which curvature counts; by hand
 
 
@@ -20,8 +22,8 @@ def negative_curvature(
     """Find a direction along which the point is a maximum, by the gradients of the points about it.
 
     With steps S to these points and changes Y of the Lagrangian's gradient, S'Y is the Hessian along the steps. A
-    negative eigenvalue is negative curvature along a combination of steps. Only steps along the active constraints
-    count, and of design variables that are not at a bound.
+    negative eigenvalue is negative curvature along a combination of steps. Only steps count along which values and
+    slopes agree with a quadratic, along the active constraints, of design variables that are not at a bound.
 
     Args:
         at: Responses at the point.
@@ -42,6 +44,10 @@ def negative_curvature(
         found = point.gradient + conditions.multipliers @ point.jacobian + conditions.bound_multipliers
         return np.asarray(found * lengths)
 
+    def change(point: Responses) -> float:
+        moved = conditions.bound_multipliers @ (point.u - at.u)
+        return float(point.f - at.f + conditions.multipliers @ (point.c - at.c) + moved)
+
     basis = _free_directions(at, limits, conditions, lengths)
     pairs = []
     for point in points:
@@ -49,8 +55,12 @@ def negative_curvature(
         reach = float(np.linalg.norm(step))
         if not 0.0 < reach <= _NEAR * np.sqrt(len(step)):
             continue
-        if np.linalg.norm(step - basis @ (basis.T @ step)) <= _ALONG * reach:
-            pairs.append((reach, step / reach, (slope(point) - slope(at)) / reach))
+        bend = slope(point) - slope(at)
+        expected, found = 0.5 * float((slope(point) + slope(at)) @ step), change(point)
+        noise = _ROUND_OFF * (abs(point.f) + abs(at.f))
+        quadratic = abs(found - expected) <= _QUADRATIC * abs(float(bend @ step)) + noise
+        if quadratic and np.linalg.norm(step - basis @ (basis.T @ step)) <= _ALONG * reach:
+            pairs.append((reach, step / reach, bend / reach))
     if not pairs:
         return None
     nearest = sorted(pairs, key=lambda pair: pair[0])[: len(lengths) + 1]
