@@ -20,6 +20,7 @@ _WALKED = 3.0  # of an iterate
 _TRIED = 1.5  # of a rejected point, which may be anywhere
 _BESIDE = 0.5  # part of the widest exploration that counts for a variable that did not move itself; by hand
 _ALONE = 0.01  # part of the unit of its trust region that a length has at least before anything is explored; by hand
+_LOOSE = 1e4  # range, in units of the trust region, from which it says nothing; by hand
 _LEAST = 1e-6  # least scale of the objective, as a part of its steepest change over one length; by hand
 
 
@@ -48,7 +49,7 @@ def conditions_at(
       to this point, extrapolated to one length. Half of the points of a run are near its end: a steep beginning loosens
       little. The Lagrangian leaves out what constraints and bounds balance, so that a steep direction that they hold
       does not loosen the others. Without another point the scale is not known;
-    - that of a constraint is the median of what its slopes change over the lengths.
+    - that of a constraint is a quarter of the median of what its slopes change over the lengths.
 
     A point is explored where the slopes at both ends explain the change of the Lagrangian to it (trapezoidal rule, up
     to a factor): one that was tried far out, where a function grows exponentially, gives no scale.
@@ -124,7 +125,7 @@ def without_objective(at: Responses, explored: Sequence[Responses], limits: Limi
         lengths = np.where(np.isfinite(limits.declared.lengths), limits.declared.lengths, lengths)
     slopes = np.median([np.abs(point.jacobian) @ lengths for point in (at, *explored)], axis=0)
     bounds = np.where(np.isfinite(limits.c_upper), np.abs(limits.c_upper), np.abs(limits.c_lower))
-    constraints = np.where(slopes > 0.0, slopes, np.where(bounds > 0.0, bounds, 1.0))
+    constraints = np.where(slopes > 0.0, _PART * slopes, np.where(bounds > 0.0, bounds, 1.0))
     if limits.declared is not None:
         constraints = np.where(np.isfinite(limits.declared.constraints), limits.declared.constraints, constraints)
     return Scales(lengths, np.nan, constraints)
@@ -141,10 +142,11 @@ def _lengths(u: np.ndarray, points: np.ndarray, limits: Limits) -> np.ndarray:
     bounded = np.isfinite(limits.lower) & np.isfinite(limits.upper) & (limits.upper > limits.lower)
     width = np.where(bounded, limits.upper, 1.0) - np.where(bounded, limits.lower, 0.0)
     explored = points.max(axis=0) - points.min(axis=0)
+    ranged = bounded & (width <= _LOOSE * limits.width)
     if explored.any():  # a range, unlike the size of a variable that has none, says how far it was allowed to move
-        beside = np.where(bounded, _BESIDE * limits.width * float((explored / limits.width).max()), 0.0)
+        beside = np.where(ranged, _BESIDE * limits.width * float((explored / limits.width).max()), 0.0)
     else:
-        beside = np.where(bounded, _ALONE * limits.width, limits.width)
+        beside = np.where(ranged, _ALONE * limits.width, limits.width)
     size = np.maximum(np.abs(u), np.maximum(explored, beside))
     size = np.where(size > 0.0, size, limits.width)
     return np.where(bounded, np.minimum(size, width), size)
