@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import gradopt
 from gradopt.networks import forks
 
 ROOT = Path(__file__).parents[3]

@@ -194,9 +194,7 @@ def test_infeasible_point_is_not_certified(declared: Problems, at: Problems) -> 
     problem = at(declared(BOWL, SUM, constraints={"c": {"upper": 1.0}}), [1.0, 2.0])
     found = certify(problem)
     assert not found.certified
-    assert found.feasibility == pytest.approx(
-        2.0
-    )  # by its bound, 1, above a quarter of what slopes change over the lengths 1, 2
+    assert found.feasibility == pytest.approx(2.0)  # by its bound, which is above a quarter of what slopes change
     assert found.worst["feasibility"] == ("c", 0)
     assert "c[0] violates its bound by 2.0e+00 (scaled)" in found.reason
     assert certify(problem, feasibility_tolerance=0.5).feasibility_tolerance == 0.5
