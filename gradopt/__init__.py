@@ -80,7 +80,15 @@ _MODULES = {
 }
 _SUBMODULES = {  # public submodule: its public names that do not stand here too; read by the message of a wrong name
     "diagnostics": ("CrossValidation", "Outlier", "cross_validate", "drop_outliers", "find_outliers"),
-    "errors": ("EvaluationError", "FileFormatError", "InputError", "MissingExtraError", "ShapeError"),
+    "errors": (
+        "EvaluationError",
+        "FileFormatError",
+        "InputError",
+        "MissingExtraError",
+        "ShapeError",
+        "StaleStoreError",
+        "StoreError",
+    ),
     "loop": (
         "Component",
         "CorrectionTerms",

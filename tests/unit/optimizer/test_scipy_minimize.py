@@ -43,7 +43,7 @@ HALF_PLANES = (
 PROBLEMS: dict[str, dict[str, Any]] = {
     "gradient by a function": {"fun": rosen, "x0": [1.3, 0.7, 0.8], "jac": rosen_der},
     "pair of value and gradient": {"fun": lambda x: (rosen(x), rosen_der(x)), "x0": [-1.2, 1.0], "jac": True},
-    "finite differences": {"fun": rosen, "x0": [1.3, 0.7]},
+    "finite differences": {"fun": lambda x: (x[0] - 1.0) ** 2 + (x[0] * x[1] - 0.5) ** 2, "x0": [1.3, 0.7]},
     "2-point": {"fun": bowl, "x0": [2.0, 0.0], "jac": "2-point"},
     "further arguments": {"fun": bowl, "x0": [2.0, 0.0], "jac": bowl_der, "args": (2.0,)},
     "pairs of bounds": {"fun": rosen, "x0": [1.3, 0.7], "jac": rosen_der, "bounds": [(None, 0.5), (0.0, 2.0)]},
