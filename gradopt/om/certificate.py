@@ -9,13 +9,12 @@ import numpy as np
 import openmdao.api as om
 
 from gradopt import openmdao_private as private
-from gradopt.data.lengths import lengths_of
 from gradopt.errors import InputError, explain
 from gradopt.loop.state import State
-from gradopt.om.quantities import Quantities
+from gradopt.om.quantities import Quantities, limits_of
 from gradopt.optimality.certificate import Certificate, certificate_of
 from gradopt.optimality.kkt import FEASIBILITY_TOLERANCE, TOLERANCE, scaled_kkt
-from gradopt.optimality.problem import Limits, Responses, Scales
+from gradopt.optimality.problem import Responses
 from gradopt.optimality.scales import Explored, conditions_at, scales_at
 
 _COUPLING = 1e-5  # relative error from which a coupling variable counts as not converged; by hand
@@ -110,14 +109,7 @@ def _certify(
         np.vstack([np.empty((0, design.value.size)), *rows[1:]]),
         error=error,
     )
-    limits = Limits(
-        design.lower,
-        design.upper,
-        constraints.lower,
-        constraints.upper,
-        lengths_of(design.lower, design.upper, design.value),
-        Scales(design.declared, float(objective.declared[0]), constraints.declared),
-    )
+    limits = limits_of(design, objective, constraints)
     if points is None or any(len(one.u) != len(point.u) or len(one.c) != len(point.c) for one in points.iterates):
         found = scaled_kkt(point, limits, scales_at(point, limits), tolerance, feasibility_tolerance)
     else:

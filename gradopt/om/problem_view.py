@@ -9,13 +9,12 @@ import numpy as np
 import openmdao.api as om
 
 from gradopt import openmdao_private as private
-from gradopt.data.lengths import lengths_of
 from gradopt.data.variables import flatten, total_size
 from gradopt.errors import EvaluationError
 from gradopt.loop.problem import Component, LearnedTruth
 from gradopt.om.component import SurrogateComp
-from gradopt.om.quantities import Quantities, set_design
-from gradopt.optimality.problem import Limits, Responses, Scales
+from gradopt.om.quantities import Quantities, limits_of, set_design
+from gradopt.optimality.problem import Responses
 from gradopt.surrogates.protocol import SupportsEvaluate
 
 
@@ -56,14 +55,7 @@ class ProblemView:
         design = self.design()
         constraints = Quantities(problem, "constraint", private.constraints(driver))
         objective = Quantities(problem, "objective", private.objectives(driver))
-        self.limits = Limits(
-            design.lower,
-            design.upper,
-            constraints.lower,
-            constraints.upper,
-            lengths_of(design.lower, design.upper, design.value),
-            Scales(design.declared, float(objective.declared[0]), constraints.declared),
-        )
+        self.limits = limits_of(design, objective, constraints)
 
     def design(self) -> Quantities:
         """Return the design variables as they are."""

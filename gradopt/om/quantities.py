@@ -8,8 +8,9 @@ import numpy as np
 import openmdao.api as om
 
 from gradopt import openmdao_private as private
-from gradopt.data.lengths import NO_BOUND
+from gradopt.data.lengths import NO_BOUND, lengths_of
 from gradopt.optimality.layout import Layout
+from gradopt.optimality.problem import Limits, Scales
 
 
 class Quantities(Layout):
@@ -60,6 +61,18 @@ def _scaled(problem: om.Problem, kind: str, name: str, meta: dict[str, Any]) -> 
     )
     both = np.where(scaler < 0.0, bounds[::-1], bounds)
     return np.stack([value, (value + adder) * scaler, *both, scaler, adder, declared])
+
+
+def limits_of(design: Quantities, objective: Quantities, constraints: Quantities) -> Limits:
+    """Return the bounds and the declared scales of a problem, with lengths about its present design."""
+    return Limits(
+        design.lower,
+        design.upper,
+        constraints.lower,
+        constraints.upper,
+        lengths_of(design.lower, design.upper, design.value),
+        Scales(design.declared, float(objective.declared[0]), constraints.declared),
+    )
 
 
 def set_design(problem: om.Problem, design: Quantities, u: np.ndarray) -> None:
