@@ -22,10 +22,16 @@ pid=
 while read -r word; do
     case $word in done) exit 0 ;; *) pid=$word ;; esac
 done
-if [ -n "$pid" ]; then
-    kill -KILL -- "-$pid"
-    if command -v pkill; then pkill -KILL -s "$pid"; fi
+if [ -z "$pid" ]; then  # this Python process ended after it had started the program, before it could name it
+    sleep 0.1
+    for process in /proc/[0-9]*; do
+        if [ "$process/cwd" -ef "$1" ]; then pid="$pid ${process#/proc/}"; fi
+    done
 fi
+for leader in $pid; do
+    kill -KILL -- "-$leader"
+    if command -v pkill; then pkill -KILL -s "$leader"; fi
+done
 rm -rf -- "$1" || { sleep 1; rm -rf -- "$1"; }
 """
 

@@ -358,6 +358,18 @@ def test_a_signal_that_ends_python_ends_the_program_and_removes_its_folder(
 
 
 @linux
+def test_a_program_that_was_started_but_not_named_ends_with_python(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    watchdog = Watchdog(folder)
+    with subprocess.Popen(["/bin/sh", "-c", "sleep 60 & exec sleep 60"], cwd=folder, start_new_session=True) as program:
+        watchdog.close()  # as the end of this process would
+        assert program.wait(timeout=10) == -signal.SIGKILL
+        assert ends(folder.exists)
+        watchdog.dismiss()
+
+
+@linux
 def test_a_forked_process_does_not_keep_the_watchdog_waiting(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
