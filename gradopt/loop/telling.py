@@ -34,6 +34,7 @@ logger = logging.getLogger("gradopt")
 _ROUND_OFF = 1e-12  # predicted reduction that may be round-off
 _FORGIVEN = 1e-8  # rise up to which a step towards the optimality conditions is accepted
 _VIOLATED = 1e-3  # violation, in parts of its scale, above which a penalty may rise: finite differences leave less
+_IDLE = 10  # iterations in a row without a new evaluation after which a run ends, as it would go on for ever; by hand
 _REOPENED = 0.1  # part of the first trust-region radius that central differences start again with at least; by hand
 
 
@@ -302,6 +303,9 @@ def _judged(state: State, problem: Problem, settings: Settings) -> State:
         return replace(state, exit=Exit.BUDGET)
     if sum(map(len, state.failed)) >= settings.max_failures:
         return replace(state, exit=Exit.TRUTH_FAILED)
+    idle = [record.evaluations == state.evaluations for record in state.history[-_IDLE:]]
+    if len(idle) == _IDLE and all(idle):
+        return replace(state, exit=Exit.EXHAUSTED)
     return state
 
 
