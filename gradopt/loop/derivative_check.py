@@ -16,11 +16,12 @@ from gradopt.optimality.kkt import KKT
 from gradopt.optimality.problem import Limits, Responses, Scales
 from gradopt.optimality.scales import scales_of
 
-_STEPS = (1e-4, 1e-5, 1e-3, 1e-6, 1e-2)  # in units of the scales: short against curvature, long against noise; by hand
-_SHARE = 3.0  # tolerances that a directional derivative of the Lagrangian may be off; by hand
-_ADJOINT = 1e-3  # relative error of a partial that only holds against a bound or constraint: solvers leave it; by hand
+_STEPS = (5e-5, 5e-4, 5e-6, 5e-3, 5e-7)  # in units of the scales: short against curvature, long against noise; by hand
+_SHARES = (1.0, 3.0)  # tolerances that a directional derivative of the Lagrangian may be off: always, at most; by hand
+_ADJOINT = 1e-3  # relative error of a partial that solvers leave, in more than the first share; by hand
 _ROUND_OFF = 1e-13  # relative error of a value: some hundred times machine precision; by hand
-_SEEN = 0.5  # part of the allowed difference that round-off may make up, or the step shows nothing; by hand
+_SAME = 0.02  # relative difference of two errors per length up to which they are one and the same; by hand
+_SEEN = 0.7  # part of the allowed difference that round-off may make up, or the step shows nothing; by hand
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,13 +65,55 @@ class DerivativeCheck:
                     )
         return found
 
-    def agrees(self, probe: Responses, first: Responses | None = None) -> bool:
+    def agrees(self, probe: Responses, before: Responses | None = None) -> bool:
         """Whether values at a point agree with the partials.
 
         Args:
             probe: Responses at the point.
-            first: Where values alone are compared, the responses at the first point of the pair.
+            before: Where values alone are compared, the responses at the first point of the pair. Else those at the
+                point before it, or None: two steps of different length tell curvature, whose part of the difference
+                grows with the third power of the step, from wrong partials.
         """
+        difference, noise, allowed = self._difference(probe, before if self.values_only else None)
+        if noise <= _SEEN * allowed and abs(difference) <= allowed + noise:
+            return True
+        if before is None or self.values_only:
+            return False
+        error, unsure, allowed = self._error(probe, before)
+        return unsure <= _SEEN * allowed and abs(error) <= allowed
+
+    def contradicts(self, probe: Responses, before: Responses) -> bool:
+        """Whether two steps of different length show the same error of the partials, above noise.
+
+        Args:
+            probe: Responses at a point, with exact partials.
+            before: Responses at the point before it.
+        """
+        shown = [self._difference(point) for point in (probe, before)]
+        error, unsure, allowed = self._error(probe, before)
+        seen = all(noise <= _SEEN * limit for _, noise, limit in shown) and abs(error) > allowed + unsure
+        each = [one[0] / self._reach(point) for one, point in zip(shown, (probe, before), strict=True)]
+        return seen and abs(each[0] - each[1]) <= _SAME * abs(error)
+
+    def _error(self, probe: Responses, before: Responses) -> tuple[float, float, float]:
+        """Error of the Lagrangian's slope per length by two steps, its round-off, and what is allowed.
+
+        It is 0 and nothing is allowed where the steps go to different sides or are equally long.
+        """
+        steps = [point.u - self.iterate.u for point in (probe, before)]
+        one, other = (self._reach(point) for point in (probe, before))
+        if not float(steps[0] @ steps[1]) > 0.0 or one == other:
+            return 0.0, np.inf, 0.0
+        (first, noise, allowed), (second, more, _) = (self._difference(point) for point in (probe, before))
+        weights = np.array([other**2, -(one**2)]) / (other**2 - one**2)  # leaves out what grows with the third power
+        found = weights @ np.array([first / one, second / other])
+        return float(found), float(np.abs(weights) @ np.array([noise / one, more / other])), allowed / one
+
+    def _reach(self, point: Responses) -> float:
+        return float(np.abs((point.u - self.iterate.u) / self.scales.lengths).max(initial=0.0))
+
+    def _difference(self, probe: Responses, first: Responses | None = None) -> tuple[float, float, float]:
+        """Difference of the change of the Lagrangian from what the partials say, its round-off, and what is allowed."""
         near = probe if first is None else first
         step = near.u - self.iterate.u
         change, noise = self._change(near)
@@ -82,8 +125,7 @@ class DerivativeCheck:
             doubled = float(np.dot(probe.u - self.iterate.u, step)) > 0.0
             change = 0.5 * (4.0 * change - other) if doubled else 0.5 * (change - other)
             noise += more
-        allowed = self._allowed(step)
-        return noise <= _SEEN * allowed and abs(change - expected) <= allowed + noise
+        return float(change - expected), noise, self._allowed(step)
 
     def _move(self, side: float, step: float) -> np.ndarray:
         """A step (k,) along the active constraints and bounds, and a little off those that carry a force.
@@ -150,7 +192,9 @@ class DerivativeCheck:
         reach = float(np.abs(step / self.scales.lengths).max(initial=0.0))
         held = np.abs(self.conditions.multipliers) @ np.abs(self.iterate.jacobian @ step)
         held += np.abs(self.conditions.bound_multipliers) @ np.abs(step)
-        allowed = _SHARE * self.conditions.tolerance * self.unit * reach + _ADJOINT * held
+        least, most = (share * self.conditions.tolerance * self.unit * reach for share in _SHARES)
+        terms = float(np.abs(self.iterate.gradient) @ np.abs(step)) + held
+        allowed = min(max(_ADJOINT * terms, least), most) + _ADJOINT * held
         if self.iterate.error is not None:
             error = self.iterate.error[0] + np.abs(self.conditions.multipliers) @ self.iterate.error[1:]
             allowed += error @ np.abs(step)

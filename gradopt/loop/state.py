@@ -167,7 +167,7 @@ class State:
         selections: For each component its corrected surrogates; () before the first correction.
         coupled: Whether an evaluation has evaluated truths several times because components depend on each other.
         checks: Number of points of the derivative check so far.
-        beside: Responses at its last point, where the next one is to be compared with it.
+        beside: Responses at its last point, with which the next one is to be compared.
         saddle: Step (k,) of negative curvature at the current iterate; None where none was seen.
         pending: Record of the iteration that ends once the stage `SETTLING` has ended, or None.
         history: Records of the iterations.

@@ -316,9 +316,8 @@ def _checked(state: State, outcome: Outcome, problem: Problem, settings: Setting
     number, beside = state.checks, state.beside
     probe = outcome.responses
     first_of_pair = check.values_only and number % 2 == 0
-    state = replace(
-        state, checks=number + 1, history=(*state.history[:-1], last), beside=probe if first_of_pair else None
-    )
+    kept = probe if first_of_pair or not check.values_only else None
+    state = replace(state, checks=number + 1, history=(*state.history[:-1], last), beside=kept)
     complete = probe is not None and not first_of_pair and (beside is not None or not check.values_only)
     if complete and probe is not None and check.agrees(probe, beside):
         known = [point for point in state.points if point.exact] + [probe] * (not check.values_only)
@@ -326,7 +325,8 @@ def _checked(state: State, outcome: Outcome, problem: Problem, settings: Setting
         if direction is None or state.evaluations >= settings.max_evaluations:
             return replace(state, exit=Exit.CERTIFIED)
         return replace(state, stage=Stage.ESCAPING, saddle=direction * check.scales.lengths)
-    if state.checks == len(check.points):
+    shown = not check.values_only and probe is not None and beside is not None and check.contradicts(probe, beside)
+    if shown or state.checks == len(check.points):
         return replace(state, exit=Exit.CONTRADICTED)
     return state
 

@@ -101,9 +101,40 @@ def test_round_off_neither_contradicts_nor_confirms() -> None:
         return replace(found, f=found.f + 1e6)
 
     steps = [check.agrees(large(point)) for check in [check_at(large(u), limits=limits)] for point in check.points]
-    assert steps == [False, False, False, False, True] * 2  # short steps show nothing
+    assert steps == [False, False, False, True, False] * 2  # short steps show nothing
     wrong = check_at(large(u - [0.0, 0.01, 0.0], 0.01), limits=limits)
     assert not any(wrong.agrees(large(point, 0.01)) for point in wrong.points)
+
+
+@pytest.mark.parametrize("off", [0.0, 0.01])
+def test_two_steps_tell_curvature_from_wrong_partials(off: float) -> None:
+    """A third derivative of 4e7 in the second variable hides what is wrong from each step by itself."""
+    limits = replace(LIMITS, c_upper=np.array([9.0]))
+    wrong, u = np.array([0.0, off, 0.0]), np.array([0.5, 0.8 - off, 0.5])
+
+    def bent(at: np.ndarray) -> Responses:
+        found, moved = responses(at, wrong, steep=0.0), at[1] - u[1]
+        slope = np.array([0.0, 2e7 * moved**2, 0.0])
+        return replace(found, f=found.f + 2e7 / 3.0 * moved**3, gradient=found.gradient + slope)
+
+    check = check_at(bent(u), limits=limits)
+    assert check.conditions.certified
+    first, second = (bent(point) for point in check.points[:2])
+    assert not check.agrees(first) and not check.agrees(second)
+    assert check.agrees(second, first) == (off == 0.0)
+    assert not check.contradicts(second, first)
+
+
+def test_two_steps_with_the_same_error_contradict() -> None:
+    limits = replace(LIMITS, c_upper=np.array([9.0]))
+    wrong, u = np.array([0.0, 0.01, 0.0]), np.array([0.5, 0.79, 0.5])
+    check = check_at(responses(u, wrong, steep=0.0), limits=limits)
+    first, second, *_, other_side = (responses(point, wrong, steep=0.0) for point in check.points)
+    assert check.contradicts(second, first)
+    assert not check.contradicts(other_side, first)
+    right = check_at(responses(u + wrong, np.zeros(3), steep=0.0), limits=limits)
+    first, second = (responses(point, np.zeros(3), steep=0.0) for point in right.points[:2])
+    assert not right.contradicts(second, first)
 
 
 def test_points_stay_within_bounds_and_move_every_free_variable() -> None:
