@@ -16,7 +16,7 @@ from gradopt.optimality.kkt import KKT
 from gradopt.optimality.problem import Limits, Responses, Scales
 from gradopt.optimality.scales import scales_of
 
-_STEPS = (5e-5, 5e-4, 5e-6, 5e-3, 5e-7)  # in units of the scales: short against curvature, long against noise; by hand
+_STEPS = (5e-5, 5e-4, 5e-3, 5e-6, 5e-7)  # in units of the scales: short against curvature, long against noise; by hand
 _SHARES = (1.0, 3.0)  # tolerances that a directional derivative of the Lagrangian may be off: always, at most; by hand
 _ADJOINT = 1e-3  # relative error of a partial that solvers leave, in more than the first share; by hand
 _ROUND_OFF = 1e-13  # relative error of a value: some hundred times machine precision; by hand

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
 
 from gradopt.errors import EvaluationError
+from gradopt.loop.newton import newton, residual_of
 from gradopt.optimality.merit import merit
-from gradopt.optimality.problem import Limits, Responses
+from gradopt.optimality.problem import Limits, Responses, Scales
 
 _ITERATIONS = 100  # of SLSQP, its own default
-_TOLERANCE = (
-    1e-12  # on the change of the objective, relative to its change over the trust region to first order; by hand
-)
+_TOLERANCE = 1e-9  # change of the objective, in parts of its first-order change over the trust region; by hand
+_TIGHT = 1e-16  # the same where it ended too early: its first step is along the gradient, whose square it compares
+_STATIONARY = 1e-8  # residual of the KKT conditions above which it ended too early, in parts of the scales; by hand
+_NEWTON = 60  # free design variables up to which Newton's method improves the end: its Hessian costs; by hand
 # Violations in parts of what the constraint changes, by its slope at the iterate, over the lengths of the variables.
 _FEASIBLE = 1e-8  # up to which a point of the model counts as feasible; by hand
 _RESTORED = 1e-6  # above which the region is said to have no feasible point; the usual accuracy of optimizers
+# Steering of penalties (Byrd, Nocedal & Waltz 2008).
+_SHARE = 0.3  # part of the predicted reduction of the weighted violations by which the merit falls at least; by hand
+_FACTOR = 10.0  # on the penalties where a higher one gains feasibility; by hand
+_TRIES = 3  # such factors at most; by hand
+_GAINS = 0.5  # part of the violation left by lower penalties that higher ones have to leave at most; by hand
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +38,13 @@ class Candidate:
         restoration: Whether no feasible point was found in the trust region, so that violations were minimized with
             the objective.
         along_step: Whether the point is on the line of a candidate that failed.
+        penalties: Penalties of the merit that the point lowers (p,); empty for those of the state.
     """
 
     predicted: Responses
     restoration: bool
     along_step: bool = False
+    penalties: np.ndarray = field(default_factory=lambda: np.empty(0))
 
 
 def solve_subproblem(
@@ -57,30 +66,38 @@ def solve_subproblem(
         starts: Further points (k,) to start from than the current iterate.
 
     Returns:
-        The point with the lowest merit that was evaluated; the current iterate itself if there is none better.
+        The end of the search with the lowest merit; the current iterate itself if there is none better. Penalties are
+        raised so far that an end within the constraints of the model lowers the merit, and where that gains much of
+        what is missing.
     """
     lower, upper = box
-    seen = _Seen(model, limits, iterate, penalties)
+    seen = _Seen(model, limits, iterate, penalties, box)
     for start in (iterate.u, *starts):
-        begin = np.clip(start, lower, upper)
-        done = seen.search(begin, lower, upper, elastic=False)
-        if not done and len(iterate.c):
-            seen.search(begin, lower, upper, elastic=True)
+        seen.search(np.clip(start, lower, upper))
     best = seen.best
-    violated = seen.violation(best) > _RESTORED
-    return Candidate(best, violated)
+    return Candidate(best, seen.violation(best) > _RESTORED, penalties=seen.penalties)
 
 
 class _Seen:
     """The model with a memory: each point is evaluated once for value and gradient, and the best one is kept."""
 
     def __init__(
-        self, model: Callable[[np.ndarray], Responses], limits: Limits, iterate: Responses, penalties: np.ndarray
+        self,
+        model: Callable[[np.ndarray], Responses],
+        limits: Limits,
+        iterate: Responses,
+        penalties: np.ndarray,
+        box: tuple[np.ndarray, np.ndarray],
     ) -> None:
-        self._model, self._limits, self._iterate, self._penalties = model, limits, iterate, penalties
+        self._model, self._limits, self._iterate, self._box = model, limits, iterate, box
+        lower, upper = box
+        # All of order one, or SLSQP ends early: steps in parts of the box, values in what a step across it may change.
+        reach = np.maximum(iterate.u - lower, upper - iterate.u)
+        scale = np.where(reach > 0.0, reach, 1.0)
+        sizes = np.array([_size(row * scale) for row in iterate.jacobian])
+        self._scales = Scales(scale, _size(iterate.gradient * scale), sizes)
         self._last: tuple[np.ndarray, Responses] | None = None
-        self.best = iterate
-        self._lowest = merit(iterate, limits, penalties)
+        self.best, self.penalties = iterate, penalties
 
     def violation(self, point: Responses) -> float:
         """Return the largest violation, in parts of what the constraint changes over the lengths of the variables."""
@@ -88,22 +105,78 @@ class _Seen:
         sizes = np.where(sizes > 0.0, sizes, 1.0)
         return float((self._limits.violations(point.c) / sizes).max(initial=0.0))
 
-    def search(self, start: np.ndarray, lower: np.ndarray, upper: np.ndarray, elastic: bool) -> bool:
-        """Run SLSQP from a start; returns whether it ended well at a feasible point of the model."""
-        iterate, limits = self._iterate, self._limits
+    def search(self, start: np.ndarray) -> None:
+        """Search from a start, and keep the end, or the best point on the way, if it is better."""
+        end = self._slsqp(start, None)
+        if len(self._iterate.c) and (end is None or self.violation(end) > _FEASIBLE):
+            end = self._restored(start if end is None else end.u)
+        if end is not None:
+            end = self._improved(end)
+            self._steer(end)
+            self._keep(end)
+
+    def _restored(self, start: np.ndarray) -> Responses | None:
+        """The end of a search with slack variables, by penalties that are raised while that gains feasibility."""
+        end, penalties = self._slsqp(start, self.penalties), self.penalties
+        for _ in range(_TRIES):
+            if end is not None and self.violation(end) <= _FEASIBLE:
+                break
+            higher = _FACTOR * penalties
+            found = self._slsqp(start if end is None else end.u, higher)
+            if found is None or (end is not None and self._missed(found) > _GAINS * self._missed(end)):
+                break
+            end, penalties = found, higher
+            self.penalties = penalties
+        return end
+
+    def _improved(self, end: Responses) -> Responses:
+        """The end, by Newton's method where the trust region does not hold it."""
+        lower, upper = self._box
+        held = ((end.u <= lower) & (lower > self._limits.lower)) | ((end.u >= upper) & (upper < self._limits.upper))
+        if held.any():
+            return end
+        within = replace(self._limits, lower=lower, upper=upper)
+        found = newton(self._evaluate, end, within, self._scales, _NEWTON)
+        if residual_of(found, within, self._scales) > _STATIONARY:
+            closer = self._slsqp(found.u, None, _TIGHT)
+            if closer is not None and self.violation(closer) <= max(_FEASIBLE, self.violation(found)):
+                found = newton(self._evaluate, closer, within, self._scales, _NEWTON)
+        return found
+
+    def _steer(self, end: Responses) -> None:
+        """Raise the penalties until an end with smaller violations has a lower merit than the iterate."""
+        if not len(end.c):
+            return
+        gained = self._limits.violations(self._iterate.c) - self._limits.violations(end.c)
+        weighted, rise = float(self.penalties @ gained), end.f - self._iterate.f
+        if weighted > 0.0 and rise > (1.0 - _SHARE) * weighted:
+            self.penalties = self.penalties * (rise / ((1.0 - _SHARE) * weighted))
+
+    def _keep(self, end: Responses) -> None:
+        here, there = (merit(point, self._limits, self.penalties) for point in (self.best, end))
+        if there < here:
+            self.best = end
+
+    def _missed(self, point: Responses) -> float:
+        """Sum of the violations, in parts of their scales."""
+        return float((self._limits.violations(point.c) / self._scales.constraints).sum())
+
+    def _slsqp(
+        self, start: np.ndarray, penalties: np.ndarray | None, tolerance: float = _TOLERANCE
+    ) -> Responses | None:
+        """Run SLSQP from a start, with slack variables where penalties (p,) of these are given.
+
+        Returns:
+            Its end; None where the model fails there, or where it ended at the iterate without success.
+        """
+        iterate, limits, (lower, upper) = self._iterate, self._limits, self._box
+        origin, scale, size, sizes = iterate.u, self._scales.lengths, self._scales.objective, self._scales.constraints
         k, p = len(start), len(iterate.c)
-        # All of order one, or SLSQP ends early: steps in parts of the box, values in what a step across it may change.
-        reach = np.maximum(iterate.u - lower, upper - iterate.u)
-        origin, scale = iterate.u, np.where(reach > 0.0, reach, 1.0)
-        size = _size(iterate.gradient * scale)
-        sizes = np.array([_size(row * scale) for row in iterate.jacobian])
-        low, high = (lower - origin) / scale, (upper - origin) / scale
-        extra = p if elastic else 0
-        begin = (start - origin) / scale
+        extra = 0 if penalties is None else p
         violations = limits.violations(iterate.c) / sizes if p else iterate.c
-        begin = np.concatenate([begin, violations[:extra]])
-        bounds = [*zip(low, high, strict=True), *[(0.0, None)] * extra]
-        weights = (self._penalties * sizes / size)[:extra] if p else self._penalties
+        begin = np.concatenate([(start - origin) / scale, violations[:extra]])
+        bounds = [*zip((lower - origin) / scale, (upper - origin) / scale, strict=True), *[(0.0, None)] * extra]
+        weights = np.zeros(0) if penalties is None else penalties * sizes / size
 
         def at(v: np.ndarray) -> Responses:
             return self._evaluate(np.clip(origin + v[:k] * scale, lower, upper))
@@ -121,13 +194,13 @@ class _Seen:
                 method="SLSQP",
                 bounds=bounds,
                 constraints=self._constraints(at, k, extra, scale, sizes),
-                options={"maxiter": _ITERATIONS, "ftol": _TOLERANCE},
+                options={"maxiter": _ITERATIONS, "ftol": tolerance},
             )
             end = at(outcome.x)
         except EvaluationError:  # the exact rest of the model fails there; what was evaluated before still counts
-            return self.violation(self.best) <= _FEASIBLE
-        stuck = outcome.status != 0 and self.best is iterate  # such as where constraints depend on each other
-        return not stuck and self.violation(end) <= _FEASIBLE
+            return None
+        stuck = outcome.status != 0 and np.array_equal(end.u, iterate.u)  # as where constraints depend on each other
+        return None if stuck else end
 
     def _constraints(
         self, at: Callable[[np.ndarray], Responses], k: int, extra: int, scale: np.ndarray, sizes: np.ndarray
@@ -162,9 +235,7 @@ class _Seen:
             if not found.finite:
                 raise EvaluationError(f"The model on the surrogates is not finite at {u}.")
             self._last = (u.copy(), found)
-            height = merit(found, self._limits, self._penalties)
-            if height < self._lowest:
-                self.best, self._lowest = found, height
+            self._keep(found)
         return self._last[1]
 
 

@@ -206,7 +206,8 @@ def _iterated(state: State, request: Request, outcome: Outcome, problem: Problem
     """The state after a candidate was evaluated: accepted, rejected, or failed."""
     found, limits = request.candidate, problem.limits
     assert found is not None
-    state = replace(state, trust_region=request.trust_region)
+    penalties = found.penalties if len(found.penalties) else state.penalties
+    state = replace(state, trust_region=request.trust_region, penalties=penalties)
     true, ratio, accepted, tied, fit = _point(state, outcome, problem), np.nan, False, False, ""
     if true is None:
         state = replace(state, failed=with_failure(state.failed, found))
