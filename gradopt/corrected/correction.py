@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from gradopt.corrected.kriging import Kriging, krige
+from gradopt.corrected.kriging import Kriging, KrigingConfiguration, krige
 from gradopt.corrected.secant import secant_hessian, symmetric_rank_one
 from gradopt.data.dataset import Dataset
 from gradopt.data.scaling import Scaling, column_transforms
@@ -29,6 +29,9 @@ from gradopt.data.variables import Variable, column_bounds
 from gradopt.surrogates.protocol import Evaluation, SupportsEvaluate
 
 # Chosen by hand on Rosenbrock's function and the airfoil, unless another source is named.
+KRIGED = ("squared exponential", "additive")
+"""Kernels of the krigings of the residuals; the first alone for one input, where both are the same."""
+
 _WINDOW = 4  # nearest samples that kriging takes, in multiples of the number of inputs: more gave nothing in prototypes
 _FEWEST = 16  # samples that it takes at least
 _MOST_ROWS = 1200  # values and partials together that it takes at most: a fit takes 0.1 s on one core
@@ -58,6 +61,33 @@ class CorrectionTerms:
 
 
 @dataclass(frozen=True, eq=False)
+class ResidualKriging:
+    """Kriging of the residuals that a secant model leaves, less its own value and gradient at the iterate.
+
+    Attributes:
+        kriging: Kriging in coordinates divided by `spread`.
+        value: Its values at the iterate (m,), which are subtracted.
+        gradient: Its partials there (m, d), 0 where the truth's are not known.
+        spread: Root mean square distance of its points.
+        record: Mean log ratio of the forecast errors with and without it at past candidates (m,), recent ones with more
+            weight.
+    """
+
+    kriging: Kriging
+    value: np.ndarray
+    gradient: np.ndarray
+    spread: float
+    record: np.ndarray
+
+    def evaluate(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Evaluate at z (k, d), real or complex: values (k, m) and partials (k, m, d)."""
+        near = z / self.spread
+        values, partials = self.kriging.evaluate(near)
+        values = values - self.value - near @ self.gradient.T
+        return values, (partials - self.gradient) / self.spread
+
+
+@dataclass(frozen=True, eq=False)
 class Correction:
     """Terms that are added to a surrogate, in the coordinates of `scaling`, whose origin is the current iterate.
 
@@ -66,31 +96,23 @@ class Correction:
         value: Constant term (m,).
         gradient: Linear term (m, d).
         hessian: Secant quadratic (m, d, d).
-        kriging: Kriging in coordinates divided by `spread`; None without.
-        kriging_value: Values of the kriging at the iterate (m,), which are subtracted.
-        kriging_gradient: Partials of the kriging there (m, d), 0 where the truth's are not known.
-        spread: Root mean square distance of the points of `kriging`.
-        record: Mean log ratio of the forecast errors with and without `kriging` at past candidates (m,), recent ones
-            with more weight. Where it is positive, kriging is not used.
+        krigings: Krigings of the residuals, one for each of `KERNELS`; () without.
     """
 
     scaling: Scaling
     value: np.ndarray
     gradient: np.ndarray
     hessian: np.ndarray
-    kriging: Kriging | None
-    kriging_value: np.ndarray
-    kriging_gradient: np.ndarray
-    spread: float
-    record: np.ndarray
+    krigings: tuple[ResidualKriging, ...] = ()
 
     def evaluate(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Evaluate at z (k, d), real or complex: values (k, m) and partials (k, m, d)."""
         values, partials = self.plain(z)
-        if self.kriging is not None and self.used.any():
-            missed, slopes = self.kriged(z)
-            values = values + self.used * missed
-            partials = partials + self.used[:, None] * slopes
+        for kriging, share in zip(self.krigings, self.shares, strict=True):
+            if share.any():
+                missed, slopes = kriging.evaluate(z)
+                values = values + share * missed
+                partials = partials + share[:, None] * slopes
         return values, partials
 
     def plain(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -99,19 +121,12 @@ class Correction:
         values = self.value + z @ self.gradient.T + 0.5 * np.einsum("kmi,ki->km", bent, z)
         return values, self.gradient + bent
 
-    def kriged(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Evaluate the term of kriging at z (k, d), whether it is used or not: values (k, m) and partials (k, m, d)."""
-        if self.kriging is None:
-            return np.zeros((len(z), len(self.value))), np.zeros((len(z), *self.gradient.shape))
-        near = z / self.spread
-        values, partials = self.kriging.evaluate(near)
-        values = values - self.kriging_value - near @ self.kriging_gradient.T
-        return values, (partials - self.kriging_gradient) / self.spread
-
     @property
-    def used(self) -> np.ndarray:
-        """Outputs for which kriging is used, bool (m,)."""
-        return self.record <= 0.0
+    def shares(self) -> np.ndarray:
+        """Shares of the krigings (r, m): of each output all for the one with the best record, if that is below 0."""
+        if not self.krigings:
+            return np.empty((0, len(self.value)))
+        return shares_of(np.array([kriging.record for kriging in self.krigings]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,9 +175,10 @@ class CorrectedSurrogate:
         found = hashlib.sha256(self.surrogate.digest.encode() if self.surrogate is not None else b"")
         correction = self.correction
         arrays = [correction.scaling.input_mean, correction.value, correction.gradient, correction.hessian]
-        if correction.kriging is not None:
-            arrays += [correction.used]
-            arrays += [correction.kriging.points, correction.kriging.value_weights, correction.kriging.partial_weights]
+        arrays.append(correction.shares)
+        for residual in correction.krigings:
+            kriging = residual.kriging
+            arrays += [kriging.points, kriging.value_weights, kriging.partial_weights]
         for array in arrays:
             found.update(np.ascontiguousarray(array).tobytes())
         return found.hexdigest()
@@ -221,11 +237,8 @@ def correct(
     value, gradient = missed[center], slopes[center]
     if not known.all():
         gradient = np.where(known, gradient, _carried(z, slopes, hessian))
-    record = _record(previous, data)
-    # An iterate without partials gets the information of the values around it from kriging alone.
-    record = np.where(known.all(axis=1), record, np.minimum(record, 0.0))
-    plain = Correction(scaling, value, gradient, hessian, None, np.zeros(m), np.zeros((m, d)), 1.0, record)
-    correction = plain
+    plain = Correction(scaling, value, gradient, hessian)
+    krigings: tuple[ResidualKriging, ...] = ()
     if terms.kriging:
         distance = np.sqrt((z**2).sum(axis=1))
         rows = np.argsort(distance, kind="stable")[: window(d)]
@@ -237,11 +250,35 @@ def correct(
         spread = float(np.sqrt((distance[rows] ** 2).mean()))
         if spread > 0.0:
             noisy = bool(np.isnan(slopes).any())  # finite differences, of values that mostly have noise
-            kriging = krige(z[rows] / spread, left, bent * spread, _lengths(previous), noisy)
-            at, along = kriging.evaluate(np.zeros((1, d)))
-            along = np.where(known, along[0], 0.0)
-            correction = Correction(scaling, value, gradient, hessian, kriging, at[0], along, spread, record)
-    return CorrectedSurrogate(data.input_variables, data.output_variables, surrogate, correction)
+            before = previous.correction.krigings if previous is not None else ()
+            records = _records(previous, data)
+            # An iterate without partials gets the information of the values around it from kriging alone.
+            records = np.where(known.all(axis=1), records, np.minimum(records, 0.0))
+            krigings = tuple(
+                _residual(
+                    kernel, z[rows] / spread, left, bent * spread, spread, known, noisy, before[i : i + 1], record
+                )
+                for i, (kernel, record) in enumerate(zip(KRIGED if d > 1 else KRIGED[:1], records, strict=False))
+            )
+    return CorrectedSurrogate(data.input_variables, data.output_variables, surrogate, replace(plain, krigings=krigings))
+
+
+def _residual(
+    kernel: str,
+    points: np.ndarray,
+    left: np.ndarray,
+    bent: np.ndarray,
+    spread: float,
+    known: np.ndarray,
+    noisy: bool,
+    before: tuple[ResidualKriging, ...],
+    record: np.ndarray,
+) -> ResidualKriging:
+    """Fit a kriging to residuals `left` and their partials `bent` at points; lengths are sought where they were."""
+    first = before[0].kriging.length_indices if before else None
+    kriging = krige(points, left, bent, first, noisy, KrigingConfiguration(kernel=kernel))
+    at, along = kriging.evaluate(np.zeros((1, points.shape[1])))
+    return ResidualKriging(kriging, at[0], np.where(known, along[0], 0.0), spread, record)
 
 
 def _carried(z: np.ndarray, slopes: np.ndarray, hessian: np.ndarray) -> np.ndarray:
@@ -267,28 +304,29 @@ def _resolved(left: np.ndarray, bent: np.ndarray, z: np.ndarray, y: np.ndarray) 
     return (size <= _DIGITS * near).all(axis=1)  # always so at the first `_NEAREST`: at the iterate the size is 0
 
 
-def _lengths(previous: CorrectedSurrogate | None) -> Sequence[int] | None:
-    """Start of the search for length scales: where the last one ended."""
-    if previous is None or previous.correction.kriging is None:
-        return None
-    return previous.correction.kriging.length_indices
-
-
-def _record(previous: CorrectedSurrogate | None, data: Dataset) -> np.ndarray:
-    """Record of kriging (m,) after the newest point, see `Correction`."""
+def _records(previous: CorrectedSurrogate | None, data: Dataset) -> np.ndarray:
+    """Records of the krigings (r, m) after the newest point, see `ResidualKriging`."""
+    records = np.zeros((len(KRIGED), data.m))
     if previous is None:
-        return np.zeros(data.m)
+        return records
     correction, surrogate = previous.correction, previous.surrogate
-    if correction.kriging is None:
-        return correction.record
     z = correction.scaling.scale_inputs(data.x[-1:])
     truth = correction.scaling.scale_outputs(data.y[-1:])
     size = _ROUND_OFF * np.maximum(1.0, np.abs(truth[0]))
     if surrogate is not None:
         truth = truth - _evaluated(surrogate, correction.scaling, data.x[-1:])[0]
     error = truth - correction.plain(z)[0]
-    without, with_it = np.abs(error[0]) + size, np.abs(error - correction.kriged(z)[0])[0] + size
-    return _MEMORY * correction.record + np.clip(np.log(with_it / without), -_SURPRISE, _SURPRISE)
+    without = np.abs(error[0]) + size
+    for record, kriging in zip(records, correction.krigings, strict=False):
+        with_it = np.abs(error - kriging.evaluate(z)[0])[0] + size
+        record[:] = _MEMORY * kriging.record + np.clip(np.log(with_it / without), -_SURPRISE, _SURPRISE)
+    return records
+
+
+def shares_of(records: np.ndarray) -> np.ndarray:
+    """Return shares (r, m) by records (r, m): all of each output for the lowest record that is not positive."""
+    best = records.argmin(axis=0)
+    return np.where((np.arange(len(records))[:, None] == best) & (records <= 0.0), 1.0, 0.0)
 
 
 def window(d: int) -> int:

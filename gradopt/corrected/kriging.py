@@ -104,19 +104,12 @@ class Kriging:
             Values (k, m) and partials (k, m, d).
         """
         apart = (z @ self.root)[:, None, :] - self.points
-        square = (apart**2).sum(axis=-1, keepdims=True)  # not the absolute value: complex step must pass
         values = np.empty((len(z), len(self.lengths)), dtype=apart.dtype)
         partials = np.empty((*values.shape, z.shape[1]), dtype=apart.dtype)
         for index in set(self.length_indices):
             at = np.array([other == index for other in self.length_indices])
-            inverse = 1.0 / float(self.lengths[at][0]) ** 2
-            k, u, h = KERNELS[self.kernel](inverse * square)
-            first = (u * k)[..., 0]
-            slopes, heights = self.partial_weights[:, at], self.value_weights[:, at]
-            along = inverse * np.einsum("nmd,knd->knm", slopes, apart)
-            values[:, at] = np.einsum("kn,knm->km", k[..., 0], heights + u * along)
-            pull = np.einsum("kn,knm,knd->kmd", first, heights + h * along, apart)
-            partials[:, at] = inverse * (np.einsum("kn,nmd->kmd", first, slopes) - pull)
+            length, heights, slopes = float(self.lengths[at][0]), self.value_weights[:, at], self.partial_weights[:, at]
+            values[:, at], partials[:, at] = KERNELS[self.kernel].predict(apart, length, heights, slopes)
         partials = partials @ self.root.T
         if self.trend is None:
             return values, partials
@@ -223,7 +216,7 @@ class _Fits:
         """Return the same at one length, with the least nugget at which the matrix is positive definite."""
         n, d = self._points.shape
         size = np.concatenate([np.ones(n), np.full(n * d, length)])[self._mask]  # partials times the length
-        matrix = _covariance(self._points, length, self._configuration.kernel)
+        matrix = KERNELS[self._configuration.kernel].covariance(self._points, length)
         if not self._mask.all():
             matrix = matrix[np.ix_(self._mask, self._mask)]
         diagonal = matrix.diagonal().copy()
@@ -243,22 +236,3 @@ class _Fits:
             # Targets in these units change with the length; their density must not.
             return weights, evidence + np.log(size).sum()
         return weights, np.full(self._targets.shape[1], -np.inf)
-
-
-def _covariance(points: np.ndarray, length: float, kernel: str) -> np.ndarray:
-    """Return the covariance (n + n d, n + n d) of values and of partials times the length, point by point."""
-    n, d = points.shape
-    apart = (points[:, None] - points) / length
-    k, u, h = KERNELS[kernel]((apart**2).sum(axis=-1, keepdims=True))
-    first = u * k
-    matrix = np.empty((n + n * d, n + n * d))
-    matrix[:n, :n] = k[..., 0]
-    matrix[:n, n:] = (first * apart).reshape(n, n * d)  # value at the first point, partials at the second
-    matrix[n:, :n] = matrix[:n, n:].T
-    blocks = matrix[n:, n:].reshape(n, d, n, d)
-    outer = np.empty_like(apart)
-    for i in range(d):  # row by row, without an array (n, n, d, d)
-        np.multiply(h * apart[..., i : i + 1], apart, out=outer)
-        np.multiply(-first, outer, out=blocks[:, i])
-        blocks[:, i, :, i] = first[..., 0] * (1.0 - outer[..., i])
-    return matrix

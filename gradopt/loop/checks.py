@@ -8,7 +8,7 @@ from reprlib import repr as shortened
 
 import numpy as np
 
-from gradopt.corrected.correction import CorrectedSurrogate, Correction
+from gradopt.corrected.correction import KRIGED, CorrectedSurrogate, Correction
 from gradopt.corrected.kernels import KERNELS
 from gradopt.corrected.kriging import LENGTHS, Kriging
 from gradopt.corrected.samples import Samples
@@ -225,19 +225,17 @@ def check_scaling(scaling: Scaling, inputs: Variables, outputs: Variables, d: in
 
 
 def _check_correction(correction: Correction, d: int, m: int) -> None:
-    for name, shape in (
-        ("value", (m,)),
-        ("gradient", (m, d)),
-        ("hessian", (m, d, d)),
-        ("kriging_value", (m,)),
-        ("kriging_gradient", (m, d)),
-        ("record", (m,)),
-    ):
+    for name, shape in (("value", (m,)), ("gradient", (m, d)), ("hessian", (m, d, d))):
         _check_finite(name, getattr(correction, name), shape)
-    if not 0.0 < correction.spread < inf:
-        raise FileFormatError(explain("spread", "be positive", correction.spread, REMEDY))
-    if correction.kriging is not None:
-        _check_kriging(correction.kriging, d, m)
+    if len(correction.krigings) > len(KRIGED):
+        expected = f"have {len(KRIGED)} entries at most"
+        raise FileFormatError(explain("krigings", expected, len(correction.krigings), REMEDY))
+    for one in correction.krigings:
+        for name, shape in (("value", (m,)), ("gradient", (m, d)), ("record", (m,))):
+            _check_finite(name, getattr(one, name), shape)
+        if not 0.0 < one.spread < inf:
+            raise FileFormatError(explain("spread", "be positive", one.spread, REMEDY))
+        _check_kriging(one.kriging, d, m)
 
 
 def _check_kriging(kriging: Kriging, d: int, m: int) -> None:

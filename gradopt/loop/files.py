@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gradopt.corrected.correction import CorrectedSurrogate, Correction, CorrectionTerms
+from gradopt.corrected.correction import CorrectedSurrogate, Correction, CorrectionTerms, ResidualKriging
 from gradopt.corrected.kriging import Kriging
 from gradopt.corrected.samples import Samples
 from gradopt.corrected.selection import Selection, Variant
@@ -24,7 +24,7 @@ from gradopt.surrogates.fitted import container
 from gradopt.truth.finite_differences import FiniteDifferences
 from gradopt.versions import versions
 
-STATE = container.Kind("gradopt.state", 1, "save_state(path, state)")
+STATE = container.Kind("gradopt.state", 2, "save_state(path, state)")
 
 
 def classes() -> Classes:
@@ -51,6 +51,7 @@ def classes() -> Classes:
         CorrectionTerms,
         Scaling,
         Kriging,
+        ResidualKriging,
         Quadratic,
         Settings,
         FiniteDifferences,

@@ -5,28 +5,28 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gradopt.corrected.kernels import KERNELS
+from gradopt.corrected.kernels import RADIAL
 
 RNG = np.random.default_rng(0)
 
 
 def k_of(name: str, a: np.ndarray) -> np.ndarray:
-    return KERNELS[name]((a**2).sum(axis=-1)).k
+    return RADIAL[name]((a**2).sum(axis=-1)).k
 
 
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", RADIAL)
 def test_kernel_is_one_where_points_coincide_and_decays(name: str) -> None:
     r = np.linspace(0.0, 4.0, 50)
-    k = KERNELS[name](r**2).k
+    k = RADIAL[name](r**2).k
     assert k[0] == 1.0
     assert (np.diff(k) < 0.0).all()
     assert k[-1] < 0.02
 
 
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", RADIAL)
 def test_u_and_h_give_the_first_and_second_derivatives(name: str) -> None:
     for a in RNG.normal(size=(5, 3)):
-        k, u, h = KERNELS[name]((a**2).sum())
+        k, u, h = RADIAL[name]((a**2).sum())
         first = u * k * a
         second = u * k * (np.eye(3) - h * np.outer(a, a))
         step = 1e-30j * np.eye(3)
@@ -45,11 +45,11 @@ def test_u_and_h_give_the_first_and_second_derivatives(name: str) -> None:
     ],
 )
 def test_values_at_one_length_are_those_of_rasmussen_and_williams(name: str, at_one: float) -> None:
-    assert KERNELS[name](np.ones(1)).k[0] == pytest.approx(at_one, rel=1e-14)
+    assert RADIAL[name](np.ones(1)).k[0] == pytest.approx(at_one, rel=1e-14)
 
 
-@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("name", RADIAL)
 def test_second_derivative_is_finite_where_points_coincide(name: str) -> None:
-    k, u, h = KERNELS[name](np.zeros(1))
+    k, u, h = RADIAL[name](np.zeros(1))
     assert np.isfinite(u * k).all()
     assert np.isfinite(h).all()
