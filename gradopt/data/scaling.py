@@ -162,7 +162,8 @@ def column_transforms(variables: Sequence[Variable]) -> tuple[str | None, ...]:
 
 def check_input_domain(x: np.ndarray, variables: Sequence[Variable]) -> None:
     """Raise `InputError` if an input column x (n, d) leaves the domain of its transform."""
-    _check_domain("x", x, column_transforms(variables), column_names(variables))
+    if any(variable.transform for variable in variables):
+        _check_domain("x", x, column_transforms(variables), column_names(variables))
 
 
 def outside_domain(values: np.ndarray, variables: Sequence[Variable]) -> np.ndarray:
