@@ -255,6 +255,8 @@ def _backward(values: np.ndarray, transforms: Sequence[str | None]) -> np.ndarra
 def _rate(values: np.ndarray, transforms: Sequence[str | None]) -> np.ndarray:
     """1/t'(v) of each entry, shape of `values`: finite even where a prediction has saturated."""
     rate = np.ones_like(_floats(values))
+    if not any(transforms):
+        return rate
     for column, transform in enumerate(transforms):
         v = values[:, column]
         if transform == "log":

@@ -9,6 +9,7 @@ values; any other model is left to OpenMDAO.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +44,11 @@ class _Step:
     repeated: bool
     partials: private.Partials | None
     constant: np.ndarray | None
+
+    @property
+    def linearizes(self) -> bool:
+        """Whether OpenMDAO is to linearize the component."""
+        return self.partials is not None and self.constant is None
 
     def run(self, outputs: np.ndarray) -> np.ndarray:
         """Set the outputs of the component among those of the model; returns its partials (m, d)."""
@@ -121,7 +127,8 @@ class FeedForward:
             EvaluationError: If a surrogate does.
         """
         outputs = private.present_outputs(self._problem)
-        with private.all_relevant(self._problem.model):
+        linearizes = any(step.linearizes for step in self._steps)
+        with private.all_relevant(self._problem.model) if linearizes else nullcontext():
             partials = [step.run(outputs) for step in self._steps]
         slopes = np.zeros((len(self._responses), len(outputs)))
         slopes[np.arange(len(self._responses)), self._responses] = 1.0

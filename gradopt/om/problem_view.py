@@ -138,12 +138,21 @@ class ProblemView:
 
     def _run_directly(self) -> np.ndarray:
         assert self._feed_forward is not None
-        design, *responses = self._places
         jacobian = self._feed_forward.run()
-        for part in ("unit_scaler", "scaler"):  # in OpenMDAO's order, so that the last digits are the same
-            jacobian *= np.concatenate([getattr(places, part) for places in responses])[:, None]
-            jacobian *= 1.0 / getattr(design, part)
+        for rows, columns in self._scales:
+            jacobian *= rows
+            jacobian *= columns
         return jacobian
+
+    @cached_property
+    def _scales(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Factors (1 + p, 1) and (k,) of the totals, for units, then for scaling: the order is OpenMDAO's."""
+        design, *responses = self._places
+        rows = [
+            np.concatenate(parts)[:, None]
+            for parts in zip(*((one.unit_scaler, one.scaler) for one in responses), strict=True)
+        ]
+        return list(zip(rows, (1.0 / design.unit_scaler, 1.0 / design.scaler), strict=True))
 
     def inputs_of(self, index: int) -> np.ndarray:
         """Return the inputs (d,) that a component received last."""
