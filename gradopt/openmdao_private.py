@@ -16,6 +16,7 @@ from openmdao.core.constants import _SetupStatus  # no public query of how far a
 from openmdao.core.driver import RecordingDebugging  # public name, but not in the API: records one driver iteration
 from openmdao.core.total_jac import _TotalJacInfo  # `compute_totals` would make its matrices anew on each call
 from openmdao.utils.record_util import create_local_meta  # not in the API: metadata of one recording
+from openmdao.utils.units import unit_conversion
 
 from gradopt.errors import InputError, explain
 
@@ -78,6 +79,16 @@ def set_outputs(problem: om.Problem, values: np.ndarray) -> None:
     problem.model._outputs.set_val(values)
 
 
+def present_outputs(problem: om.Problem) -> np.ndarray:
+    """Return all outputs, flat, as they are: to write into this array sets them; `set_val` is slow."""
+    return np.asarray(problem.model._outputs.asarray())
+
+
+def places_of(model: om.Group, source: str) -> np.ndarray:
+    """Return the indices of an output, by absolute name, among all outputs."""
+    return np.arange(*model._outputs.get_range(source))
+
+
 @contextmanager
 def unchanged_vectors(problem: om.Problem) -> Iterator[None]:
     """Keep outputs, inputs and residuals to the last bit: the model's own scaling rounds them."""
@@ -122,7 +133,9 @@ class Totals:
     approximates its totals (3.45).
     """
 
-    def __init__(self, problem: om.Problem, of: Sequence[str], wrt: Sequence[str], of_driver: bool) -> None:
+    def __init__(
+        self, problem: om.Problem, of: Sequence[str], wrt: Sequence[str], of_driver: bool, scaled: bool = True
+    ) -> None:
         """Set up.
 
         Args:
@@ -130,10 +143,14 @@ class Totals:
             of: Names of the responses.
             wrt: Names of the variables.
             of_driver: Whether the names are the driver's, and the totals in its units, indices and scaling.
+            scaled: Whether such totals are scaled and in an array; else `wrt` may be any outputs.
         """
         approximated = approximates_totals(problem.model)
-        if of_driver:
+        if of_driver and scaled:
             self._info = _TotalJacInfo(problem, of, wrt, "array", approx=approximated)
+        elif of_driver:
+            options = {"driver_scaling": False, "coloring_info": False}
+            self._info = _TotalJacInfo(problem, of, wrt, "flat_dict", approx=approximated, **options)
         else:
             self._info = _TotalJacInfo(
                 problem, of, wrt, "flat_dict", approx=approximated, driver_scaling=False, driver=False
@@ -163,12 +180,101 @@ def is_relevant(model: om.Group, component: om.ExplicitComponent) -> bool:
 
 def relevant_connections(model: om.Group) -> list[tuple[str, str]]:
     """Return (input, output), by absolute names, of the continuous connections between relevant components."""
-    with model._relevance.active(True), model._relevance.all_seeds_active():
+    with all_relevant(model):
         return [
             (target, source)
             for target, source in model._conn_global_abs_in2out.items()
             if target in model._var_abs2meta["input"] and model._relevance.is_relevant(target)
         ]
+
+
+def feed_forward(model: om.Group) -> list[om.ExplicitComponent] | None:
+    """Return the relevant components in their order; None where running each once is not all that OpenMDAO does.
+
+    That is so where a group iterates, is approximated or does anything of its own, where a component is implicit, has
+    discrete variables or only products with its partials, where a system or solver has recorders, and with MPI.
+    """
+    components: list[om.ExplicitComponent] = []
+    if model.comm.size > 1:
+        return None
+    for system in model.system_iter(include_self=True, recurse=True):
+        if system.pathname and not model._relevance.is_relevant_system(system.pathname):
+            continue
+        solvers = [one for one in (system.nonlinear_solver, system.linear_solver) if one is not None]
+        if any(one._rec_mgr._recorders for one in (system, *solvers)):
+            return None
+        if isinstance(system, om.Group):
+            plain = type(system)._solve_nonlinear is om.Group._solve_nonlinear and not system._owns_approx_jac
+            exact = isinstance(system.linear_solver, om.LinearRunOnce | om.DirectSolver)
+            if not (plain and exact and type(system.nonlinear_solver) is om.NonlinearRunOnce):
+                return None
+        elif isinstance(system, om.IndepVarComp):
+            continue
+        elif not isinstance(system, om.ExplicitComponent) or system.matrix_free or any(system._var_discrete.values()):
+            return None
+        else:
+            components.append(system)
+    return components
+
+
+def wires(model: om.Group, component: om.ExplicitComponent) -> dict[str, tuple[np.ndarray, float, float]]:
+    """Return where each input comes from, in their order: places, factor, shift.
+
+    An input is outputs[places] * factor + shift, with all outputs of the model flat.
+    """
+    found, outputs = {}, model._var_allprocs_abs2meta["output"]
+    for target, meta in component._var_abs2meta["input"].items():
+        source = model._conn_global_abs_in2out[target]
+        places, indices = places_of(model, source), model.get_conn_graph().get_src_index_array(target)
+        old, new = outputs[source]["units"], meta["units"]
+        factor, offset = (1.0, 0.0) if None in (old, new) or old == new else unit_conversion(old, new)
+        chosen = places if indices is None else places[np.ravel(indices)]
+        found[target.rpartition(".")[2]] = chosen, factor, offset * factor
+    return found
+
+
+def set_inputs(component: om.ExplicitComponent, values: np.ndarray) -> None:
+    """Set all inputs of a component, flat, as a transfer from their sources would."""
+    component._inputs.set_val(values)
+
+
+def has_constant_partials(component: om.ExplicitComponent) -> bool:
+    """Whether a component declares values of its partials and never computes any."""
+    computes = component._has_compute_partials or component._has_approx
+    return not computes and type(component)._linearize is om.ExplicitComponent._linearize
+
+
+class Partials:
+    """Partials of a component as one dense matrix.
+
+    Attributes:
+        outputs: Absolute names of the outputs, in the order of the rows.
+    """
+
+    def __init__(self, component: om.ExplicitComponent) -> None:
+        """Find where the partials of each output with respect to each input stand."""
+        self._component, slices, self._shape = component, [], []
+        for kind in ("output", "input"):
+            sizes = {name: meta["size"] for name, meta in component._var_abs2meta[kind].items()}
+            ends = np.cumsum([0, *sizes.values()])
+            slices.append({name: slice(*ends[i : i + 2]) for i, name in enumerate(sizes)})
+            self._shape.append(int(ends[-1]))
+        self.outputs, (self._rows, self._columns) = list(slices[0]), slices
+
+    def read(self) -> np.ndarray:
+        """Return the partials (m, d) as they were computed last."""
+        found = np.zeros(self._shape)
+        for (of, wrt), part in self._component._get_jacobian()._get_subjacs(self._component).items():
+            if wrt in self._columns:
+                found[self._rows[of], self._columns[wrt]] = part.todense()
+        return found
+
+
+@contextmanager
+def all_relevant(model: om.Group) -> Iterator[None]:
+    """Have components linearize for all design variables and responses, as for totals."""
+    with model._relevance.active(True), model._relevance.all_seeds_active():
+        yield
 
 
 @contextmanager

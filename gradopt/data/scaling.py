@@ -162,7 +162,8 @@ def column_transforms(variables: Sequence[Variable]) -> tuple[str | None, ...]:
 
 def check_input_domain(x: np.ndarray, variables: Sequence[Variable]) -> None:
     """Raise `InputError` if an input column x (n, d) leaves the domain of its transform."""
-    _check_domain("x", x, column_transforms(variables), column_names(variables))
+    if any(variable.transform for variable in variables):
+        _check_domain("x", x, column_transforms(variables), column_names(variables))
 
 
 def outside_domain(values: np.ndarray, variables: Sequence[Variable]) -> np.ndarray:
@@ -254,6 +255,8 @@ def _backward(values: np.ndarray, transforms: Sequence[str | None]) -> np.ndarra
 def _rate(values: np.ndarray, transforms: Sequence[str | None]) -> np.ndarray:
     """1/t'(v) of each entry, shape of `values`: finite even where a prediction has saturated."""
     rate = np.ones_like(_floats(values))
+    if not any(transforms):
+        return rate
     for column, transform in enumerate(transforms):
         v = values[:, column]
         if transform == "log":

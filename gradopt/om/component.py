@@ -74,6 +74,7 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
         self._surrogate = self._initial = surrogate
         self._evaluator = self._first_evaluator()
         self._last: tuple[np.ndarray, Evaluation] | None = None
+        self._domain: tuple[np.ndarray, np.ndarray] | None = None
         self._warned = False
         digest = "" if surrogate is None else surrogate.digest
         super().__init__(vec_size=vec_size, extrapolate=extrapolate, surrogate_digest=digest, **options)
@@ -130,11 +131,11 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
     def evaluate_with(self, evaluator: SupportsEvaluate) -> None:
         """Evaluate something else from now on: a truth, or a corrected surrogate; `surrogate` stays what it is."""
         self._evaluator = evaluator
-        self._last = None
+        self._last = self._domain = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave evaluations behind: a copy starts with none, so that those in memory need not travel."""
-        state = self.__dict__.copy()
+        state = self.__dict__ | {"_domain": None}
         if isinstance(self._evaluator, TruthEvaluator):
             state.update(_evaluator=None, _last=None)
         return state
@@ -173,16 +174,13 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
 
     def compute(self, inputs: Any, outputs: Any) -> None:
         """Predict."""
-        evaluation, _ = self._evaluate(inputs)
+        evaluation, _ = self._evaluate(self._points(inputs))
         for name, columns in column_slices(self._evaluator.outputs).items():
             outputs[name] = evaluation.y[:, columns].reshape(outputs[name].shape)
 
     def compute_partials(self, inputs: Any, partials: Any) -> None:
         """Differentiate the prediction, on the forward pass of `compute` if the inputs are still the same."""
-        evaluation, outside = self._evaluate(inputs)
-        dydx = evaluation.dydx()
-        if outside.any() and self.options["extrapolate"] == "clip":
-            dydx = np.where(outside[:, None, :], 0.0, dydx)
+        _, dydx = self.linearize_at(self._points(inputs))
         wrt_slices = column_slices(self._evaluator.inputs)
         for of, rows in column_slices(self._evaluator.outputs).items():
             for wrt, columns in wrt_slices.items():
@@ -199,10 +197,32 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
         points = self.options["vec_size"]
         return variable.shape if points == 1 else (points, *variable.shape)
 
-    def _evaluate(self, inputs: Any) -> tuple[Evaluation, np.ndarray]:
-        """The forward pass at the present inputs, and which of them (n, d) are outside the domain."""
-        points = self.options["vec_size"]
-        x = np.concatenate([inputs[v.name].reshape(points, v.size) for v in self._evaluator.inputs], axis=1)
+    def linearize_at(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Evaluate points as the component does at its inputs, without these.
+
+        Args:
+            x: Points (n, d), in the units of the surrogate.
+
+        Returns:
+            Outputs (n, m) and partials (n, m, d).
+
+        Raises:
+            AnalysisError: If a point is outside the domain and the option `extrapolate` is "error", or where a
+                transform has no value.
+        """
+        evaluation, outside = self._evaluate(x)
+        dydx = evaluation.dydx()
+        if outside.any() and self.options["extrapolate"] == "clip":
+            dydx = np.where(outside[:, None, :], 0.0, dydx)
+        return evaluation.y, dydx
+
+    def _points(self, inputs: Any) -> np.ndarray:
+        """Points (n, d) at the present inputs."""
+        n = self.options["vec_size"]
+        return np.concatenate([inputs[v.name].reshape(n, v.size) for v in self._evaluator.inputs], axis=1)
+
+    def _evaluate(self, x: np.ndarray) -> tuple[Evaluation, np.ndarray]:
+        """The forward pass at points x (n, d), and which of their entries (n, d) are outside the domain."""
         points, outside = self._within_domain(x)
         if self._last is None or self._last[0].dtype != points.dtype or not np.array_equal(self._last[0], points):
             self._last = (points, self._evaluator.evaluate(points))
@@ -210,13 +230,17 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
 
     def _within_domain(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Apply the option `extrapolate`: the points to evaluate, and which inputs were outside."""
-        low, high = self._evaluator.lower, self._evaluator.upper
-        slack = _ROUNDING * np.where(high > low, high - low, np.maximum(np.abs(low), 1.0))
-        outside = ~((x.real >= low - slack) & (x.real <= high + slack))  # so that NaN is outside
+        if self._domain is None:
+            low, high = self._evaluator.lower, self._evaluator.upper
+            slack = _ROUNDING * np.where(high > low, high - low, np.maximum(np.abs(low), 1.0))
+            self._domain = low - slack, high + slack
+        lower, upper = self._domain
+        outside = ~((x.real >= lower) & (x.real <= upper))  # so that NaN is outside
         mode = self.options["extrapolate"]
         if not outside.any():
             self._check_transforms(x)
             return x, outside
+        low, high = self._evaluator.lower, self._evaluator.upper
         point, column = (int(index) for index in np.argwhere(outside)[0])
         name = column_names(self._evaluator.inputs)[column]
         message = (

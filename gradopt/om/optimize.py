@@ -16,7 +16,7 @@ from gradopt.errors import InputError, explain
 from gradopt.loop.state import Exit, Iteration
 from gradopt.om.component import SurrogateComp
 from gradopt.om.driver import AdaptiveDriver
-from gradopt.om.quantities import Quantities, set_design
+from gradopt.om.quantities import Places, Quantities
 from gradopt.om.whole_model import ChosenEntries, Declarations, Entry, choose, read
 from gradopt.optimality.certificate import Certificate
 from gradopt.optimality.layout import Arrays
@@ -201,7 +201,7 @@ def _mirror(declared: Declarations, truth: ChosenEntries, driver: AdaptiveDriver
     start = Quantities(problem, "design_var", private.design_variables(driver))
     within = np.clip(start.value, start.lower, start.upper)
     if (within != start.value).any():
-        set_design(problem, start, within)
+        Places(problem, "design_var", private.design_variables(driver)).set(within)
     return problem
 
 

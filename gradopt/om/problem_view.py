@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import numpy as np
 import openmdao.api as om
@@ -13,7 +14,8 @@ from gradopt.data.variables import flatten, total_size
 from gradopt.errors import EvaluationError
 from gradopt.loop.problem import Component, LearnedTruth
 from gradopt.om.component import SurrogateComp
-from gradopt.om.quantities import Quantities, limits_of, set_design
+from gradopt.om.feed_forward import FeedForward
+from gradopt.om.quantities import Places, Quantities, limits_of
 from gradopt.optimality.problem import Responses
 from gradopt.surrogates.protocol import SupportsEvaluate
 
@@ -56,6 +58,14 @@ class ProblemView:
         constraints = Quantities(problem, "constraint", private.constraints(driver))
         objective = Quantities(problem, "objective", private.objectives(driver))
         self.limits = limits_of(design, objective, constraints)
+        self._places = [
+            Places(problem, kind, declared)
+            for kind, declared in (
+                ("design_var", private.design_variables(driver)),
+                ("objective", private.objectives(driver)),
+                ("constraint", private.constraints(driver)),
+            )
+        ]
 
     def design(self) -> Quantities:
         """Return the design variables as they are."""
@@ -69,7 +79,20 @@ class ProblemView:
         for comp, surrogate in zip(self.comps, surrogates, strict=True):
             if comp.evaluator is not surrogate:  # but the truth, say, which failed
                 comp.evaluate_with(surrogate)
-        return self.run(u)
+        if self._feed_forward is None:
+            return self.run(u)
+        return self._run(u, self._run_directly)
+
+    def set_design(self, u: np.ndarray) -> None:
+        """Set the design variables (k,), in the driver's scaling."""
+        self._places[0].set(u)
+
+    @cached_property
+    def _feed_forward(self) -> FeedForward | None:
+        """The model without OpenMDAO's passes, where that is possible."""
+        design, objective, constraints = self._places
+        responses = np.concatenate([objective.indices, constraints.indices])
+        return FeedForward.of(self.problem, design.indices, responses)
 
     def run(self, u: np.ndarray) -> Responses:
         """Run the model at a design, with whatever evaluates the components at present.
@@ -83,27 +106,53 @@ class ProblemView:
         Raises:
             EvaluationError: If the model fails, or gives a number that is not finite; it then stands as before.
         """
+        return self._run(u, self._run_by_openmdao)
+
+    def _run(self, u: np.ndarray, totals: Callable[[], np.ndarray]) -> Responses:
+        """Set the design variables u (k,) and run the model by `totals`, which returns its totals (1 + p, k)."""
         problem = self.problem
         before = private.get_outputs(problem)
         try:
-            set_design(problem, self.design(), u)
-            private.run_model(problem)
-            if self.totals is None:
-                wrt = list(private.design_variables(problem.driver))
-                self.totals = private.Totals(problem, self._names, wrt, of_driver=True)
-            started = time.perf_counter()
-            jacobian = np.array(self.totals.compute())
-            problem.driver.result.deriv_time += time.perf_counter() - started
+            self.set_design(u)
+            jacobian = totals()
         except (om.AnalysisError, EvaluationError) as failed:
             private.set_outputs(problem, before)  # solvers start from there: what a failure left may be anything
             raise EvaluationError(str(failed)) from failed
-        objective = Quantities(problem, "objective", private.objectives(problem.driver))
-        constraints = Quantities(problem, "constraint", private.constraints(problem.driver))
-        found = Responses(u.copy(), float(objective.value[0]), jacobian[0], constraints.value, jacobian[1:])
+        objective, constraints = (places.read() for places in self._places[1:])
+        found = Responses(u.copy(), float(objective[0]), jacobian[0], constraints, jacobian[1:])
         if not found.finite:
             private.set_outputs(problem, before)
             raise EvaluationError(f"The model gives a value or a derivative that is not finite at {u}.")
         return found
+
+    def _run_by_openmdao(self) -> np.ndarray:
+        problem = self.problem
+        private.run_model(problem)
+        if self.totals is None:
+            wrt = list(private.design_variables(problem.driver))
+            self.totals = private.Totals(problem, self._names, wrt, of_driver=True)
+        started = time.perf_counter()
+        jacobian = np.array(self.totals.compute())
+        problem.driver.result.deriv_time += time.perf_counter() - started
+        return jacobian
+
+    def _run_directly(self) -> np.ndarray:
+        assert self._feed_forward is not None
+        jacobian = self._feed_forward.run()
+        for rows, columns in self._scales:
+            jacobian *= rows
+            jacobian *= columns
+        return jacobian
+
+    @cached_property
+    def _scales(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Factors (1 + p, 1) and (k,) of the totals, for units, then for scaling: the order is OpenMDAO's."""
+        design, *responses = self._places
+        rows = [
+            np.concatenate(parts)[:, None]
+            for parts in zip(*((one.unit_scaler, one.scaler) for one in responses), strict=True)
+        ]
+        return list(zip(rows, (1.0 / design.unit_scaler, 1.0 / design.scaler), strict=True))
 
     def inputs_of(self, index: int) -> np.ndarray:
         """Return the inputs (d,) that a component received last."""
@@ -117,40 +166,34 @@ class ProblemView:
         They are 0 where a group around the component is approximated: OpenMDAO differentiates only through such a
         group as a whole.
         """
-        outputs = [self.truths[component.truth].outputs for component in self.components]
-        paths = {
-            comp.pathname: [f"{comp.pathname}.{v.name}" for v in variables]
-            for comp, variables in zip(self.comps, outputs, strict=True)
-            if not self._is_approximated(comp.pathname)
-        }
-        wrt = [name for names in paths.values() for name in names]
-        if wrt:
-            totals = self.problem.compute_totals(self._names, wrt, coloring_info=False, driver_scaling=False)
-        scale = self._scale()
+        totals = {} if self._sensitivities is None else self._sensitivities.compute()
+        # OpenMDAO applies neither units nor scaling to totals with respect to anything but design variables.
+        scale = np.concatenate([places.scaler * places.unit_scaler for places in self._places[1:]])
         found = []
-        for comp, variables in zip(self.comps, outputs, strict=True):
-            columns = paths.get(comp.pathname)
-            if columns is None:
-                found.append(np.zeros((len(scale), total_size(variables))))
-            else:
-                blocks = [np.vstack([totals[of, name] for of in self._names]) for name in columns]
+        for paths, component in zip(self._output_paths, self.components, strict=True):
+            if paths:
+                blocks = [np.vstack([totals[of, name] for of in self._names]) for name in paths]
                 found.append(np.hstack(blocks) * scale[:, None])
+            else:
+                found.append(np.zeros((len(scale), total_size(self.truths[component.truth].outputs))))
         return found
 
-    def _scale(self) -> np.ndarray:
-        """Factors (1 + p,) from the model's units of objective and constraints to the driver's scaling.
+    @cached_property
+    def _output_paths(self) -> list[list[str]]:
+        """Absolute names of the outputs of each component, none where a group around it is approximated."""
+        pairs = zip(self.comps, self.components, strict=True)
+        return [
+            []
+            if self._is_approximated(comp.pathname)
+            else [f"{comp.pathname}.{variable.name}" for variable in self.truths[component.truth].outputs]
+            for comp, component in pairs
+        ]
 
-        OpenMDAO does not apply it to totals with respect to anything but design variables.
-        """
-        driver, known = self.problem.driver, private.output_metadata(self.problem.model)
-        parts = []
-        for kind, declared in (("objective", private.objectives(driver)), ("constraint", private.constraints(driver))):
-            quantities = Quantities(self.problem, kind, declared)
-            for name, scaler in quantities.split(quantities.scaler).items():
-                units, own = declared[name]["units"], known[declared[name]["source"]]["units"]
-                ends = np.array([0.0, 1.0]) if units is None else om.convert_units(np.array([0.0, 1.0]), own, units)
-                parts.append(scaler * (ends[1] - ends[0]))
-        return np.concatenate(parts)
+    @cached_property
+    def _sensitivities(self) -> private.Totals | None:
+        """Totals with respect to the outputs of the components, set up once."""
+        wrt = [name for paths in self._output_paths for name in paths]
+        return private.Totals(self.problem, self._names, wrt, of_driver=True, scaled=False) if wrt else None
 
     def _is_approximated(self, path: str) -> bool:
         groups = self.problem.model.system_iter(include_self=True, recurse=True, typ=om.Group)

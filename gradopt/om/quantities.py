@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import openmdao.api as om
+from openmdao.utils.units import unit_conversion
 
 from gradopt import openmdao_private as private
 from gradopt.data.lengths import NO_BOUND, lengths_of
@@ -75,18 +76,43 @@ def limits_of(design: Quantities, objective: Quantities, constraints: Quantities
     )
 
 
-def set_design(problem: om.Problem, design: Quantities, u: np.ndarray) -> None:
-    """Set the design variables of a problem.
+class Places:
+    """Where the outputs of a model hold what a driver declares; reads and sets it without `Quantities` made anew.
 
-    Args:
-        problem: The problem.
-        design: Its design variables.
-        u: Scaled values (k,).
+    Attributes:
+        indices: Indices (size,) among all outputs of the model, flat.
+        unit_scaler: Factors (size,) from the model's units to the declared ones.
+        scaler: Factors (size,) from the declared units to scaled values.
     """
-    for name, physical in design.split(u / design.scaler - design.adder).items():
-        meta = private.design_variables(problem.driver)[name]
-        value = np.array(problem.get_val(meta["source"], units=meta["units"]), dtype=float)
-        rows = slice(None) if meta["indices"] is None else meta["indices"].as_array()
-        flat = value.reshape(-1)
-        flat[rows] = physical
-        problem.set_val(meta["source"], flat.reshape(value.shape), units=meta["units"])
+
+    def __init__(self, problem: om.Problem, kind: str, declared: dict[str, dict[str, Any]]) -> None:
+        """Find the places.
+
+        Args:
+            problem: Problem after its final setup.
+            kind: "design_var", "constraint" or "objective".
+            declared: The driver's metadata of them.
+        """
+        found = Quantities(problem, kind, declared)
+        self._problem, self.scaler, self._adder = problem, found.scaler, found.adder
+        known = private.output_metadata(problem.model)
+        indices, columns = [np.empty(0, dtype=int)], [np.empty((4, 0))]
+        for meta in declared.values():
+            every = private.places_of(problem.model, meta["source"])
+            indices.append(every if meta["indices"] is None else every[meta["indices"].as_array()])
+            own, units = known[meta["source"]]["units"], meta["units"]
+            same = units is None or own == units
+            column = (1.0, 0.0, 1.0, 0.0) if same else (*unit_conversion(own, units), *unit_conversion(units, own))
+            columns.append(np.repeat(np.array(column)[:, None], len(indices[-1]), axis=1))
+        self.indices = np.concatenate(indices)
+        self.unit_scaler, self._offset, self._own_scaler, self._own_offset = np.hstack(columns)
+
+    def read(self) -> np.ndarray:
+        """Return the present scaled values (size,)."""
+        own = private.present_outputs(self._problem)[self.indices]
+        return ((own + self._offset) * self.unit_scaler + self._adder) * self.scaler
+
+    def set(self, scaled: np.ndarray) -> None:
+        """Set scaled values (size,)."""
+        declared = scaled / self.scaler - self._adder
+        private.present_outputs(self._problem)[self.indices] = (declared + self._own_offset) * self._own_scaler

@@ -21,7 +21,6 @@ from gradopt.loop.request import Outcome, Purpose, Request
 from gradopt.loop.settings import Settings
 from gradopt.loop.state import Stage, State
 from gradopt.om.problem_view import ProblemView
-from gradopt.om.quantities import set_design
 from gradopt.om.truth_evaluator import Tangent, TruthEvaluator
 from gradopt.optimality.problem import Responses
 from gradopt.surrogates.protocol import SupportsEvaluate
@@ -202,7 +201,7 @@ class TruthPasses:
         last: list[Tangent] = []
         before = private.get_outputs(view.problem)
         try:
-            set_design(view.problem, view.design(), u)
+            view.set_design(u)
             for _ in range(_SWEEPS):
                 private.run_model(view.problem)
                 points = [view.inputs_of(index) for index in range(len(components))]
