@@ -30,23 +30,23 @@ def secant_hessian(pairs: Iterable[tuple[np.ndarray, np.ndarray]], sign: float, 
     References:
         Powell (1978), A fast algorithm for nonlinearly constrained optimization calculations.
     """
-    hessian: np.ndarray | None = None
-    for step, change in pairs:
-        change = sign * change
-        if not step.any() or not np.isfinite(change).all():
-            continue
-        if hessian is None:
-            size = abs(change @ step) / (step @ step)
-            if size == 0.0:
-                continue
-            hessian = size * np.eye(d)
+    usable = [(step, sign * change) for step, change in pairs if step.any() and np.isfinite(change).all()]
+    curvatures = [abs(change @ step) / (step @ step) for step, change in usable]
+    curvatures = [size for size in curvatures if size > 0.0]
+    if not curvatures:
+        return np.zeros((d, d))
+    hessian = INIT(curvatures) * np.eye(d)
+    for step, change in usable:
         along = hessian @ step
         present = step @ along
         found = change @ step
         damped = 1.0 if found >= _DAMPING * present else (1.0 - _DAMPING) * present / (present - found)
         target = damped * change + (1.0 - damped) * along
         hessian = hessian - np.outer(along, along) / present + np.outer(target, target) / (step @ target)
-    return np.zeros((d, d)) if hessian is None else sign * hessian
+    return sign * hessian
+
+
+INIT = lambda c: min(c[-5:])
 
 
 def symmetric_rank_one(pairs: Iterable[tuple[np.ndarray, np.ndarray]], d: int) -> np.ndarray:

@@ -275,7 +275,7 @@ def begin(
         Samples.start(truth.inputs, truth.outputs, data) for truth, data in zip(problem.truths, known, strict=True)
     )
     return State(
-        np.array(start, dtype=float), samples, waiting, trust_region=settings.trust_region.within(problem.limits)
+        np.array(start, dtype=float), samples, waiting, trust_region=settings.trust_region.growing(problem.limits)
     )
 
 

@@ -13,6 +13,8 @@ _LEAST = 0.1  # part of the radius that the length of a step is taken for at lea
 FAR_TOO_LONG = -100.0
 """Ratio of actual to predicted reduction below which a step was too long by orders of magnitude; by hand."""
 
+_UNLIMITED = 1e8  # largest radius where a design variable has no bounds, in units of its size: no limit in practice
+
 _LEAST_RETREAT = 1e-3  # smallest factor on the length of such a step; by hand
 
 
@@ -35,7 +37,7 @@ class TrustRegion:
         retreat: Factor on the length of a step that raised the merit, or where the truth failed.
     """
 
-    radius: float = 0.1
+    radius: float = 0.2
     smallest: float = 1e-8
     largest: float = 1.0
     poor: float = 0.25
@@ -56,6 +58,12 @@ class TrustRegion:
         width = (limits.upper - limits.lower) / limits.width
         bounded = np.isfinite(limits.lower) & np.isfinite(limits.upper)
         return replace(self, largest=self.largest * max(1.0, float(width[bounded].max(initial=1.0))))
+
+    def growing(self, limits: Limits) -> TrustRegion:
+        """Return the region for a run: without limit to its growth where a design variable has no bounds."""
+        found = self.within(limits)
+        bounded = np.isfinite(limits.lower) & np.isfinite(limits.upper)
+        return found if bounded.all() else replace(found, largest=max(found.largest, _UNLIMITED))
 
     def box(self, center: np.ndarray, limits: Limits) -> tuple[np.ndarray, np.ndarray]:
         """Return lower and upper edges about a point, each (k,), within the bounds of the problem."""
