@@ -40,6 +40,7 @@ _DIGITS = 1e4  # largest ratio of far to near residuals: its matrices have about
 _SMALLEST_WIDTH = 1e-3  # unit of length of an input without bounds whose values are all 0
 _MOVEMENT = 0.1  # unit of length of an input without bounds that has hardly moved, as a part of its size
 _MEMORY = 0.8  # weight of the record of kriging before the newest candidate
+_CLEAR = 8.0  # record, a log ratio of errors, beyond which shares change no more; by hand
 _SURPRISE = 2.0  # largest change of the record by one candidate, a log ratio of errors
 _ROUND_OFF = 1e-12  # forecast errors below this, in units of max(1, |truth|), count as this
 
@@ -123,7 +124,7 @@ class Correction:
 
     @property
     def shares(self) -> np.ndarray:
-        """Shares of the krigings (r, m): of each output all for the one with the best record, if that is below 0."""
+        """Shares of the krigings (r, m), see `shares_of`."""
         if not self.krigings:
             return np.empty((0, len(self.value)))
         return shares_of(np.array([kriging.record for kriging in self.krigings]))
@@ -324,9 +325,13 @@ def _records(previous: CorrectedSurrogate | None, data: Dataset) -> np.ndarray:
 
 
 def shares_of(records: np.ndarray) -> np.ndarray:
-    """Return shares (r, m) by records (r, m): all of each output for the lowest record that is not positive."""
-    best = records.argmin(axis=0)
-    return np.where((np.arange(len(records))[:, None] == best) & (records <= 0.0), 1.0, 0.0)
+    """Return shares (r, m) of krigings by their records (r, m).
+
+    The model without kriging, whose record is 0, and each kriging have shares of 1 over their past errors. A mean of
+    models misleads less than the best one of the past: candidates are sought where a single model is too optimistic.
+    """
+    weights = np.exp(-np.clip(records, -_CLEAR, _CLEAR))
+    return np.asarray(weights / (1.0 + weights.sum(axis=0)))
 
 
 def window(d: int) -> int:

@@ -12,6 +12,8 @@ _SKIP = 1e-2
 Below it a rank-one update would be too large, and is skipped. Chosen by hand.
 """
 
+_RECENT = 5  # last pairs whose least curvature is that of the other directions; by hand
+
 _DAMPING = 0.2
 """Least share of the present curvature that a damped update leaves along its step, from Powell (1978)."""
 
@@ -25,7 +27,8 @@ def secant_hessian(pairs: Iterable[tuple[np.ndarray, np.ndarray]], sign: float, 
         d: Number of variables.
 
     Returns:
-        Symmetric matrix (d, d), zero without any usable pair. The first pair sets the curvature in all directions.
+        Symmetric matrix (d, d), zero without any usable pair. The least curvature along the last pairs stands for all
+        directions that no pair tells: a steep beginning would bend them for ever.
 
     References:
         Powell (1978), A fast algorithm for nonlinearly constrained optimization calculations.
@@ -35,7 +38,7 @@ def secant_hessian(pairs: Iterable[tuple[np.ndarray, np.ndarray]], sign: float, 
     curvatures = [size for size in curvatures if size > 0.0]
     if not curvatures:
         return np.zeros((d, d))
-    hessian = INIT(curvatures) * np.eye(d)
+    hessian = min(curvatures[-_RECENT:]) * np.eye(d)
     for step, change in usable:
         along = hessian @ step
         present = step @ along
@@ -44,9 +47,6 @@ def secant_hessian(pairs: Iterable[tuple[np.ndarray, np.ndarray]], sign: float, 
         target = damped * change + (1.0 - damped) * along
         hessian = hessian - np.outer(along, along) / present + np.outer(target, target) / (step @ target)
     return sign * hessian
-
-
-INIT = lambda c: min(c[-5:])
 
 
 def symmetric_rank_one(pairs: Iterable[tuple[np.ndarray, np.ndarray]], d: int) -> np.ndarray:
