@@ -1,7 +1,7 @@
 """Evaluations to a target, data profiles and ratios from the rows of runs; for `loop.evaluations_vs_solvers`.
 
-The target of a problem is its lowest feasible value of all runs, plus `NEAR` of max(1, |value|). Data profiles are those
-of Moré and Wild (2009): the fraction of problems solved within a number of evaluations over n + 1.
+The target of a problem is its lowest feasible value of all runs, plus `NEAR` of max(1, |value|). Data profiles are
+those of Moré and Wild (2009): the fraction of problems solved within a number of evaluations over n + 1.
 """
 
 from __future__ import annotations
@@ -117,8 +117,8 @@ def summary(found: Outcomes, solver: str) -> dict[str, float | int]:
 
     Returns:
         `problems` on which it ran, `solved`, `other_kkt` (ends at another KKT point), and of the problems on which it
-        ran and that any solver solved: `fewest` and `near`, the fractions in which it needed the fewest evaluations, and
-        at most `SLACK` times as many.
+        ran and that any solver solved: `fewest` and `near`, the fractions in which it needed the fewest evaluations,
+        and at most `SLACK` times as many.
     """
     mine = [of for of in found.values() if solver in of]
     fewest, near, any_solved = 0, 0, 0

@@ -6,15 +6,15 @@ other solvers evaluate the truth directly: SciPy's SLSQP, L-BFGS-B, BFGS and tru
 MMA, IPOPT, and Uno with the preset filterSQP. All get exact first derivatives and no second derivatives. L-BFGS and
 BFGS have no constraints, BFGS no bounds, MMA no equalities; they run on the problems that they can pose.
 
-A run has solved a problem at its first evaluation with violations of at most 1e-6 max(1, |bound|) and an objective of at
-most f* + 1e-6 max(1, |f*|), f* being the lowest feasible value that any solver found on that problem. A run that ends in
-a higher local minimum has not solved it; ends at such other KKT points are counted apart. Printed and written:
+A run has solved a problem at its first evaluation with violations of at most 1e-6 max(1, |bound|) and an objective of
+at most f* + 1e-6 max(1, |f*|), f* being the lowest feasible value that any solver found on that problem. A run that
+ends in a higher local minimum has not solved it; ends at such other KKT points are counted apart. Printed and written:
 
-- `solvers`: problems, solved, ends at other KKT points, fractions with the fewest evaluations and with at most 1.5 times
-  as many, of the problems that any solver solved;
+- `solvers`: problems, solved, ends at other KKT points, and of the problems that any solver solved the fractions with
+  the fewest evaluations and with at most 1.5 times as many;
 - `ratios`: geometric mean of the loop's evaluations over those of a rival, on the problems that both solved;
-- `certificates`: certified ends of the loop, those of them that are no KKT points by `loop.independent_check` with exact
-  derivatives (`false`), and those at another KKT point than the lowest (`higher`);
+- `certificates`: certified ends of the loop, those of them that are no KKT points by `loop.independent_check` with
+  exact derivatives (`false`), and those at another KKT point than the lowest (`higher`);
 - `worst`: problems where the loop does worst against the best rival;
 - `failures`: runs that an exception or the limit of time ended;
 - `runs`: outcomes of all runs.
@@ -27,10 +27,10 @@ them, with gradopt's folder in PYTHONPATH:
     python -m venv rivals
     rivals/bin/pip install sif2jax flatbuffers scipy nlopt ipyopt unopy rich matplotlib openmdao safetensors
 
-The first call exports the problems into `--problems`, which takes half an hour. Rows of rivals are kept in `--rivals`,
-rows of the loop beside the result file; runs whose row is there are not repeated. A new version of the loop is measured
-with another `--out` and `--solvers loop`. Settings of the loop are chosen on the problems of `--split develop`, a third
-of all by a hash of the name, and figures are reported on those of `report`.
+The first call exports the problems into `--problems`, which takes about ten minutes. Rows of rivals are kept in
+`--rivals`, rows of the loop beside the result file; runs whose row is there are not repeated. A new version of the loop
+is measured with another `--out` and `--solvers loop`. Settings of the loop are chosen on the problems of
+`--split develop`, a third of all by a hash of the name, and figures are reported on those of `report`.
 """
 
 from __future__ import annotations
