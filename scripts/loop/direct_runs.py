@@ -1,14 +1,15 @@
 """Runs of solvers in a process of their own, which is ended where it does not end; for `loop.evaluations_vs_solvers`.
 
 A run ends at its budget of evaluations or of processor time: at the next evaluation, or by a signal where the solver
-runs in Python. A process that still computes after `PATIENCE` times that budget is killed, and its evaluations are
-lost.
+runs in Python. A process that still computes after `PATIENCE` times that budget is ended by the operating system, and
+its evaluations are lost. Other processes on the machine do not count.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import signal
 import time
 import warnings
@@ -25,7 +26,7 @@ from scripts.loop.rival_solvers import SOLVERS, TOLERANCE, Budgeted, Ended, Spen
 from scripts.shared.loop_problems import rosenbrock_problem
 from scripts.shared.rows import Row
 
-PATIENCE, GRACE = 4.0, 60.0  # factor on the processor time, and seconds of imports and compilation; by hand
+PATIENCE = 1.5  # factor on the processor time; by hand
 FEASIBLE = 1e-6  # largest violation over max(1, |bound|)
 RECORDED = 1e-3  # largest violation of the points that are kept in a row
 EXACT = 1e-10  # violation that counts as none in a row
@@ -133,7 +134,11 @@ def _work(pipe: Connection, folder: Path | None) -> None:
         if problem is None or problem.name != name:
             problem = built_in(name) if folder is None else load(folder, name)
             problem.function(problem.start)  # compiles
-        pipe.send(measure(problem, solver) if SOLVERS[solver].suits(problem) else None)
+        last = int(time.process_time() + PATIENCE * SOLVERS[solver].seconds) + 1
+        resource.setrlimit(resource.RLIMIT_CPU, (last, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+        found = measure(problem, solver) if SOLVERS[solver].suits(problem) else None
+        resource.setrlimit(resource.RLIMIT_CPU, resource.getrlimit(resource.RLIMIT_CPU)[1:] * 2)
+        pipe.send(found)
 
 
 class Worker:
@@ -162,15 +167,14 @@ class Worker:
             self._process = context.Process(target=_work, args=(other, self.folder), daemon=True)
             self._process.start()
             other.close()
-        limit = PATIENCE * SOLVERS[solver].seconds + GRACE
         try:
             self._pipe.send((problem, solver))
-            if self._pipe.poll(limit):
-                found: Row | None = self._pipe.recv()
-                return found
-            message = f"killed after {limit:.0f} s"
+            found: Row | None = self._pipe.recv()
+            return found
         except (EOFError, OSError):
-            message = "the process died"
+            self._process.join()
+            by_time = self._process.exitcode == -signal.SIGXCPU
+            message = "ended by the operating system at the limit of time" if by_time else "the process died"
         self.close()
         lost: Row = {"message": message, "front": [], "evaluations": 0, "certified": False}
         return {**key_of(problem, solver), **lost, "f": None, "verdict": None, "x": None, "n": None, "m": None}
