@@ -71,7 +71,7 @@ class DirectProblem:
         largest = 0.0
         for bound, sign in ((np.append(self.lower, self.c_lower), 1.0), (np.append(self.upper, self.c_upper), -1.0)):
             finite = np.isfinite(bound)
-            beyond = sign * (bound - value)[finite] / np.maximum(1.0, np.abs(bound[finite]))
+            beyond = sign * (bound[finite] - value[finite]) / np.maximum(1.0, np.abs(bound[finite]))
             largest = max(largest, float(beyond.max(initial=0.0)))
         return largest
 
