@@ -24,7 +24,7 @@ from scripts.loop.data_profiles import (
     worst,
 )
 from scripts.loop.direct_runs import Worker, built_in, front, measure
-from scripts.loop.rival_solvers import SOLVERS, Budgeted, Spent
+from scripts.loop.rival_solvers import SOLVERS, Budgeted, Ended, Spent
 from scripts.shared.rows import Row
 
 AGREES = {"agrees": True, "feasibility": 0.0, "stationarity": 0.0, "error": 0.0}
@@ -165,7 +165,7 @@ def test_a_run_beyond_its_budget_keeps_its_evaluations(monkeypatch: pytest.Monke
 
 
 def test_an_exception_of_a_solver_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(problem: object, truth: object) -> None:
+    def broken(problem: DirectProblem, truth: Budgeted) -> Ended:
         raise ValueError("no such thing")
 
     monkeypatch.setitem(SOLVERS, "SciPy BFGS", replace(SOLVERS["SciPy BFGS"], solve=broken))
