@@ -162,7 +162,16 @@ def _export(problem: Any, path: Path, jax: Any, jnp: Any) -> dict[str, Any]:
         "bounds": finite,
         "c_upper": upper,
         "split": split_of(problem.name),
+        "expected": _expected(problem),
     }
+
+
+def _expected(problem: Any) -> float | None:
+    """Return the lowest value that the collection names, if it does."""
+    try:
+        return float(problem.expected_objective_value)
+    except (NotImplementedError, TypeError):
+        return None
 
 
 def names(folder: Path, split: str = "all") -> list[str]:
@@ -171,10 +180,17 @@ def names(folder: Path, split: str = "all") -> list[str]:
     return sorted(n for n, of in index.items() if "skipped" not in of and split in ("all", of["split"]))
 
 
+def expected_values(folder: Path) -> dict[str, float]:
+    """Return the lowest values that the collection names, by problem."""
+    index = json.loads((folder / INDEX).read_text())
+    return {name: of["expected"] for name, of in index.items() if of.get("expected") is not None}
+
+
 def load(folder: Path, name: str) -> DirectProblem:
     """Read an exported problem."""
     import jax
 
+    jax.clear_caches()  # of the problems before, which take gigabytes
     jax.config.update("jax_enable_x64", True)
     of = json.loads((folder / INDEX).read_text())[name]
     program = jax.jit(jax.export.deserialize(bytearray((folder / name).with_suffix(".jax").read_bytes())).call)

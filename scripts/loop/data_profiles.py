@@ -6,7 +6,7 @@ those of Moré and Wild (2009): the fraction of problems solved within a number 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,8 @@ STRICT = 1e-8
 Stricter than `FEASIBLE`: a violation buys its multiplier in the objective. A run that ended within `FEASIBLE` at 1e-7
 would set a value that no run with less violation can reach. If no run has such a point, `FEASIBLE` holds.
 """
+UNBOUNDED = -1e10  # lowest value below which a problem counts as unbounded, and as solved by nobody; by hand
+COMMON = 1e-3  # difference of two lowest values, of max(1, |value|), above which they are two minima; by hand
 STATIONARY = 1e-5  # largest scaled residual of an end that counts as a KKT point
 SLACK = 1.5  # factor on the fewest evaluations within which a solver counts as near the best
 
@@ -56,6 +58,17 @@ def reached(row: Row, target: float) -> int | None:
     return next((number for number, f, beyond in row["front"] if beyond <= FEASIBLE and f <= target), None)
 
 
+def differing(rows: Sequence[Row], expected: Mapping[str, float]) -> dict[str, tuple[float | None, float]]:
+    """Return the lowest value found and that of the collection, by problem, where they differ by more than `COMMON`."""
+    found = {}
+    for problem, value in expected.items():
+        of = [row for row in rows if row["problem"] == problem]
+        best = lowest(of)
+        if of and (best is None or abs(best - value) > COMMON * max(1.0, abs(value))):
+            found[problem] = (best, value)
+    return found
+
+
 def outcome(row: Row, best: float | None) -> Solved:
     """Return the outcome of a run on a problem whose lowest feasible value is known, if there is one."""
     count = None if best is None else reached(row, best + NEAR * max(1.0, abs(best)))
@@ -74,6 +87,7 @@ def outcomes(rows: Sequence[Row]) -> Outcomes:
     found = {}
     for problem, of in sorted(problems.items()):
         best = lowest(of)
+        best = best if best is not None and best > UNBOUNDED else None
         found[problem] = {row["solver"]: outcome(row, best) for row in of}
     return found
 

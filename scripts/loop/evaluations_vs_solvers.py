@@ -15,6 +15,8 @@ ends in a higher local minimum has not solved it; ends at such other KKT points 
 - `ratios`: geometric mean of the loop's evaluations over those of a rival, on the problems that both solved;
 - `certificates`: certified ends of the loop, those of them that are no KKT points by `loop.independent_check` with
   exact derivatives (`false`), and those at another KKT point than the lowest (`higher`);
+- `differing`: problems whose lowest value is not the one that the collection names, with both; an unbounded problem,
+  whose lowest value is below -1e10, counts as solved by nobody;
 - `worst`: problems where the loop does worst against the best rival;
 - `failures`: runs that an exception or the limit of time ended;
 - `runs`: outcomes of all runs.
@@ -43,7 +45,7 @@ from typing import Any
 from rich.table import Table
 
 from gradopt.plots.figure import new_figure
-from scripts.loop.cutest_problems import INDEX, LARGEST, MOST, SPLITS, export, names
+from scripts.loop.cutest_problems import INDEX, LARGEST, MOST, SPLITS, expected_values, export, names
 from scripts.loop.data_profiles import (
     FEASIBLE,
     NEAR,
@@ -51,6 +53,7 @@ from scripts.loop.data_profiles import (
     STATIONARY,
     STRICT,
     Outcomes,
+    differing,
     outcomes,
     profile,
     ratio,
@@ -122,8 +125,14 @@ def measure(call: Call, problems: Sequence[str], solvers: Sequence[str], folder:
     worker.close()
 
 
-def evaluate(rows: Sequence[Row], found: Outcomes) -> dict[str, Any]:
-    """Return all figures."""
+def evaluate(rows: Sequence[Row], found: Outcomes, expected: dict[str, float]) -> dict[str, Any]:
+    """Return all figures.
+
+    Args:
+        rows: Rows of the runs.
+        found: Their outcomes.
+        expected: Lowest values that the collection names, by problem.
+    """
     present = [solver for solver in SOLVERS if any(solver in of for of in found.values())]
     certified = [row for row in rows if row["certified"]]
     false = [row for row in certified if row["verdict"] is None or not row["verdict"]["agrees"]]
@@ -137,6 +146,7 @@ def evaluate(rows: Sequence[Row], found: Outcomes) -> dict[str, Any]:
             "false": [{"problem": row["problem"], "verdict": row["verdict"]} for row in false],
             "higher": [row["problem"] for row in certified if found[row["problem"]][LOOP].other],
         },
+        "differing": differing(rows, expected),
         "worst": [
             {"problem": problem, "loop": own, "fewest": fewest, "solver": name}
             for problem, own, fewest, name in worst(found, LOOP, WORST)
@@ -216,6 +226,8 @@ def show(call: Call, figures: dict[str, Any]) -> None:
         call.console.print(f"false: {each}", highlight=False)
     cases = [f"{c['problem']} {c['loop'] or 'unsolved'} : {c['fewest']} ({c['solver']})" for c in figures["worst"]]
     call.console.print("worst, loop : best rival: " + "; ".join(cases), highlight=False)
+    values = [f"{name} {best} : {value}" for name, (best, value) in figures["differing"].items()]
+    call.console.print("lowest value : that of the collection: " + "; ".join(values), highlight=False)
     call.console.print(f"{len(figures['failures'])} runs without a point to judge; see `failures`", highlight=False)
 
 
@@ -254,7 +266,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     measure(call, problems, solvers, folder, files)
     rows = files.chosen(problems, list(SOLVERS))
     found = outcomes(rows)
-    figures = evaluate(rows, found)
+    figures = evaluate(rows, found, {} if folder is None else expected_values(folder))
     setup = {
         "split": None if options.only or call.quick else options.split,
         "largest": {"n": LARGEST, "m": MOST},

@@ -100,7 +100,7 @@ class Solver:
     package: str
     suits: Callable[[DirectProblem], bool] = lambda problem: True
     evaluations: int = 1000
-    seconds: float = 60.0
+    seconds: float = 30.0
 
 
 def sides(problem: DirectProblem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

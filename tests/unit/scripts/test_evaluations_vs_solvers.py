@@ -14,6 +14,7 @@ from scripts.loop.cutest_problems import DirectProblem, split_of
 from scripts.loop.data_profiles import (
     Outcomes,
     Solved,
+    differing,
     lowest,
     outcome,
     outcomes,
@@ -110,6 +111,16 @@ def test_an_end_at_a_higher_kkt_point_is_not_solved_but_visible() -> None:
     assert found == {
         "P": {"a": Solved(4, False), "b": Solved(None, True), "c": Solved(None, False), "d": Solved(None, False)}
     }
+
+
+def test_an_unbounded_problem_is_solved_by_nobody() -> None:
+    assert outcomes([row("a", [(4, -1e11, 0.0)])])["P"]["a"] == Solved(None, False)
+
+
+def test_lowest_values_that_differ_from_those_of_the_collection_are_named() -> None:
+    rows = [row("a", [(4, -200.0, 0.0)]), row("b", [(4, -200.1, 0.0)])]
+    assert differing(rows, {"P": -200.2, "not run": 1.0}) == {}
+    assert differing(rows, {"P": -201.0}) == {"P": (-200.1, -201.0)}
 
 
 def test_a_profile_steps_at_each_solved_problem() -> None:
