@@ -14,7 +14,8 @@ ends in a higher local minimum has not solved it; ends at such other KKT points 
   the fewest evaluations and with at most 1.5 times as many;
 - `ratios`: geometric mean of the loop's evaluations over those of a rival, on the problems that both solved;
 - `certificates`: certified ends of the loop, those of them that are no KKT points by `loop.independent_check` with
-  exact derivatives (`false`), and those at another KKT point than the lowest (`higher`);
+  exact derivatives (`false`; `reached`: the lowest value was reached all the same, which happens where a unit of a
+  design variable is large, as the check knows no scales), and those at another KKT point than the lowest (`higher`);
 - `differing`: problems whose lowest value is not the one that the collection names, with both; an unbounded problem,
   whose lowest value is below -1e10, counts as solved by nobody;
 - `worst`: problems where the loop does worst against the best rival;
@@ -143,7 +144,15 @@ def evaluate(rows: Sequence[Row], found: Outcomes, expected: dict[str, float]) -
         "ratios": {rival: ratio(found, LOOP, rival) for rival in present if rival != LOOP},
         "certificates": {
             "certified": len(certified),
-            "false": [{"problem": row["problem"], "verdict": row["verdict"]} for row in false],
+            "false": [
+                {
+                    "problem": row["problem"],
+                    "stationarity": row["verdict"] and row["verdict"]["stationarity"],
+                    "feasibility": row["verdict"] and row["verdict"]["feasibility"],
+                    "reached": found[row["problem"]][LOOP].evaluations is not None,
+                }
+                for row in false
+            ],
             "higher": [row["problem"] for row in certified if found[row["problem"]][LOOP].other],
         },
         "differing": differing(rows, expected),
@@ -223,7 +232,8 @@ def show(call: Call, figures: dict[str, Any]) -> None:
         f"{len(certificates['higher'])} at a higher KKT point"
     )
     for each in certificates["false"]:
-        call.console.print(f"false: {each}", highlight=False)
+        at = "at the lowest value" if each["reached"] else "not at the lowest value"
+        call.console.print(f"false: {each['problem']}, stationarity {each['stationarity']}, {at}", highlight=False)
     cases = [f"{c['problem']} {c['loop'] or 'unsolved'} : {c['fewest']} ({c['solver']})" for c in figures["worst"]]
     call.console.print("worst, loop : best rival: " + "; ".join(cases), highlight=False)
     values = [f"{name} {best} : {value}" for name, (best, value) in figures["differing"].items()]
