@@ -1,13 +1,14 @@
 """First-order conditions at a point, checked by values alone; for `loop.false_certificates`.
 
 The check shares no code with `gradopt.optimality.kkt` and evaluates no partials: gradients are finite differences of
-the responses, multipliers are from bounded least squares over the active bounds and constraints.
+the responses, multipliers are from bounded least squares over the active bounds and constraints. `judge` is the same
+with given derivatives.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import lsq_linear
@@ -67,11 +68,38 @@ def check(
     """
     values = responses(x)
     rough, rows = (finite_differences(responses, x, step) for step in (STEP, 0.5 * STEP))
-    gradient = rows[0]
-    weight = np.maximum(1.0, np.abs(gradient))
-    of_gradient = np.abs(rough - rows)[0] / weight
+    of_gradient = np.abs(rough - rows)[0] / np.maximum(1.0, np.abs(rows[0]))
     size = np.linalg.norm(rows[1:], axis=1)
     of_rows = np.abs(rough - rows)[1:].max(axis=1, initial=0.0) / np.maximum(size, 1e-12)
+    error = float(np.append(of_gradient, of_rows).max())
+    return replace(judge(values, rows, x, bounds, limits, tolerance, feasibility_tolerance), error=error)
+
+
+def judge(
+    values: np.ndarray,
+    rows: np.ndarray,
+    x: np.ndarray,
+    bounds: tuple[np.ndarray, np.ndarray],
+    limits: tuple[np.ndarray, np.ndarray],
+    tolerance: float,
+    feasibility_tolerance: float,
+) -> Verdict:
+    """Judge a point whose derivatives are known.
+
+    Args:
+        values: Objective and constraints (1 + m,).
+        rows: Their derivatives (1 + m, d).
+        x: Point (d,).
+        bounds: Lower and upper bounds of x, each (d,).
+        limits: Lower and upper bounds of the constraints, each (m,).
+        tolerance: Tolerance of the certificate, of stationarity.
+        feasibility_tolerance: Tolerance of the certificate, of feasibility.
+
+    Returns:
+        The verdict, with an error of zero.
+    """
+    gradient = rows[0]
+    weight = np.maximum(1.0, np.abs(gradient))
     value, normals = np.append(values[1:], x), np.vstack([rows[1:], np.eye(x.size)])
     low, high = np.append(limits[0], bounds[0]), np.append(limits[1], bounds[1])
     feasibility = 0.0
@@ -97,7 +125,7 @@ def check(
         residual = residual + matrix / length @ fit.x
     stationarity = float(np.abs(residual).max())
     fine = feasibility <= MARGIN * feasibility_tolerance and stationarity <= MARGIN * tolerance
-    return Verdict(bool(fine), feasibility, stationarity, float(np.append(of_gradient, of_rows).max()))
+    return Verdict(bool(fine), feasibility, stationarity, 0.0)
 
 
 def finite_differences(responses: Callable[[np.ndarray], np.ndarray], x: np.ndarray, step: float) -> np.ndarray:

@@ -10,10 +10,10 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
-import torch
 from rich.console import Console
 
 from gradopt.report.records import write_result
@@ -93,7 +93,7 @@ def parser_of(file: str, doc: str | None) -> argparse.ArgumentParser:
 
 
 def begin(parser: argparse.ArgumentParser, argv: Sequence[str] | None, width: int = 150) -> Call:
-    """Parse the options, make the folder of the result, and set torch to one thread.
+    """Parse the options, make the folder of the result, and set torch, if it is installed, to one thread.
 
     Args:
         parser: Parser of the script.
@@ -102,7 +102,10 @@ def begin(parser: argparse.ArgumentParser, argv: Sequence[str] | None, width: in
     """
     options = parser.parse_args(argv)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(1)
+    if find_spec("torch") is not None:  # environments of other solvers have none
+        import torch
+
+        torch.set_num_threads(1)
     logging.getLogger("gradopt").setLevel(logging.ERROR)  # a run without a certificate is an outcome here
     return Call(options, Console(width=width), os.getloadavg(), time.perf_counter())
 

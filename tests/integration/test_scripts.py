@@ -22,6 +22,7 @@ WRITTEN = {  # beside the result file
     "loop.certificates_by_kind": set(),
     "loop.digests": set(),
     "loop.evaluations_vs_scipy": {"evaluations.png"},
+    "loop.evaluations_vs_solvers": {"loop.jsonl", "rivals.jsonl", "profiles.png"},
     "loop.failing_truths": set(),
     "loop.false_certificates": set(),
     "loop.kill_and_resume": set(),
@@ -107,6 +108,11 @@ EVALUATIONS = [
     *(f"rosenbrock.2-D.methods.loop{part}.starts" for part in ("", ", no kriging", ", no secants", ", JENN")),
     *(f"airfoil.naca0012.methods.{m}.evaluations" for m in ("loop", "SLSQP, as the case", "SLSQP, by bounds")),
 ]
+DIRECT = [
+    *("problems", "solved_by_any", "certificates.certified"),
+    *(f"solvers.{solver}.solved" for solver in ("loop", "SciPy SLSQP", "SciPy L-BFGS-B", "SciPy trust-constr")),
+    *(f"ratios.{rival}.geometric_mean" for rival in ("SciPy SLSQP", "SciPy L-BFGS-B", "SciPy trust-constr")),
+]
 CERTIFICATES = [
     f"arms.{arm}.{of}" for arm in ("corrected", "uncorrected") for of in ("counts.all.runs", "largest_error", "seconds")
 ]
@@ -136,6 +142,7 @@ def figure(result: dict[str, Any], path: str) -> float:
         ("surrogates.training_cost", COST),
         ("surrogates.incremental_fit_cost", INCREMENTAL),
         ("loop.evaluations_vs_scipy", EVALUATIONS),
+        ("loop.evaluations_vs_solvers", DIRECT),
         ("loop.false_certificates", CERTIFICATES),
         ("loop.certificates_by_kind", KINDS),
         ("loop.failing_truths", FAILURES),
