@@ -4,12 +4,13 @@ Near the current iterate c the truth's output k is modelled as
 
     s_k(x) + [y_k(c) - s_k(c)] + [dy_k(c) - ds_k(c)] (x - c) + 1/2 (x - c)' B_k (x - c) + g_k(x)
 
-with the global surrogate s, its first-order correction, a secant quadratic B_k, and g_k, which is gradient-enhanced
-kriging (GEK) of the residuals at the nearest samples, less its own value and gradient at c. So value and partials at c
-are the truth's whatever s, B and g are (Alexandrov & Lewis 2001). Kriging halves the number of iterations in curved
-valleys, and misleads where one length scale does not fit a response. Its record decides: an output goes without kriging
-while the forecasts of the last candidates were the better ones without. All of this is done in transformed outputs, so
-that a response with a log or logit transform stays in its domain.
+with the global surrogate s, its first-order correction, a secant quadratic B_k, and g_k, a mean of gradient-enhanced
+krigings (GEK) of the residuals at the nearest samples, less their own value and gradient at c. So value and partials at
+c are the truth's whatever s, B and g are (Alexandrov & Lewis 2001). Kriging halves the number of iterations in curved
+valleys, and misleads where one length scale does not fit a response. An additive kernel, for sums of functions of one
+and two variables, needs far fewer samples in many dimensions where responses are such sums. So each kriging has a share
+by the forecasts of the last candidates, and so has the model without any. All of this is done in transformed outputs,
+so that a response with a log or logit transform stays in its domain.
 """
 
 from __future__ import annotations

@@ -49,8 +49,9 @@ def conditions_at(
       are two), whichever is more, and at most the range between its bounds;
     - the scale of the objective is a quarter of the median, over the explored points, of the change of the Lagrangian
       to this point, extrapolated to one length, from near points by its square to a tenth of a length first. Half of
-      the points of a run are near its end: a steep beginning loosens little. The Lagrangian leaves out what constraints and bounds balance, so that a steep direction that they hold
-      does not loosen the others. Without another point the scale is not known;
+      the points of a run are near its end: a steep beginning loosens little. The Lagrangian leaves out what constraints
+      and bounds balance, so that a steep direction that they hold does not loosen the others. Without another point the
+      scale is not known;
     - that of a constraint is a quarter of the median of what its slopes change over the lengths.
 
     A point is explored where the slopes at both ends explain the change of the Lagrangian to it (trapezoidal rule, up

@@ -124,7 +124,8 @@ def work(folder: Path, seed: int, size: int) -> None:
 def points(folder: Path, what: str, pid: int | None = None) -> list[tuple[float, ...]]:
     """Return the points of the log that were begun or ended, by one process or by all."""
     log = folder / "log.jsonl"
-    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    text = log.read_text() if log.exists() else ""
+    lines = [json.loads(line) for line in text.split("\n")[:-1]]  # the last one is being written, or empty
     return [tuple(x) for process, kind, x in lines if kind == what and pid in (None, process)]
 
 
