@@ -32,7 +32,7 @@ class TrustRegion:
         good: Ratio above which it grows.
         shrink: Factor on the length of a poor step.
         grow: Factor on the length of a good step.
-        excellent: Difference of the ratio from 1 up to which the model is taken to hold well beyond the step.
+        excellent: Ratio from which the model is taken to hold well beyond the step.
         leap: Factor on the length of such a step.
         retreat: Factor on the length of a step that raised the merit, or where the truth failed.
     """
@@ -44,7 +44,7 @@ class TrustRegion:
     good: float = 0.75
     shrink: float = 0.7
     grow: float = 1.5
-    excellent: float = 0.1
+    excellent: float = 0.9
     leap: float = 3.0
     retreat: float = 0.5
 
@@ -91,7 +91,7 @@ class TrustRegion:
         elif ratio < self.poor:
             radius = self.shrink * length
         elif ratio > self.good:
-            grow = self.leap if abs(ratio - 1.0) <= self.excellent else self.grow
+            grow = self.leap if ratio >= self.excellent else self.grow
             radius = min(max(self.radius, grow * length), self.largest)
         else:
             radius = self.radius
