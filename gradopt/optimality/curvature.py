@@ -9,10 +9,11 @@ import numpy as np
 from gradopt.optimality.kkt import KKT
 from gradopt.optimality.problem import Limits, Responses, Scales
 
-_NEAR = 0.5  # largest distance of a point whose gradient tells of the curvature, in units of the scales; by hand
+_NEAR = 1.0  # largest distance of a point whose gradient tells of the curvature, in units of the scales; by hand
 _QUADRATIC = 0.1  # part of the change of slope along a step that the value may miss for a quadratic; by hand
 _ROUND_OFF = 1e-13  # relative error of a value: some hundred times machine precision; by hand
 _NEGATIVE = -0.02  # curvature, as a part of the largest, below which it is not the error of few gradients; by hand
+_PARALLEL = 0.3  # part of the largest singular value of the steps below which these are too parallel to tell; by hand
 _ALONG = 0.1  # part of a step that may leave the active constraints and bounds, along which curvature counts; by hand
 
 
@@ -21,9 +22,10 @@ def negative_curvature(
 ) -> np.ndarray | None:
     """Find a direction along which the point is a maximum, by the gradients of the points about it.
 
-    With steps S to these points and changes Y of the Lagrangian's gradient, S'Y is the Hessian along the steps. A
-    negative eigenvalue is negative curvature along a combination of steps. Only steps count along which values and
-    slopes agree with a quadratic, along the active constraints, of design variables that are not at a bound.
+    With steps S to these points and changes Y of the Lagrangian's gradient, S'Y is S'HS. A negative eigenvalue of the
+    Hessian H within the span of the steps is negative curvature along a combination of them. Only steps count along
+    which values and slopes agree with a quadratic, along the active constraints, of design variables that are not at a
+    bound.
 
     Args:
         at: Responses at the point.
@@ -65,12 +67,14 @@ def negative_curvature(
         return None
     nearest = sorted(pairs, key=lambda pair: pair[0])[: len(lengths) + 1]
     steps, changes = (np.array([pair[index] for pair in nearest]).T for index in (1, 2))
-    products = steps.T @ changes
+    axes, sizes, mixed = np.linalg.svd(steps, full_matrices=False)
+    kept = sizes > _PARALLEL * sizes[0]
+    axes, mixed = axes[:, kept], mixed[kept] / sizes[kept, None]
+    products = mixed @ (steps.T @ changes) @ mixed.T
     values, vectors = np.linalg.eigh(0.5 * (products + products.T))
     if values[0] >= _NEGATIVE * float(np.abs(values).max()):
         return None
-    direction = np.asarray(steps @ vectors[:, 0])
-    return direction / np.linalg.norm(direction)
+    return np.asarray(axes @ vectors[:, 0])
 
 
 def _free_directions(at: Responses, limits: Limits, conditions: KKT, lengths: np.ndarray) -> np.ndarray:

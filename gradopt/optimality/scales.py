@@ -97,6 +97,10 @@ def scales_of(
         found = point.f - at.f + multipliers @ (point.c - at.c) + bound_multipliers @ (point.u - at.u)
         return float(found)
 
+    def bend(point: Responses) -> float:
+        slopes = point.gradient - at.gradient + multipliers @ (point.jacobian - at.jacobian)
+        return 0.5 * float(slopes @ (point.u - at.u))
+
     def is_explored(point: Responses, factor: float) -> bool:
         if np.array_equal(point.u, at.u):
             return False
@@ -113,14 +117,15 @@ def scales_of(
     if limits.declared is not None and np.isfinite(limits.declared.objective):
         return replace(found, objective=limits.declared.objective)
     reach = np.array([np.abs((point.u - at.u) / found.lengths).max() for point in others])
-    changes = np.array([abs(change(point)) for point in others])
+    changes = np.array([abs(change(point)) for point in others]) / reach
+    # Beside an optimum the Lagrangian changes with the square of the distance, as far as its slopes tell.
+    bends = np.array([abs(bend(point)) if point.exact else 0.0 for point in others]) / reach
+    changes = np.maximum(changes, np.where(reach < _NEAR, bends * _NEAR / reach, 0.0))
+    if (reach >= _RESOLVED).any():
+        changes = changes[reach >= _RESOLVED]
     if not changes.any():
         return found
-    seen = changes > 0.0
-    if (seen & (reach >= _RESOLVED)).any():
-        seen &= reach >= _RESOLVED
-    # Beside an optimum the Lagrangian changes with the square of the distance.
-    objective = _PART * float(np.median((changes / reach * np.maximum(1.0, _NEAR / reach))[seen]))
+    objective = _PART * float(np.median(changes[changes > 0.0]))
     least = _LEAST * float(np.abs(at.gradient * found.lengths).max(initial=0.0))
     return replace(found, objective=max(objective, least) or np.nan)
 
