@@ -34,7 +34,7 @@ def f(u: np.ndarray) -> np.ndarray:
 
 def thin(u: np.ndarray) -> bool:
     """A strip across the valley."""
-    return bool(0.55 < u[0] < 0.65)
+    return bool(-0.7 < u[0] < -0.6)
 
 
 @cache

@@ -28,18 +28,19 @@ def test_length_is_that_of_the_smallest_box() -> None:
         (-1.0, 0.05),
         (0.1, 0.07),
         (0.5, 0.2),
-        (0.9, 0.2),  # a good step well inside does not test the edge
+        (0.8, 0.2),  # a good step well inside does not test the edge
+        (0.95, 0.3),  # the model holds well beyond an excellent one
     ],
 )
 def test_a_step_changes_the_radius(ratio: float, expected: float) -> None:
-    region = TrustRegion(radius=0.2, retreat=0.5, shrink=0.7, grow=1.5)
+    region = TrustRegion(radius=0.2, retreat=0.5, shrink=0.7, grow=1.5, leap=3.0)
     assert region.after(ratio, 0.1).radius == pytest.approx(expected)
 
 
 def test_a_good_step_to_the_edge_enlarges_it_up_to_the_largest() -> None:
     region = TrustRegion(radius=0.2, grow=1.5, largest=0.4)
-    assert region.after(0.9, 0.2).radius == pytest.approx(0.3)
-    assert region.after(0.9, 0.2).after(1.0, 0.3).radius == pytest.approx(0.4)
+    assert region.after(0.8, 0.2).radius == pytest.approx(0.3)
+    assert region.after(0.8, 0.2).after(1.0, 0.3).radius == pytest.approx(0.4)
 
 
 def test_a_tiny_step_does_not_collapse_it() -> None:

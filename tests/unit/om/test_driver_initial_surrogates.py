@@ -137,7 +137,7 @@ def test_outside_the_domain_the_step_backs_away(run: Runs) -> None:
 def test_a_surrogate_that_fails_gives_no_step(run: Runs) -> None:
     driver = run(Formula(failing), valley, max_evaluations=3).driver
     assert driver.exit is Exit.BUDGET
-    assert np.abs(driver.history[1].u - START).max() <= 0.4 + 1e-9
+    assert np.abs(driver.history[1].u - START).max() <= 0.8 + 1e-9
 
 
 def test_a_run_repeated_on_its_store_takes_the_same_steps(run: Runs, tmp_path: Path) -> None:
@@ -164,4 +164,4 @@ def test_without_an_initial_surrogate_for_each_component_there_is_no_such_step()
     made.setup()
     made.set_val("x", START)
     made.run_driver()
-    assert np.abs(made.driver.history[1].u - START).max() <= 0.4 + 1e-9
+    assert np.abs(made.driver.history[1].u - START).max() <= 0.8 + 1e-9
