@@ -79,9 +79,10 @@ class ProblemView:
         for comp, surrogate in zip(self.comps, surrogates, strict=True):
             if comp.evaluator is not surrogate:  # but the truth, say, which failed
                 comp.evaluate_with(surrogate)
-        if self._feed_forward is None:
-            return self.run(u)
-        return self._run(u, self._run_directly)
+        with np.errstate(over="ignore", invalid="ignore"):  # extrapolation may overflow: then the model fails there
+            if self._feed_forward is None:
+                return self.run(u)
+            return self._run(u, self._run_directly)
 
     def set_design(self, u: np.ndarray) -> None:
         """Set the design variables (k,), in the driver's scaling."""
@@ -128,6 +129,8 @@ class ProblemView:
     def _run_by_openmdao(self) -> np.ndarray:
         problem = self.problem
         private.run_model(problem)
+        if not all(np.isfinite(places.read()).all() for places in self._places[1:]):  # linear solvers would raise
+            raise EvaluationError("The model gives a value that is not finite.")
         if self.totals is None:
             wrt = list(private.design_variables(problem.driver))
             self.totals = private.Totals(problem, self._names, wrt, of_driver=True)

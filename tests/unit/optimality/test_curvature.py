@@ -44,7 +44,11 @@ def test_a_minimum_shows_none(hessian: np.ndarray) -> None:
 
 
 def test_points_far_away_count_for_nothing() -> None:
-    assert found(SADDLE, [0.0, 1.9], [1.9, 0.0], [0.3, 0.0]) is None
+    at = quadratic(np.zeros(2), SADDLE)
+    near, far = (quadratic(np.array(u), SADDLE) for u in ([0.0, 0.5], [0.0, 1.9]))
+    conditions, scales = conditions_at(at, Explored((near,)), LIMITS, 1e-4, 1e-6)
+    assert negative_curvature(at, [far], LIMITS, conditions, scales) is None
+    assert negative_curvature(at, [near], LIMITS, conditions, scales) is not None
 
 
 def test_across_a_bound_that_holds_nothing_counts() -> None:
