@@ -98,6 +98,8 @@ class Correction:
         value: Constant term (m,).
         gradient: Linear term (m, d).
         hessian: Secant quadratic (m, d, d).
+        carried: Outputs (m,) whose partials at the iterate are not all known but carried there, bool. The values around
+            it reach their model by kriging alone.
         krigings: Krigings of the residuals, one for each of `KERNELS`; () without.
     """
 
@@ -105,6 +107,7 @@ class Correction:
     value: np.ndarray
     gradient: np.ndarray
     hessian: np.ndarray
+    carried: np.ndarray
     krigings: tuple[ResidualKriging, ...] = ()
 
     def evaluate(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -128,7 +131,7 @@ class Correction:
         """Shares of the krigings (r, m), see `shares_of`."""
         if not self.krigings:
             return np.empty((0, len(self.value)))
-        return shares_of(np.array([kriging.record for kriging in self.krigings]))
+        return shares_of(np.array([kriging.record for kriging in self.krigings]), self.carried)
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,7 +242,7 @@ def correct(
     value, gradient = missed[center], slopes[center]
     if not known.all():
         gradient = np.where(known, gradient, _carried(z, slopes, hessian))
-    plain = Correction(scaling, value, gradient, hessian)
+    plain = Correction(scaling, value, gradient, hessian, ~known.all(axis=1))
     krigings: tuple[ResidualKriging, ...] = ()
     if terms.kriging:
         distance = np.sqrt((z**2).sum(axis=1))
@@ -254,8 +257,6 @@ def correct(
             noisy = bool(np.isnan(slopes).any())  # finite differences, of values that mostly have noise
             before = previous.correction.krigings if previous is not None else ()
             records = _records(previous, data)
-            # An iterate without partials gets the information of the values around it from kriging alone.
-            records = np.where(known.all(axis=1), records, np.minimum(records, 0.0))
             krigings = tuple(
                 _residual(
                     kernel, z[rows] / spread, left, bent * spread, spread, known, noisy, before[i : i + 1], record
@@ -325,14 +326,15 @@ def _records(previous: CorrectedSurrogate | None, data: Dataset) -> np.ndarray:
     return records
 
 
-def shares_of(records: np.ndarray) -> np.ndarray:
+def shares_of(records: np.ndarray, carried: np.ndarray | bool = False) -> np.ndarray:
     """Return shares (r, m) of krigings by their records (r, m).
 
     The model without kriging, whose record is 0, and each kriging have shares of 1 over their past errors. A mean of
     models misleads less than the best one of the past: candidates are sought where a single model is too optimistic.
+    The model without kriging has no share of outputs whose partials at the iterate are carried there, bool (m,).
     """
     weights = np.exp(-np.clip(records, -_CLEAR, _CLEAR))
-    return np.asarray(weights / (1.0 + weights.sum(axis=0)))
+    return np.asarray(weights / (np.where(carried, 0.0, 1.0) + weights.sum(axis=0)))
 
 
 def window(d: int) -> int:
