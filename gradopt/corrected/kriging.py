@@ -29,6 +29,8 @@ TRENDS = ("none", "quadratic")
 _NOISES = (1e-10, 1e-6, 1e-4, 1e-3, 1e-2)
 """Relative variances of noise that are compared where there may be noise; chosen by hand."""
 
+_ROUND_OFF = 1e-12  # part of the largest partial of an output that a trend leaves as round-off; by hand
+
 
 @dataclass(frozen=True)
 class KrigingConfiguration:
@@ -150,7 +152,9 @@ def krige(
     if configuration.trend == "quadratic":
         trend = fit_quadratic(points, values, partials)
         common, inclined = trend.evaluate(points)
+        size = np.nanmax(np.abs(partials), axis=(0, 2), initial=0.0)[:, None]
         values, partials = values - common, partials - inclined
+        partials = np.where(np.abs(partials) <= _ROUND_OFF * size, 0.0, partials)  # or it would give the metric
     metric = METRICS[configuration.metric](points, partials, configuration.metric_output)
     n, m = values.shape
     value_weights, partial_weights = np.empty(values.shape), np.empty(partials.shape)

@@ -183,6 +183,14 @@ def test_quadratic_trend_carries_on_beyond_the_points() -> None:
     assert errors[1] < 0.7 * errors[0]
 
 
+def test_round_off_of_partials_that_a_trend_explains_gives_no_metric() -> None:
+    points = np.array([[0.1, 0.0, 0.1], [0.1, 0.6, 0.1], [0.1, -0.4, 0.1]])
+    configuration = KrigingConfiguration(metric="gradients", trend="quadratic")
+    for order in ([0, 1, 2], [2, 0, 1], [1, 2, 0]):
+        kriging = krige(points[order], np.zeros((3, 1)), np.full((3, 1, 3), 0.96875), configuration=configuration)
+        np.testing.assert_allclose(kriging.root @ kriging.root.T, np.eye(3), atol=1e-12)
+
+
 def test_without_a_search_lengths_stay_where_they_are() -> None:
     y, dydz = smooth(POINTS)
     kriging = krige(POINTS, y, dydz, [0, 7], search=False)
