@@ -150,7 +150,10 @@ class RadialKernel:
 
 
 class AdditiveKernel:
-    """Sum of squared exponential kernels of single variables and of products of two."""
+    """Sum of squared exponential kernels of single variables and of products of two.
+
+    Unlike a radial kernel it is tied to the axes: a metric that turns these changes what it can learn.
+    """
 
     def covariance(self, points: np.ndarray, length: float) -> np.ndarray:
         """See `Kernel`."""
