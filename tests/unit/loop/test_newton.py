@@ -53,7 +53,7 @@ def test_a_constrained_quadratic_ends_at_the_kkt_point() -> None:
     start = beside(DEFINITE)
     assert residual_of(start, EQUALITY, SCALES) > 1e-4
     found = newton(quadratic(DEFINITE), start, EQUALITY, SCALES, MOST)
-    np.testing.assert_allclose(found.u, optimum(DEFINITE), atol=1e-10)
+    np.testing.assert_allclose(found.u, optimum(DEFINITE), rtol=0.0, atol=1e-10)
     assert residual_of(found, EQUALITY, SCALES) < 1e-10
 
 
@@ -62,7 +62,7 @@ def test_an_active_inequality_is_kept_and_an_inactive_one_has_no_part() -> None:
     limits = limits_of([-9.0, -9.0], [9.0, 0.1])
     at = np.array([0.1, *np.linalg.solve(DEFINITE[1:, 1:], -DEFINITE[1:, 0] * 0.1)])
     found = newton(quadratic(DEFINITE), quadratic(DEFINITE)(at + [0.0, 1e-4, 1e-4]), limits, SCALES, MOST)
-    np.testing.assert_allclose(found.u, at, atol=1e-10)
+    np.testing.assert_allclose(found.u, at, rtol=0.0, atol=1e-10)
 
 
 def test_a_curved_model_gains_digits_with_each_step() -> None:
@@ -74,8 +74,8 @@ def test_a_curved_model_gains_digits_with_each_step() -> None:
 
     free = limits_of([], [])
     scales = replace(SCALES, constraints=np.zeros(0))
-    found = newton(model, model(np.full(3, 0.443)), free, scales, MOST)  # near the root of exp(u) + u = 2
-    np.testing.assert_allclose(np.exp(found.u) + found.u, 2.0, atol=1e-11)
+    found = newton(model, model(np.full(3, 0.445)), free, scales, MOST)  # near the root of exp(u) + u = 2
+    np.testing.assert_allclose(np.exp(found.u) + found.u, 2.0, rtol=0.0, atol=1e-11)
 
 
 def test_active_bounds_stay() -> None:
@@ -83,8 +83,14 @@ def test_active_bounds_stay() -> None:
     hessian = np.diag([2.0, 3.0, 4.0])
     model, limits = quadratic(hessian), limits_of([-9.0, -9.0], [9.0, 9.0], lower=1.0)
     limits = replace(limits, lower=np.array([1.0, -10.0, 1.0]))
-    found = newton(model, model(np.array([1.0, 1e-4, 1.0])), limits, SCALES, MOST)
-    assert found.u[[0, 2]].tolist() == [1.0, 1.0]
+    evaluated = []
+
+    def counted(u: np.ndarray) -> Responses:
+        evaluated.append(u)
+        return model(u)
+
+    found = newton(counted, model(np.array([1.0, 1e-4, 1.0])), limits, SCALES, MOST)
+    assert all(u[[0, 2]].tolist() == [1.0, 1.0] for u in [found.u, *evaluated])  # no finite differences along these
     assert abs(found.u[1]) < 1e-10
 
 
@@ -109,7 +115,7 @@ def test_an_indefinite_hessian_gives_back_the_same_point() -> None:
 def test_a_hessian_that_is_indefinite_across_the_constraint_alone_is_no_obstacle() -> None:
     hessian = np.diag([4.0, -0.2, 2.0])
     found = newton(quadratic(hessian), beside(hessian), EQUALITY, SCALES, MOST)
-    np.testing.assert_allclose(found.u, optimum(hessian), atol=1e-10)
+    np.testing.assert_allclose(found.u, optimum(hessian), rtol=0.0, atol=1e-10)
 
 
 def test_a_model_that_fails_gives_back_the_same_point() -> None:
@@ -137,15 +143,16 @@ def test_a_model_that_fails_at_the_end_of_the_step_gives_back_the_same_point() -
     assert len(evaluated) == 4
 
 
-def test_wrong_gradients_that_do_not_lower_the_residual_give_back_the_same_point() -> None:
-    """Round-off of the gradients, for one: its finite differences are no Hessian."""
-    start, rng = beside(DEFINITE), np.random.default_rng(0)
+def test_a_step_that_does_not_lower_the_residual_gives_back_the_same_point() -> None:
+    """The gradients jump between the finite differences and the end of the step."""
+    start = beside(DEFINITE)
 
-    def noisy(u: np.ndarray) -> Responses:
+    def jumping(u: np.ndarray) -> Responses:
         found = quadratic(DEFINITE)(u)
-        return replace(found, gradient=found.gradient + 1e-3 * rng.standard_normal(3))
+        far = np.abs(u - start.u).max() > 2e-6
+        return replace(found, gradient=found.gradient + 1e-2 * far * np.array([1.0, -1.0, 0.0]))
 
-    assert newton(noisy, start, EQUALITY, SCALES, MOST) is start
+    assert newton(jumping, start, EQUALITY, SCALES, MOST) is start
 
 
 @pytest.mark.parametrize(
