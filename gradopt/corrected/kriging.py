@@ -34,7 +34,7 @@ _ROUND_OFF = 1e-12  # part of the largest partial of an output that a trend leav
 
 @dataclass(frozen=True)
 class KrigingConfiguration:
-    """What a kriging assumes; the defaults are those of the adaptive loop.
+    """What a kriging assumes; the defaults are those of the adaptive loop, which adds one with the kernel "additive".
 
     Attributes:
         kernel: Name in `KERNELS`.
@@ -217,7 +217,10 @@ class _Fits:
         return self._found[index]
 
     def _condition(self, length: float, nuggets: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-        """Return the same at one length, with the least nugget at which the matrix is positive definite."""
+        """Return weights and log evidence at a length, with the least nugget at which the matrix is positive definite.
+
+        All weights are 0, and the evidence -inf, where it is so with none of them.
+        """
         n, d = self._points.shape
         size = np.concatenate([np.ones(n), np.full(n * d, length)])[self._mask]  # partials times the length
         matrix = KERNELS[self._configuration.kernel].covariance(self._points, length)
