@@ -9,7 +9,7 @@ krigings (GEK) of the residuals at the nearest samples, less their own value and
 c are the truth's whatever s, B and g are (Alexandrov & Lewis 2001). Kriging halves the number of iterations in curved
 valleys, and misleads where one length scale does not fit a response. An additive kernel, for sums of functions of one
 and two variables, needs far fewer samples in many dimensions where responses are such sums. So each kriging has a share
-by the forecasts of the last candidates, and so has the model without any. All of this is done in transformed outputs,
+by its forecasts of past candidates, and so has the model without any. All of this is done in transformed outputs,
 so that a response with a log or logit transform stays in its domain.
 """
 
@@ -31,17 +31,17 @@ from gradopt.surrogates.protocol import Evaluation, SupportsEvaluate
 
 # Chosen by hand on Rosenbrock's function and the airfoil, unless another source is named.
 KRIGED = ("squared exponential", "additive")
-"""Kernels of the krigings of the residuals; the first alone for one input, where both are the same."""
+"""Kernels of the krigings of the residuals, in their order; of one input the first alone, as both are the same."""
 
 _WINDOW = 4  # nearest samples that kriging takes, in multiples of the number of inputs: more gave nothing in prototypes
 _FEWEST = 16  # samples that it takes at least
 _MOST_ROWS = 1200  # values and partials together that it takes at most: a fit takes 0.1 s on one core
 _NEAREST = 3  # samples that it always takes: the iterate and the two nearest to it
-_DIGITS = 1e4  # largest ratio of far to near residuals: its matrices have about ten digits
+_DIGITS = 1e4  # largest ratio of far to near residuals: of ten digits of kriging six are left for the near ones
 _SMALLEST_WIDTH = 1e-3  # unit of length of an input without bounds whose values are all 0
 _MOVEMENT = 0.1  # unit of length of an input without bounds that has hardly moved, as a part of its size
-_MEMORY = 0.8  # weight of the record of kriging before the newest candidate
-_CLEAR = 8.0  # record, a log ratio of errors, beyond which shares change no more; by hand
+_MEMORY = 0.8  # factor on the record of a kriging with each candidate
+_CLEAR = 8.0  # record, a sum of log ratios of errors, beyond which shares change no more; by hand
 _SURPRISE = 2.0  # largest change of the record by one candidate, a log ratio of errors
 _ROUND_OFF = 1e-12  # forecast errors below this, in units of max(1, |truth|), count as this
 
@@ -70,9 +70,9 @@ class ResidualKriging:
         kriging: Kriging in coordinates divided by `spread`.
         value: Its values at the iterate (m,), which are subtracted.
         gradient: Its partials there (m, d), 0 where the truth's are not known.
-        spread: Root mean square distance of its points.
-        record: Mean log ratio of the forecast errors with and without it at past candidates (m,), recent ones with more
-            weight.
+        spread: Root mean square distance of its points from the iterate.
+        record: Sum of the log ratios of the forecast errors with and without it at past candidates (m,), each smaller
+            by a fifth with every candidate after it; negative where it forecast better.
     """
 
     kriging: Kriging
@@ -98,17 +98,17 @@ class Correction:
         value: Constant term (m,).
         gradient: Linear term (m, d).
         hessian: Secant quadratic (m, d, d).
-        krigings: Krigings of the residuals, one for each of `KRIGED`; () without.
-        known: Outputs with known partials at the iterate, bool (m,). The others get what the values around it tell from
-            kriging alone.
+        carried: Outputs (m,) whose partials at the iterate are not all known but carried there, bool. The values around
+            it reach their model by kriging alone.
+        krigings: Krigings of the residuals, one for each of `KRIGED`, for one input one of the first; () without.
     """
 
     scaling: Scaling
     value: np.ndarray
     gradient: np.ndarray
     hessian: np.ndarray
-    krigings: tuple[ResidualKriging, ...]
-    known: np.ndarray
+    carried: np.ndarray
+    krigings: tuple[ResidualKriging, ...] = ()
 
     def evaluate(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Evaluate at z (k, d), real or complex: values (k, m) and partials (k, m, d)."""
@@ -131,7 +131,7 @@ class Correction:
         """Shares of the krigings (r, m), see `shares_of`."""
         if not self.krigings:
             return np.empty((0, len(self.value)))
-        return shares_of(np.array([kriging.record for kriging in self.krigings]), self.known)
+        return shares_of(np.array([kriging.record for kriging in self.krigings]), self.carried)
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,7 +220,8 @@ def correct(
         terms: Terms to use.
         reach: Distance, in units of the ranges of the inputs, beyond which kriging takes no samples: what fits a wide
             window to ten digits cannot resolve a region a million times smaller.
-        previous: Last correction, which predicted the newest sample: its errors decide where kriging is used.
+        previous: Last correction, which predicted the newest sample: its errors change the records of the krigings, and
+            so their shares. Without it all records are 0.
 
     Returns:
         The corrected surrogate; value and known partials at the iterate are the truth's.
@@ -242,7 +243,7 @@ def correct(
     value, gradient = missed[center], slopes[center]
     if not known.all():
         gradient = np.where(known, gradient, _carried(z, slopes, hessian))
-    plain = Correction(scaling, value, gradient, hessian, (), known.all(axis=1))
+    plain = Correction(scaling, value, gradient, hessian, ~known.all(axis=1))
     krigings: tuple[ResidualKriging, ...] = ()
     if terms.kriging:
         distance = np.sqrt((z**2).sum(axis=1))
@@ -299,8 +300,8 @@ def _carried(z: np.ndarray, slopes: np.ndarray, hessian: np.ndarray) -> np.ndarr
 def _resolved(left: np.ndarray, bent: np.ndarray, z: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Which points (n,), nearest first, kriging can take without losing the digits that matter at the nearest ones.
 
-    Where the residuals at the nearest two points are a millionth of those far off, the round-off of the far ones would
-    be larger than the near residuals.
+    Where the residuals at the nearest two points are less than 1 / `_DIGITS` of those far off, the round-off of the far
+    ones would take too many digits of the near residuals.
     """
     size = np.maximum(np.abs(left), np.abs(np.nansum(bent * z[:, None, :], axis=2)))
     near = np.maximum(size[1:_NEAREST].max(axis=0, initial=0.0), 1e-14 * np.maximum(1.0, np.abs(y[0])))
@@ -308,7 +309,7 @@ def _resolved(left: np.ndarray, bent: np.ndarray, z: np.ndarray, y: np.ndarray) 
 
 
 def _records(previous: CorrectedSurrogate | None, data: Dataset) -> np.ndarray:
-    """Records of the krigings (r, m) after the newest point, see `ResidualKriging`."""
+    """Records (r, m), for each of `KRIGED`, after the newest point; 0 for what the last correction did not have."""
     records = np.zeros((len(KRIGED), data.m))
     if previous is None:
         return records
@@ -326,19 +327,23 @@ def _records(previous: CorrectedSurrogate | None, data: Dataset) -> np.ndarray:
     return records
 
 
-def shares_of(records: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Return shares (r, m) of krigings by their records.
+def shares_of(records: np.ndarray, carried: np.ndarray | bool = False) -> np.ndarray:
+    """Return shares (r, m) of krigings by their records (r, m).
 
-    The model without kriging, whose record is 0, and each kriging have shares of 1 over their past errors. A mean of
-    models misleads less than the best one of the past: candidates are sought where a single model is too optimistic.
+    Each kriging has a weight of exp(-record), the product of its ratios of past errors, inverted; the model without
+    kriging, whose record is 0, has a weight of 1 and the share that is left. A mean of models misleads less than the
+    best one of the past: candidates are sought where a single model is too optimistic.
 
     Args:
-        records: Records (r, m).
-        known: Outputs (m,), bool, for which the model without kriging counts.
+        records: Records (r, m), see `ResidualKriging`; they count up to `_CLEAR`.
+        carried: Outputs whose partials at the iterate are carried there, bool (m,): there the model without kriging has
+            no share.
+
+    Returns:
+        Positive shares (r, m), whose sum over the krigings is below 1, or 1 where partials are carried.
     """
-    records = np.where(known, records, records - records.min(axis=0))
     weights = np.exp(-np.clip(records, -_CLEAR, _CLEAR))
-    return np.asarray(weights / (known + weights.sum(axis=0)))
+    return np.asarray(weights / (np.where(carried, 0.0, 1.0) + weights.sum(axis=0)))
 
 
 def window(d: int) -> int:

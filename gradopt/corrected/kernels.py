@@ -8,8 +8,8 @@ and is given by a function that computes k, u and h. The additive kernel is a su
 
     k = (sum_i k_i + sum_{i<j} k_i k_j) / C        k_i = exp(-a_i^2 / 2)        C = d + d (d - 1) / 2
 
-It stands for responses that are sums of functions of one and two variables. With S = sum k_i the second sum is
-(S^2 - sum k_i^2) / 2, so that it costs what a radial kernel costs, and its derivatives are
+It is 1 where points coincide, and stands for responses that are sums of functions of one and two variables. With
+S = sum k_i the second sum is (S^2 - sum k_i^2) / 2, so that it costs what a radial kernel costs. Its derivatives are
 
     dk/dq_i = a_i k_i (1 + S - k_i) / C
     d2k/dp_i dq_j = -a_i k_i a_j k_j / C  for i != j        d2k/dp_i dq_i = (1 - a_i^2) k_i (1 + S - k_i) / C
@@ -86,7 +86,7 @@ class Kernel(Protocol):
     """Covariance of values and partials."""
 
     def covariance(self, points: np.ndarray, length: float) -> np.ndarray:
-        """Return the covariance (n + n d, n + n d) of values and of partials times the length, point by point.
+        """Return the covariance (n + n d, n + n d) of the values, and after them of partials times the length by point.
 
         Args:
             points: Points (n, d).
@@ -150,7 +150,10 @@ class RadialKernel:
 
 
 class AdditiveKernel:
-    """Sum of squared exponential kernels of single variables and of products of two."""
+    """Sum of squared exponential kernels of single variables and of products of two.
+
+    Unlike a radial kernel it is tied to the axes: a metric that turns these changes what it can learn.
+    """
 
     def covariance(self, points: np.ndarray, length: float) -> np.ndarray:
         """See `Kernel`."""

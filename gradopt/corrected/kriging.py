@@ -29,10 +29,12 @@ TRENDS = ("none", "quadratic")
 _NOISES = (1e-10, 1e-6, 1e-4, 1e-3, 1e-2)
 """Relative variances of noise that are compared where there may be noise; chosen by hand."""
 
+_ROUND_OFF = 1e-12  # part of the largest partial of an output that a trend leaves as round-off; by hand
+
 
 @dataclass(frozen=True)
 class KrigingConfiguration:
-    """What a kriging assumes; the defaults are those of the adaptive loop.
+    """What a kriging assumes; the defaults are those of the adaptive loop, which adds one with the kernel "additive".
 
     Attributes:
         kernel: Name in `KERNELS`.
@@ -150,7 +152,9 @@ def krige(
     if configuration.trend == "quadratic":
         trend = fit_quadratic(points, values, partials)
         common, inclined = trend.evaluate(points)
+        size = np.nanmax(np.abs(partials), axis=(0, 2), initial=0.0)[:, None]
         values, partials = values - common, partials - inclined
+        partials = np.where(np.abs(partials) <= _ROUND_OFF * size, 0.0, partials)  # or it would give the metric
     metric = METRICS[configuration.metric](points, partials, configuration.metric_output)
     n, m = values.shape
     value_weights, partial_weights = np.empty(values.shape), np.empty(partials.shape)
@@ -213,7 +217,10 @@ class _Fits:
         return self._found[index]
 
     def _condition(self, length: float, nuggets: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-        """Return the same at one length, with the least nugget at which the matrix is positive definite."""
+        """Return weights and log evidence at a length, with the least nugget at which the matrix is positive definite.
+
+        All weights are 0, and the evidence -inf, where it is so with none of them.
+        """
         n, d = self._points.shape
         size = np.concatenate([np.ones(n), np.full(n * d, length)])[self._mask]  # partials times the length
         matrix = KERNELS[self._configuration.kernel].covariance(self._points, length)

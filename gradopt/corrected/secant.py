@@ -12,7 +12,7 @@ _SKIP = 1e-2
 Below it a rank-one update would be too large, and is skipped. Chosen by hand.
 """
 
-_RECENT = 5  # last pairs whose least curvature is that of the other directions; by hand
+_RECENT = 5  # last pairs with curvature, the least of which is that of the other directions; by hand
 
 _DAMPING = 0.2
 """Least share of the present curvature that a damped update leaves along its step, from Powell (1978)."""
@@ -27,8 +27,9 @@ def secant_hessian(pairs: Iterable[tuple[np.ndarray, np.ndarray]], sign: float, 
         d: Number of variables.
 
     Returns:
-        Symmetric matrix (d, d), zero without any usable pair. The least curvature along the last pairs stands for all
-        directions that no pair tells: a steep beginning would bend them for ever.
+        Symmetric matrix (d, d), positive or negative definite by the sign; zero where no pair has any curvature. The
+        updates start from the least curvature, in absolute value, along the last pairs that have some. It so stands for
+        all directions that no pair tells: a steep beginning would bend them for ever.
 
     References:
         Powell (1978), A fast algorithm for nonlinearly constrained optimization calculations.

@@ -227,7 +227,7 @@ def check_scaling(scaling: Scaling, inputs: Variables, outputs: Variables, d: in
 def _check_correction(correction: Correction, d: int, m: int) -> None:
     for name, shape in (("value", (m,)), ("gradient", (m, d)), ("hessian", (m, d, d))):
         _check_finite(name, getattr(correction, name), shape)
-    check_array("known", correction.known, (m,), np.bool_)
+    check_array("carried", correction.carried, (m,), np.bool_)
     if len(correction.krigings) > len(KRIGED):
         expected = f"have {len(KRIGED)} entries at most"
         raise FileFormatError(explain("krigings", expected, len(correction.krigings), REMEDY))

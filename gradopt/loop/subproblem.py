@@ -199,7 +199,7 @@ class _Seen:
             end = at(outcome.x)
         except EvaluationError:  # the exact rest of the model fails there; what was evaluated before still counts
             return None
-        stuck = outcome.status != 0 and np.array_equal(end.u, iterate.u)  # as where constraints depend on each other
+        stuck = not outcome.success and np.array_equal(end.u, iterate.u)  # as where constraints depend on each other
         return None if stuck else end
 
     def _constraints(

@@ -19,8 +19,16 @@ SHORT = [  # one length, short enough that the matrices have more than ten digit
     KrigingConfiguration(kernel=kernel, metric=metric, trend=trend, lengths=(0.3,), first=0, nuggets=(1e-13,))
     for kernel, metric, trend in product(KERNELS, METRICS, TRENDS)
 ]
-EVERY = pytest.mark.parametrize(
-    "configuration", SHORT, ids=lambda one: f"{one.kernel}, {one.metric}, trend {one.trend}"
+
+
+def named(one: KrigingConfiguration) -> str:
+    return f"{one.kernel}, {one.metric}, trend {one.trend}"
+
+
+EVERY = pytest.mark.parametrize("configuration", SHORT, ids=named)
+# The axes of a metric with equal eigenvalues are those of round-off, and an additive kernel is tied to the axes.
+DETERMINED = pytest.mark.parametrize(
+    "configuration", [one for one in SHORT if (one.kernel, one.metric) != ("additive", "gradients")], ids=named
 )
 NUMBERS = st.floats(-1.0, 1.0, width=32)
 Data = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -74,7 +82,7 @@ def test_partials_are_the_derivatives_of_the_values(data: Data, seed: int, confi
         np.testing.assert_allclose(slopes[:, :, column], numeric, rtol=1e-8, atol=1e-8)
 
 
-@EVERY
+@DETERMINED
 @FEW
 @given(data=data_sets(), seed=st.integers(0, 99))
 def test_order_of_points_does_not_matter(data: Data, seed: int, configuration: KrigingConfiguration) -> None:

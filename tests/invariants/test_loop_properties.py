@@ -222,11 +222,22 @@ def test_stationarity_and_complementarity_do_not_depend_on_the_scale_of_constrai
 @st.composite
 def regions(draw: st.DrawFn) -> TrustRegion:
     """A trust region with a rule in order."""
-    part = st.floats(0.05, 0.95)
+    part, factor = st.floats(0.05, 0.95), st.floats(1.01, 3.0)
     retreat, shrink = sorted((draw(part), draw(part)))
-    poor, good = sorted((draw(part), draw(part)))
-    radius = draw(st.floats(1e-6, 1.0))
-    return TrustRegion(radius, 1e-8, 1.0, poor, good, shrink, 1.0 + draw(st.floats(0.01, 2.0)), retreat)
+    poor, good, excellent = sorted((draw(part), draw(part), draw(part)))
+    grow, leap = sorted((draw(factor), draw(factor)))
+    return TrustRegion(
+        radius=draw(st.floats(1e-6, 1.0)),
+        smallest=1e-8,
+        largest=1.0,
+        poor=poor,
+        good=good,
+        shrink=shrink,
+        grow=grow,
+        excellent=excellent,
+        leap=leap,
+        retreat=retreat,
+    )
 
 
 RATIOS = st.one_of(st.floats(-0.5, 1.5), st.floats(-1e6, 1e6), st.just(np.nan))
@@ -254,7 +265,7 @@ def test_a_longer_step_gives_no_smaller_region(region: TrustRegion, ratio: float
 def test_the_radius_changes_within_its_rule(region: TrustRegion, ratio: float, part: float) -> None:
     after = region.after(ratio, part * region.radius)
     assert 0.0 < after.radius <= max(region.radius, region.largest)
-    assert after.radius <= region.grow * region.radius
+    assert after.radius <= (region.leap if ratio >= region.excellent else region.grow) * region.radius
     if not ratio >= region.poor:
         assert after.radius < region.radius
     assert vars(after) == {**vars(region), "radius": after.radius}

@@ -1,11 +1,11 @@
-"""Kernels: value at coincidence, derivatives, smoothness."""
+"""Kernels: value at coincidence, derivatives, smoothness, covariances of values and partials."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from gradopt.corrected.kernels import RADIAL
+from gradopt.corrected.kernels import KERNELS, RADIAL
 
 RNG = np.random.default_rng(0)
 
@@ -53,3 +53,96 @@ def test_second_derivative_is_finite_where_points_coincide(name: str) -> None:
     k, u, h = RADIAL[name](np.zeros(1))
     assert np.isfinite(u * k).all()
     assert np.isfinite(h).all()
+
+
+# ---- covariances and predictions of every kernel ----
+
+LENGTH = 0.7
+POINTS = np.random.default_rng(1).uniform(-1.0, 1.0, (4, 3))
+
+
+def value_of(name: str, apart: np.ndarray) -> np.ndarray:
+    """Kernel at differences (k, 3) of points, by its definition alone; real or complex."""
+    a = apart / LENGTH
+    if name != "additive":
+        return k_of(name, a)
+    each = np.exp(-0.5 * a**2)
+    pairs = each[:, 0] * each[:, 1] + each[:, 0] * each[:, 2] + each[:, 1] * each[:, 2]
+    return np.asarray((each.sum(axis=1) + pairs) / 6.0)
+
+
+def first_of(name: str, apart: np.ndarray) -> np.ndarray:
+    """Derivatives (k, 3) with respect to the first point, by complex step."""
+    steps = 1e-30j * np.eye(3)
+    return np.stack([value_of(name, apart + step).imag / 1e-30 for step in steps], axis=1)
+
+
+def second_of(name: str, apart: np.ndarray) -> np.ndarray:
+    """Derivatives (k, 3, 3) with respect to both points: central differences of complex steps."""
+    steps = 1e-5 * np.eye(3)
+    ends = [first_of(name, apart - step) - first_of(name, apart + step) for step in steps]
+    return np.stack(ends, axis=-1) / 2e-5
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_covariances_are_finite_differences_of_the_kernel_in_both_points(name: str) -> None:
+    """Partials are those times the length, point by point after the values."""
+    n, d = POINTS.shape
+    matrix = KERNELS[name].covariance(POINTS, LENGTH)
+    apart = (POINTS[:, None] - POINTS).reshape(-1, d)
+    np.testing.assert_allclose(matrix[:n, :n], value_of(name, apart).reshape(n, n), rtol=1e-12)
+    other = ~np.eye(n, dtype=bool)  # a Matern kernel has no complex step where points coincide
+    across = matrix[n:, :n].reshape(n, d, n).transpose(0, 2, 1)
+    first = LENGTH * first_of(name, apart).reshape(n, n, d)
+    np.testing.assert_allclose(across[other], first[other], rtol=1e-10, atol=1e-14)
+    assert not across[~other].any()
+    np.testing.assert_allclose(matrix, matrix.T, atol=1e-15)
+    both = matrix[n:, n:].reshape(n, d, n, d).transpose(0, 2, 1, 3)
+    second = LENGTH**2 * second_of(name, apart).reshape(n, n, d, d)
+    np.testing.assert_allclose(both[other], second[other], rtol=1e-6, atol=1e-8)
+    assert np.linalg.eigvalsh(matrix).min() > 0.0
+
+
+def test_covariances_of_additive_partials_at_one_point_are_those_of_the_definition() -> None:
+    n, d = POINTS.shape
+    both = KERNELS["additive"].covariance(POINTS, LENGTH)[n:, n:].reshape(n, d, n, d)
+    second = LENGTH**2 * second_of("additive", np.zeros((1, d)))[0]
+    for point in range(n):
+        np.testing.assert_allclose(both[point, :, point], second, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_predictions_are_sums_of_the_kernel_and_of_its_derivatives(name: str) -> None:
+    rng = np.random.default_rng(2)
+    heights, slopes = rng.normal(size=(4, 2)), rng.normal(size=(4, 2, 3))
+    z = rng.uniform(-1.0, 1.0, (5, 3))
+    apart = z[:, None] - POINTS
+    values, partials = KERNELS[name].predict(apart, LENGTH, heights, slopes)
+    kernels = value_of(name, apart.reshape(-1, 3)).reshape(5, 4)
+    inclined = -first_of(name, apart.reshape(-1, 3)).reshape(5, 4, 3)  # with respect to the points
+    expected = kernels @ heights + np.einsum("knd,nmd->km", inclined, slopes)
+    np.testing.assert_allclose(values, expected, rtol=1e-10, atol=1e-12)
+    for column in range(3):
+        step = 1e-6 * np.eye(3)[column]
+        ends = [KERNELS[name].predict(apart + side, LENGTH, heights, slopes)[0] for side in (step, -step)]
+        np.testing.assert_allclose(partials[:, :, column], (ends[0] - ends[1]) / 2e-6, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_a_complex_step_passes_through_predictions(name: str) -> None:
+    rng = np.random.default_rng(3)
+    heights, slopes = rng.normal(size=(4, 2)), rng.normal(size=(4, 2, 3))
+    apart = rng.uniform(-1.0, 1.0, (5, 1, 3)) - POINTS
+    _, partials = KERNELS[name].predict(apart, LENGTH, heights, slopes)
+    for column in range(3):
+        values, _ = KERNELS[name].predict(apart + 1e-30j * np.eye(3)[column], LENGTH, heights, slopes)
+        np.testing.assert_allclose(values.imag / 1e-30, partials[:, :, column], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("d", [2, 5])
+def test_the_additive_kernel_is_one_where_points_coincide_and_never_decays_along_one_variable(d: int) -> None:
+    points = np.vstack([np.zeros(d), 50.0 * np.eye(d)[:1], np.full((1, d), 50.0)])
+    k = KERNELS["additive"].covariance(points, 1.0)[:3, :3]
+    np.testing.assert_allclose(k.diagonal(), 1.0)
+    assert k[0, 1] == pytest.approx((d - 1.0) * d / (d * (d + 1.0)))  # all but the terms of that variable
+    assert k[0, 2] == 0.0

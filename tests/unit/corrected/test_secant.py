@@ -57,6 +57,29 @@ def test_one_pair_sets_the_curvature_in_all_directions() -> None:
     np.testing.assert_allclose(found, 3.0 * np.eye(2))
 
 
+def along(axis: int, curvature: float, d: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    step = np.eye(d)[axis]
+    return step, curvature * step
+
+
+def test_the_least_curvature_of_recent_pairs_is_that_of_all_other_directions() -> None:
+    found = secant_hessian([along(0, 1e6), along(1, 4.0), along(0, 1e6)], 1.0, 3)
+    np.testing.assert_allclose(found, np.diag([1e6, 4.0, 4.0]), rtol=1e-9)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_curvature_of_old_pairs_does_not_count_for_other_directions(sign: float) -> None:
+    recent = [along(0, sign * size) for size in (9.0, 8.0, 7.0, 6.0, 5.0)]
+    flat = along(1, sign * 1e-3)
+    assert secant_hessian([flat, *recent], sign, 3)[2, 2] == pytest.approx(sign * 5.0)
+    assert secant_hessian([flat, *recent[1:]], sign, 3)[2, 2] == pytest.approx(sign * 1e-3)
+
+
+def test_pairs_without_curvature_are_none_of_the_recent_ones() -> None:
+    straight = [along(0, 0.0)] * 5
+    assert secant_hessian([along(1, 4.0), *straight], 1.0, 3)[2, 2] == pytest.approx(4.0)
+
+
 def test_rank_one_updates_give_an_indefinite_hessian_after_d_steps() -> None:
     matrix = np.array([[2.0, 1.0, 0.0], [1.0, -3.0, 0.5], [0.0, 0.5, 0.0]])
     np.testing.assert_allclose(symmetric_rank_one(pairs_of(matrix, 3), 3), matrix, atol=1e-8)

@@ -185,12 +185,13 @@ def test_without_the_first_order_term_nothing_is_corrected() -> None:
     assert (found.plain.corrected, found.based.corrected, found.judged) == (None, None, 3)
 
 
-def test_the_record_of_kriging_is_passed_on() -> None:
+def test_the_records_of_krigings_are_passed_on() -> None:
     """Each correction judges the forecast of the one before it."""
     first = after(Selection(), 3, terms=CorrectionTerms())
     second = after(first, 4, terms=CorrectionTerms())
-    assert not first.selected.correction.record.any()
-    assert second.selected.correction.record.any()
+    assert not any(kriging.record.any() for kriging in first.selected.correction.krigings)
+    assert len(second.selected.correction.krigings) == 2
+    assert all(kriging.record.all() for kriging in second.selected.correction.krigings)
 
 
 def test_secants_connect_the_samples_whose_partials_are_known() -> None:

@@ -87,10 +87,24 @@ def with_scaling(state: State, **changes: Any) -> State:
     return with_correction(state, scaling=replace(corrected.correction.scaling, **changes))
 
 
+def with_residual(state: State, **changes: Any) -> State:
+    """With other fields of the last kriging of residuals, so that a check of the first alone is not enough."""
+    corrected = state.selections[0].plain.corrected
+    assert corrected is not None and len(corrected.correction.krigings) == 2
+    first, last = corrected.correction.krigings
+    return with_correction(state, krigings=(first, replace(last, **changes)))
+
+
 def with_kriging(state: State, **changes: Any) -> State:
     corrected = state.selections[0].plain.corrected
-    assert corrected is not None and corrected.correction.kriging is not None
-    return with_correction(state, kriging=replace(corrected.correction.kriging, **changes))
+    assert corrected is not None
+    return with_residual(state, kriging=replace(corrected.correction.krigings[1].kriging, **changes))
+
+
+def more_krigings(state: State) -> State:
+    corrected = state.selections[0].plain.corrected
+    assert corrected is not None
+    return with_correction(state, krigings=2 * corrected.correction.krigings)
 
 
 def with_fit(state: State, **changes: Any) -> State:
@@ -235,7 +249,22 @@ FAULTS: dict[str, tuple[Callable[[State], State], str]] = {
     ),
     "a hessian of another shape": (lambda s: with_correction(s, hessian=np.zeros((2, 2))), "`hessian` must be float64"),
     "a value that is NaN": (lambda s: with_correction(s, value=NAN2), r"`value` must be finite, got nan at \[0\]"),
-    "a spread of 0": (lambda s: with_correction(s, spread=0.0), r"`spread` must be positive, got 0\.0"),
+    "a mask of more outputs": (
+        lambda s: with_correction(s, carried=np.zeros(3, dtype=bool)),
+        r"`carried` must be bool of shape \(2,\), got bool of shape \(3,\)",
+    ),
+    "a mask of numbers": (lambda s: with_correction(s, carried=np.zeros(2)), r"`carried` must be bool of shape"),
+    "more krigings than kernels": (lambda s: more_krigings(s), r"`krigings` must have 2 entries at most, got 4"),
+    "a spread of 0": (lambda s: with_residual(s, spread=0.0), r"`spread` must be positive, got 0\.0"),
+    "a value at the iterate of more outputs": (
+        lambda s: with_residual(s, value=np.zeros(3)),
+        r"`value` must be float64 of shape \(2,\), got float64 of shape \(3,\)",
+    ),
+    "a gradient at the iterate of other inputs": (
+        lambda s: with_residual(s, gradient=np.zeros((2, 3))),
+        r"`gradient` must be float64 of shape \(2, 2\)",
+    ),
+    "a record that is NaN": (lambda s: with_residual(s, record=NAN2), r"`record` must be finite, got nan at \[0\]"),
     "a base of other variables": (
         lambda s: with_corrected(s, surrogate=replace(fitted(s), outputs=(Variable("z"),))),
         r"`surrogate` must have 2 and 2 columns, got \[2, 1\]",

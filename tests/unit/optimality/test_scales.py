@@ -97,6 +97,40 @@ def test_the_scale_of_the_objective_is_that_of_most_points() -> None:
     assert 0.05 < scales.objective < 0.2
 
 
+def objective_scale(*points: tuple[float, float]) -> float:
+    """Scale of the objective at the minimum of a bowl over u[0] from 0 to 1, where a length is 1.
+
+    The points have a distance from the minimum, and a factor on the bowl.
+    """
+    edge, none = np.ones(3), np.zeros(0)
+
+    def at(distance: float, factor: float) -> Responses:
+        u, slope = np.array([1.0 - distance, 0.4, 0.0]), np.array([-distance, 0.0, 0.0])
+        return Responses(u, 0.5 * factor * distance**2, factor * slope, none, np.zeros((0, 3)))
+
+    explored = Explored(tuple(at(*point) for point in points))
+    return scales_of(at(0.0, 1.0), explored, Limits(np.zeros(3), edge, none, none, edge), none, np.zeros(3)).objective
+
+
+@pytest.mark.parametrize("distance", [0.1, 0.01, 1e-3, 2e-4])
+def test_near_points_tell_the_change_over_a_tenth_of_a_length(distance: float) -> None:
+    """The scale does not shrink with the distance of the points."""
+    assert objective_scale((distance, 1.0)) == pytest.approx(0.25 * 0.5 * 0.1, rel=1e-6)
+
+
+@pytest.mark.parametrize("distance", [0.2, 0.5])
+def test_farther_points_tell_their_change_per_length(distance: float) -> None:
+    assert objective_scale((distance, 1.0)) == pytest.approx(0.25 * 0.5 * distance, rel=1e-9)
+
+
+def test_points_nearer_than_is_resolved_do_not_count_beside_farther_ones() -> None:
+    """The changes of most points are noise, a thousand times what the curvature makes."""
+    farther = (0.01, 1.0)
+    assert objective_scale(*[(9e-5, 1e3)] * 3, farther) == pytest.approx(objective_scale(farther), rel=1e-6)
+    assert objective_scale(*[(2e-4, 1e3)] * 3, farther) > 100.0 * objective_scale(farther)
+    assert objective_scale((9e-5, 1e3)) > 100.0 * objective_scale(farther)  # alone they are all that is known
+
+
 def test_one_point_alone_gives_the_objective_its_size() -> None:
     at = replace(bowl(np.array([0.5, 0.3, 0.0])), f=-2e-5)
     assert scales_at(at, limits_of((1.0, 1.0, 1.0))).objective == 2e-5
