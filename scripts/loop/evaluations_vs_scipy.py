@@ -284,10 +284,13 @@ def show(console: Console, result: dict[str, Any]) -> None:
         console.print(table)
 
 
-def measure_rosenbrock(quick: bool, networks: dict[str, JENN], console: Console) -> dict[str, Any]:
-    """Run all methods on Rosenbrock's function, from the named start and from random starts."""
+def measure_rosenbrock(
+    quick: bool, networks: dict[str, JENN], console: Console, chosen: Sequence[str]
+) -> dict[str, Any]:
+    """Run the chosen methods on Rosenbrock's function, from the named start and from random starts."""
     console.print("(1.25, -1.75)")
     every = dict.fromkeys(("loop", *SCIPY, *(() if quick else (*ABLATED, *WITH_NETWORK))), 1)
+    every = {method: count for method, count in every.items() if method in chosen}
     named = compare([np.array(NAMED)], every, networks, budget_of(2), console)
     found: dict[str, Any] = {"named": {"d": 2, "methods": named}}
     for d in DIMENSIONS[:1] if quick else DIMENSIONS:
@@ -299,6 +302,7 @@ def measure_rosenbrock(quick: bool, networks: dict[str, JENN], console: Console)
         if d in NETWORK_STARTS:
             methods |= dict.fromkeys(WITH_NETWORK, 1 if quick else NETWORK_STARTS[d])
         methods |= dict.fromkeys(SCIPY, count)
+        methods = {method: count for method, count in methods.items() if method in chosen}
         budget = QUICK_BUDGET if quick else budget_of(d)
         found[f"{d}-D"] = {"d": d, "methods": compare(random_starts(d, count), methods, networks, budget, console)}
     return found
@@ -308,6 +312,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure both parts, or one, write, draw and print."""
     parser = parser_of(__file__, __doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="parts to measure")
+    names = [*TERMS, *SCIPY]
+    parser.add_argument("--methods", nargs="+", choices=names, default=names, help="methods on Rosenbrock's function")
     call = begin(parser, argv, width=170)
     network = (
         JENN((5,), starts=1, solver=LevenbergMarquardt(max_iterations=2)) if call.quick else default_configuration()
@@ -315,7 +321,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     networks = dict(zip(WITH_NETWORK, (network, network if call.quick else LEARNED), strict=True))
     parts: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
     if "rosenbrock" in call.options.parts:
-        parts["rosenbrock"] = measure_rosenbrock(call.quick, networks, call.console)
+        parts["rosenbrock"] = measure_rosenbrock(call.quick, networks, call.console, call.options.methods)
     if "airfoil" in call.options.parts:
         for name in AIRFOILS[:1] if call.quick else AIRFOILS:
             call.console.print(name)
