@@ -129,8 +129,9 @@ class ProblemView:
     def _run_by_openmdao(self) -> np.ndarray:
         problem = self.problem
         private.run_model(problem)
-        if not all(np.isfinite(places.read()).all() for places in self._places[1:]):  # linear solvers would raise
-            raise EvaluationError("The model gives a value that is not finite.")
+        design, *responses = self._places
+        if not all(np.isfinite(places.read()).all() for places in responses):  # linear solvers would raise
+            return np.full((sum(len(places.indices) for places in responses), len(design.indices)), np.nan)
         if self.totals is None:
             wrt = list(private.design_variables(problem.driver))
             self.totals = private.Totals(problem, self._names, wrt, of_driver=True)

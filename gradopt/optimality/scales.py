@@ -21,8 +21,7 @@ _TRIED = 1.5  # of a rejected point, which may be anywhere
 _BESIDE = 0.5  # part of the widest exploration that counts for a variable that did not move itself; by hand
 _ALONE = 0.01  # part of the unit of its trust region that a length has at least before anything is explored; by hand
 _LOOSE = 1e4  # range, in units of the trust region, from which it says nothing; by hand
-_QUANTILE = 0.25  # of the changes over the explored points: less is moved by a steep beginning; by hand
-_NEAR = 0.1  # distance, in lengths, up to which a point is near this one; by hand
+_NEAR = 0.02  # distance, in lengths, up to which a point is near this one; by hand
 _RESOLVED = 1e-4  # distance below which a change is round-off or noise where a farther point is known; by hand
 _LEAST = 1e-6  # least scale of the objective, as a part of its steepest change over one length; by hand
 
@@ -48,11 +47,11 @@ def conditions_at(
 
     - the length of a design variable is its size or the range that was explored (by iterates if there
       are two), whichever is more, and at most the range between its bounds;
-    - the scale of the objective is a quarter of the lower quartile, over the explored points, of the change of the
-      Lagrangian to this point, extrapolated to one length, from near points by its square to a tenth of a length first.
-      Most points of a run are near its end: a steep beginning loosens little. The Lagrangian leaves out what
-      constraints and bounds balance, so that a steep direction that they hold does not loosen the others. Without
-      another point the scale is not known;
+    - the scale of the objective is a quarter of the median, over the explored points, of the change of the Lagrangian
+      to this point, extrapolated to one length, from near points by its square to a fiftieth of a length first. Half of
+      the points of a run are near its end: a steep beginning loosens little. The Lagrangian leaves out what constraints
+      and bounds balance, so that a steep direction that they hold does not loosen the others. Without another point the
+      scale is not known;
     - that of a constraint is a quarter of the median of what its slopes change over the lengths.
 
     A point is explored where the slopes at both ends explain the change of the Lagrangian to it (trapezoidal rule, up
@@ -126,7 +125,7 @@ def scales_of(
         changes = changes[reach >= _RESOLVED]
     if not changes.any():
         return found
-    objective = _PART * float(np.quantile(changes[changes > 0.0], _QUANTILE, method="lower"))
+    objective = _PART * float(np.median(changes[changes > 0.0]))
     least = _LEAST * float(np.abs(at.gradient * found.lengths).max(initial=0.0))
     return replace(found, objective=max(objective, least) or np.nan)
 

@@ -81,6 +81,6 @@ def test_script_writes_its_figures(smoke: Smoke) -> None:
     assert set(result["errors"]["5"]) == {"sine"} == set(result["sources"])
     assert all(set(of) == set(METHODS) for of in result["errors"]["5"].values())
     of = result["comparison"]["JENN"]["5"]["nrmse_values"]
-    assert math.isfinite(of["geometric_mean"]) and 0.0 < of["geometric_mean"] <= of["worst"]
+    assert math.isfinite(of["geometric_mean"]) and 0.0 < of["geometric_mean"] <= of["worst"] * (1.0 + 1e-12)
     assert result["errors"]["5"]["sine"]["GEKPLS"]["failed"] == {"time": 0, "failed": 1}
     assert "ratio" in done.printed and "KRG" in done.printed

@@ -125,7 +125,7 @@ CLEAN: dict[str, tuple[Callable[[np.ndarray], float], list[float], float]] = {
 @pytest.mark.parametrize("name", CLEAN)
 def test_clean_values_lead_to_a_true_certificate(name: str) -> None:
     clean, start, step = CLEAN[name]
-    found = solved(clean, lambda value: value, start, step)
+    found = solved(clean, lambda value: value, start, step, budget=250)
     assert found.exit is Exit.CERTIFIED
     inside = np.abs(found.x) < 2.0 - 1e-9
     slopes = [abs(clean(found.x + h) - clean(found.x - h)) / 2e-5 for h in 1e-5 * np.eye(len(start))]
