@@ -191,7 +191,7 @@ def test_std_grows_with_the_disagreement_of_the_networks(surrogate: Surrogate, s
 def test_average_is_saved_and_loaded_whole(surrogate: Surrogate, samples: Dataset, tmp_path: Path) -> None:
     surrogate.save(tmp_path / "cd.gradopt")
     again = load(tmp_path / "cd.gradopt")
-    # Round-off depends on where the arrays of a file lie in memory.
+    # To round-off: once they differed by 8e-15, for a reason that is not known.
     np.testing.assert_allclose(again.predict(samples.x), surrogate.predict(samples.x), rtol=1e-12)
     np.testing.assert_allclose(again.std(samples.x), surrogate.std(samples.x), rtol=1e-12)
 

@@ -11,6 +11,7 @@ import pytest
 
 from gradopt.corrected.samples import Gain
 from gradopt.errors import ShapeError
+from gradopt.loop import telling
 from gradopt.loop.request import Outcome, Purpose, Request
 from gradopt.loop.state import Exit, Stage
 from gradopt.loop.subproblem import Candidate
@@ -242,3 +243,14 @@ def test_an_initial_sample_that_fails_is_logged(flat: Runs, caplog: pytest.LogCa
     assert record.getMessage().startswith("An initial sample failed. ")
     assert "no mesh" in record.getMessage()
     assert (made.state.stage, made.state.evaluations, len(made.state.waiting)) == (Stage.START, 1, 0)
+
+
+@pytest.mark.parametrize(("records", "exit"), [(9, None), (10, Exit.EXHAUSTED)])
+def test_a_run_that_evaluates_nothing_new_for_ten_iterations_ends(flat: Runs, records: int, exit: Exit | None) -> None:
+    made = flat(start=[-1.2, 1.0])
+    for _ in range(3):
+        made.step()
+    same = replace(made.state.history[-1], evaluations=made.state.evaluations)
+    earlier = replace(same, evaluations=same.evaluations - 1)
+    idle = replace(made.state, history=(earlier, *[same] * records))
+    assert telling._judged(idle, made.problem, made.settings).exit is exit
