@@ -229,10 +229,11 @@ class State:
 
     @property
     def explored(self) -> Explored:
-        """Points that tell the scales of the problem."""
+        """Points that tell the scales of the problem: not the ends of steps that were far too long."""
         walked = {self.at, *(start for start, _ in self.steps)}
         iterates = tuple(point for index, point in enumerate(self.points) if index in walked)
-        tried = tuple(point for index, point in enumerate(self.points) if point.exact and index not in walked)
+        ends = {end for _, end in self.steps} - walked
+        tried = tuple(point for index, point in enumerate(self.points) if point.exact and index in ends)
         return Explored(iterates, tried)
 
     @property

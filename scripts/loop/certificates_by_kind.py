@@ -27,8 +27,11 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +55,29 @@ def all_trials(quick: bool = False, only: str = "") -> list[CertificateTrial]:
     if quick:
         made = list({trial.kind: trial for trial in reversed(made)}.values())
     return [trial for trial in made if only in f"{trial.kind}: {trial.label}"]
+
+
+_trials = cache(all_trials)  # made once in each process, as functions do not travel
+
+
+def _run_number(number: int, quick: bool, only: str) -> dict[str, Any]:
+    _quieten()
+    return run_trial(_trials(quick, only)[number])
+
+
+def _quieten() -> None:
+    logging.getLogger("openmdao").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")  # of overflows beside wide bounds, and of OpenMDAO's `ref`
+
+
+def runs_of(chosen: int, quick: bool, only: str, workers: int) -> Iterator[dict[str, Any]]:
+    """Make the runs, in their order; beside each other where there are workers."""
+    one = partial(_run_number, quick=quick, only=only)
+    if workers == 1:
+        yield from map(one, range(chosen))
+        return
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(one, range(chosen))
 
 
 def count(runs: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
@@ -97,9 +123,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = parser_of(__file__, __doc__)
     parser.add_argument("--only", default="", metavar="TEXT", help="trials whose 'kind: label' contains this text")
     parser.add_argument("--before", type=Path, metavar="FILE", help="result file of another version, to compare with")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes (default: 1)")
     call = begin(parser, argv)
-    logging.getLogger("openmdao").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore")  # of overflows beside wide bounds, and of OpenMDAO's `ref`
     setup = {
         "tolerance": TOLERANCE,
         "feasibility_tolerance": FEASIBILITY_TOLERANCE,
@@ -107,15 +132,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         "step": STEP,
         "saddle": SADDLE,
     }
-    chosen = all_trials(call.quick, call.options.only)
+    options = call.options
+    chosen = len(_trials(call.quick, options.only))
     runs: list[dict[str, Any]] = []
-    for number, trial in enumerate(chosen, 1):
-        runs.append(run_trial(trial))
-        if number % 100 == 0 or number == len(chosen):
+    for found in runs_of(chosen, call.quick, options.only, options.workers):
+        runs.append(found)
+        if len(runs) % 100 == 0 or len(runs) == chosen:
             counts = count(runs)
-            call.write({"setup": setup, "trials": len(chosen), "counts": counts, "all_runs": runs})
+            call.write({"setup": setup, "trials": chosen, "counts": counts, "all_runs": runs})
             wrong = counts["all"]["false"]
-            call.console.print(f"{number} of {len(chosen)} runs, {wrong} false, {call.seconds:.0f} seconds")
+            call.console.print(f"{len(runs)} of {chosen} runs, {wrong} false, {call.seconds:.0f} seconds")
     show(call, count(runs), earlier(call.options.before, runs))
     describe(call, runs)
     return 0
