@@ -229,12 +229,12 @@ class State:
 
     @property
     def explored(self) -> Explored:
-        """Points that tell the scales of the problem: not the ends of steps that were far too long."""
-        walked = {self.at, *(start for start, _ in self.steps)}
+        """Points that tell the scales of the problem."""
+        walked, ends = {self.at, *(start for start, _ in self.steps)}, {end for _, end in self.steps}
         iterates = tuple(point for index, point in enumerate(self.points) if index in walked)
-        ends = {end for _, end in self.steps} - walked
-        tried = tuple(point for index, point in enumerate(self.points) if point.exact and index in ends)
-        return Explored(iterates, tried)
+        others = [(index, point) for index, point in enumerate(self.points) if point.exact and index not in walked]
+        tried = tuple(point for index, point in others if index in ends)
+        return Explored(iterates, tried, tuple(point for index, point in others if index not in ends))
 
     @property
     def conditions(self) -> KKT:

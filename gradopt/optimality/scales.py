@@ -23,6 +23,7 @@ _ALONE = 0.01  # part of the unit of its trust region that a length has at least
 _LOOSE = 1e4  # range, in units of the trust region, from which it says nothing; by hand
 _NEAR = 0.02  # distance, in lengths, up to which a point is near this one; by hand
 _RESOLVED = 1e-4  # distance below which a change is round-off or noise where a farther point is known; by hand
+_FLAT = 0.01  # least slope of a constraint, as a part of its typical one; by hand
 _LEAST = 1e-6  # least scale of the objective, as a part of its steepest change over one length; by hand
 
 
@@ -32,10 +33,12 @@ class Explored(NamedTuple):
     Attributes:
         iterates: Points that were current iterates.
         tried: Other points, with exact gradients.
+        far: Ends of steps that were far too long, with exact gradients: they tell lengths, and nothing of the objective.
     """
 
     iterates: tuple[Responses, ...] = ()
     tried: tuple[Responses, ...] = ()
+    far: tuple[Responses, ...] = ()
 
 
 def conditions_at(
@@ -52,7 +55,8 @@ def conditions_at(
       the points of a run are near its end: a steep beginning loosens little. The Lagrangian leaves out what constraints
       and bounds balance, so that a steep direction that they hold does not loosen the others. Without another point the
       scale is not known;
-    - that of a constraint is a quarter of the median of what its slopes change over the lengths.
+    - that of a constraint is a quarter of what its slopes change over the lengths, but at most of the median of that
+      over the explored points, and at least of a hundredth of it: a constraint may be flat at its bound.
 
     A point is explored where the slopes at both ends explain the change of the Lagrangian to it (trapezoidal rule, up
     to a factor): one that was tried far out, where a function grows exponentially, gives no scale.
@@ -112,8 +116,9 @@ def scales_of(
 
     walked = [point for point in points.iterates if is_explored(point, _WALKED)]
     tried = [point for point in points.tried if is_explored(point, _TRIED)]
+    far = [point for point in points.far if is_explored(point, _TRIED)]
     others = walked + tried
-    found = without_objective(at, walked or tried, limits)
+    found = without_objective(at, walked or tried + far, limits)
     if limits.declared is not None and np.isfinite(limits.declared.objective):
         return replace(found, objective=limits.declared.objective)
     reach = np.array([np.abs((point.u - at.u) / found.lengths).max() for point in others])
@@ -135,7 +140,9 @@ def without_objective(at: Responses, explored: Sequence[Responses], limits: Limi
     lengths = _lengths(at.u, np.array([at.u, *(point.u for point in explored)]), limits)
     if limits.declared is not None:
         lengths = np.where(np.isfinite(limits.declared.lengths), limits.declared.lengths, lengths)
-    slopes = np.median([np.abs(point.jacobian) @ lengths for point in (at, *explored)], axis=0)
+    slopes = np.array([np.abs(point.jacobian) @ lengths for point in (at, *explored)])
+    typical = np.median(slopes, axis=0)
+    slopes = np.clip(slopes[0], _FLAT * typical, typical)
     bounds = np.where(np.isfinite(limits.c_upper), np.abs(limits.c_upper), np.abs(limits.c_lower))
     constraints = np.where(slopes > 0.0, _PART * slopes, np.where(bounds > 0.0, bounds, 1.0))
     if limits.declared is not None:

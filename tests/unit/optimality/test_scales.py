@@ -140,3 +140,12 @@ def test_one_point_alone_gives_the_objective_its_size() -> None:
 def test_a_constraint_without_slope_has_the_size_of_its_bound() -> None:
     at = replace(bowl(np.array([0.5, 0.3, 0.0])), jacobian=np.zeros((1, 3)))
     assert without_objective(at, (), limits_of((1.0, 1.0, 1.0))).constraints.tolist() == [0.8]
+
+
+@pytest.mark.parametrize(("slope", "expected"), [(12.0, 9.0), (4.0, 4.0), (1.0, 1.0), (1e-3, 0.02), (0.0, 0.02)])
+def test_a_steep_way_does_not_loosen_a_constraint(slope: float, expected: float) -> None:
+    """Its scale is that of its slope here, between a hundredth of its typical slope and that slope."""
+    points = [bowl(np.array([first, 0.0, 0.0])) for first in (0.5, 1.0, 1.5)]
+    at, *others = [replace(p, jacobian=np.array([[s, 0.0, 0.0]])) for p, s in zip(points, (slope, 2.0, 9.0), strict=True)]
+    limits = replace(limits_of((1.0, 1.0, 1.0)), declared=Scales(np.full(3, 4.0), np.nan, np.full(1, np.nan)))
+    assert without_objective(at, others, limits).constraints.tolist() == pytest.approx([expected])

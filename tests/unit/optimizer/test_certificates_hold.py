@@ -148,3 +148,15 @@ def test_a_saddle_point_that_cannot_be_left_is_named() -> None:
 
     found: OptimizeResult = minimize(steep, [1.0, 0.0], jac=True, bounds=[(-2.0, 2.0)] * 2)
     assert "saddle point" in found.certificate.reason or abs(found.x[1]) > 1e-3
+
+
+def test_a_first_step_that_is_far_too_long_does_not_make_the_start_an_optimum() -> None:
+    """The step of 0.2 changes f by 4e9: beside that, no slope at the start counts."""
+    unit = np.array([1e3, 1e-6])
+
+    def function(x: np.ndarray) -> tuple[float, np.ndarray]:
+        return 1e-3 * float(rosen(x / unit)), 1e-3 * rosen_der(x / unit) / unit
+
+    found = minimize(function, np.array([-1.167, 0.026]) * unit, jac=True, bounds=[(-1e20, 1e20)] * 2)
+    assert found.fun < 0.1 * function(np.array([-1.167, 0.026]) * unit)[0]
+    assert found.exit is not Exit.CERTIFIED or np.allclose(found.x / unit, 1.0, atol=1e-3)
