@@ -42,9 +42,10 @@ _ADVICE = {
     Exit.CERTIFIED: "The KKT conditions of the true problem hold at the answer.",
     Exit.BUDGET: "The evaluations are spent. Raise max_evaluations and run again with the same store: it continues.",
     Exit.EXHAUSTED: (
-        "The trust region shrank to its smallest radius before the KKT conditions held. Check the partials of the "
-        "truth (problem.check_partials), its noise, and the scaling (ref) of objective, constraints and design "
-        "variables. With finite differences the answer is as good as the noise of their steps allows."
+        "No better point was found near the last one before the KKT conditions held: the trust region shrank to its "
+        "smallest radius, or candidate after candidate was evaluated before. Check the partials of the truth "
+        "(problem.check_partials), its noise, and the scaling (ref) of objective, constraints and design variables. "
+        "With finite differences the answer is as good as the noise of their steps allows."
     ),
     Exit.INFEASIBLE: (
         "No feasible point was found near the last one, where violations cannot be lowered further. Relax a "

@@ -32,7 +32,8 @@ class TrustRegion:
         good: Ratio above which it grows.
         shrink: Factor on the length of a poor step.
         grow: Factor on the length of a good step.
-        excellent: Ratio from which the model is taken to hold well beyond the step.
+        excellent: Ratio from which the model is taken to hold well beyond the step; a ratio as far above 1 shows a
+            poor model as well.
         leap: Factor on the length of such a step.
         retreat: Factor on the length of a step that raised the merit, or where the truth failed.
     """
@@ -91,7 +92,7 @@ class TrustRegion:
         elif ratio < self.poor:
             radius = self.shrink * length
         elif ratio > self.good:
-            grow = self.leap if ratio >= self.excellent else self.grow
+            grow = self.leap if abs(ratio - 1.0) <= 1.0 - self.excellent else self.grow
             radius = min(max(self.radius, grow * length), self.largest)
         else:
             radius = self.radius

@@ -66,7 +66,8 @@ def _run_number(number: int, quick: bool, only: str) -> dict[str, Any]:
 
 
 def _quieten() -> None:
-    logging.getLogger("openmdao").setLevel(logging.ERROR)
+    for package in ("openmdao", "gradopt"):  # they warn of each run without a certificate
+        logging.getLogger(package).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")  # of overflows beside wide bounds, and of OpenMDAO's `ref`
 
 
