@@ -16,10 +16,11 @@ one point; a repeated point is counted once. Printed and written to the result f
   (`loop, JENN`) or one whose weights are learned (`loop, learned`; few starts, as they are slow). SciPy's methods have
   exact partials and tolerances so tight that they never stop early. SLSQP and L-BFGS-B have the bounds. BFGS has none,
   and trust-constr none either, since with bounds it is an interior point method, which needs more evaluations.
-- `airfoil`: the case `airfoil` from three starts, SLSQP on the truth in several scalings, and the loop: best feasible
+- `airfoil`: the case `airfoil` from eight starts, SLSQP on the truth in several scalings, and the loop: best feasible
   CD, evaluations until a feasible design is within 3, 1 and 0.3 % of the best CD of all runs of SLSQP from that start
   (`until_within`), end and evaluations of the loop. Feasible: violations of constraints, scaled by the driver, are at
-  most 1e-4. The evaluation that finds the angle of attack of the start is in none of the counts.
+  most 1e-4. The evaluation that finds the angle of attack of the start is in none of the counts. Where their packages
+  are installed (ipyopt, unopy), IPOPT and Uno run in the same scalings.
 
 `evaluations.png` shows the medians over the dimension.
 """
@@ -28,6 +29,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,9 @@ from gradopt.loop import CorrectionTerms
 from gradopt.plots.figure import new_figure
 from gradopt.solvers import LevenbergMarquardt
 from gradopt.surrogates.configurations.default import default_configuration
-from scripts.shared.airfoil_problem import AIRFOILS, NEAR, SCALINGS, VIOLATION, Airfoil
+from scripts.loop.direct_runs import measure
+from scripts.loop.rival_solvers import SOLVERS
+from scripts.shared.airfoil_problem import NEAR, SCALINGS, SHAPES, VIOLATION, Airfoil
 from scripts.shared.loop_problems import Counted, rosenbrock_problem
 from scripts.shared.script import begin, parser_of, run
 
@@ -52,6 +56,7 @@ DIMENSIONS, STARTS = (2, 5, 10, 20), 20  # random starts, half of them above 10-
 NETWORK_STARTS = {2: 5, 5: 3}  # random starts of the loop with networks, by dimension
 QUICK_BUDGET = 4  # evaluations of the loop from a random start with --quick
 LIMIT = 1e-6  # of f, and of the largest partial; by hand
+RIVALS = ("IPOPT", "Uno filterSQP")  # on the airfoils
 AIRFOIL_TOLERANCE = 1e-3  # of the certificate, as in the case: NeuralFoil has kinks
 # Tolerances by hand, so tight that no method stops before the limit of f.
 SCIPY: dict[str, dict[str, float]] = {
@@ -197,12 +202,22 @@ def compare(
     return found
 
 
-def run_airfoil(name: str, evaluations: int, iterations: int) -> dict[str, Any]:
-    """Run SLSQP in all scalings, then the loop."""
+def run_rival(airfoil: Airfoil, rival: str, scaling: tuple[float, float, float]) -> Counted:
+    """Run a solver on the truth, and return its evaluations."""
+    counted = Counted(airfoil.case.truth)
+    measure(airfoil.in_units(scaling, counted), rival)
+    return counted
+
+
+def run_airfoil(name: str, evaluations: int, iterations: int, others: Sequence[str] = ()) -> dict[str, Any]:
+    """Run SLSQP and other solvers in all scalings, then the loop."""
     airfoil = Airfoil(name)
     rivals = {label: airfoil.direct(scaling, iterations) for label, scaling in SCALINGS.items()}
     reference = min(airfoil.best(counted) for counted in rivals.values())
     records = {f"SLSQP, {label}": airfoil.record(counted, reference) for label, counted in rivals.items()}
+    for rival in others:
+        for label, scaling in SCALINGS.items():
+            records[f"{rival}, {label}"] = airfoil.record(run_rival(airfoil, rival, scaling), reference)
     counted, clock = Counted(airfoil.case.truth), time.perf_counter()
     settings = AdaptiveDriver(configuration=None, max_evaluations=evaluations, tolerance=AIRFOIL_TOLERANCE)
     problem = airfoil.problem().loop(settings, truth=counted)
@@ -323,9 +338,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if "rosenbrock" in call.options.parts:
         parts["rosenbrock"] = measure_rosenbrock(call.quick, networks, call.console, call.options.methods)
     if "airfoil" in call.options.parts:
-        for name in AIRFOILS[:1] if call.quick else AIRFOILS:
+        others = [rival for rival in RIVALS if find_spec(SOLVERS[rival].package)]
+        for name in SHAPES[:1] if call.quick else SHAPES:
             call.console.print(name)
-            parts["airfoil"][name] = run_airfoil(name, *((4, 3) if call.quick else (150, 400)))
+            parts["airfoil"][name] = run_airfoil(name, 4, 3) if call.quick else run_airfoil(name, 150, 400, others)
     setup = {
         "limit": LIMIT,
         "budget": "60 + 15 d; airfoil 150",
