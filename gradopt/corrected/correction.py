@@ -112,12 +112,11 @@ class Correction:
 
     def evaluate(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Evaluate at z (k, d), real or complex: values (k, m) and partials (k, m, d)."""
-        values, partials = self.plain(z)
-        for kriging, share in zip(self.krigings, self.shares, strict=True):
-            if share.any():
-                missed, slopes = kriging.evaluate(z)
-                values = values + share * missed
-                partials = partials + share[:, None] * slopes
+        smooth, krigings = self._summed
+        values, partials = smooth.plain(z)
+        for kriging in krigings:
+            missed, slopes = kriging.evaluate(z)
+            values, partials = values + missed, partials + slopes
         return values, partials
 
     def plain(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -126,7 +125,17 @@ class Correction:
         values = self.value + z @ self.gradient.T + 0.5 * np.einsum("kmi,ki->km", bent, z)
         return values, self.gradient + bent
 
-    @property
+    @cached_property
+    def _summed(self) -> tuple[Correction, list[Kriging]]:
+        """The terms without kriging, less what is subtracted from each; and the krigings by their shares, at z."""
+        value, gradient, krigings = self.value, self.gradient, []
+        for residual, share in zip(self.krigings, self.shares, strict=True):
+            value = value - share * residual.value
+            gradient = gradient - share[:, None] * residual.gradient / residual.spread
+            krigings.append(residual.kriging.times(share, residual.spread))
+        return replace(self, value=value, gradient=gradient, krigings=()), krigings
+
+    @cached_property
     def shares(self) -> np.ndarray:
         """Shares of the krigings (r, m), see `shares_of`."""
         if not self.krigings:

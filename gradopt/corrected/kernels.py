@@ -86,7 +86,10 @@ class Kernel(Protocol):
     """Covariance of values and partials."""
 
     def covariance(self, points: np.ndarray, length: float) -> np.ndarray:
-        """Return the covariance (n + n d, n + n d) of the values, and after them of partials times the length by point.
+        """Return the covariance of the values, and after them of partials times the length by point.
+
+        Returns:
+            Matrix (n + n d, n + n d), of which the lower triangle is set: it is symmetric.
 
         Args:
             points: Points (n, d).
@@ -95,13 +98,13 @@ class Kernel(Protocol):
         ...
 
     def predict(
-        self, apart: np.ndarray, length: float, heights: np.ndarray, slopes: np.ndarray
+        self, apart: np.ndarray, lengths: np.ndarray, heights: np.ndarray, slopes: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Sum kernels and their derivatives.
 
         Args:
             apart: Differences (k, n, d) of where to evaluate and of points, real or complex.
-            length: Kernel length.
+            lengths: Kernel lengths (m,).
             heights: Weights (n, m) of the kernels.
             slopes: Weights (n, m, d) of their derivatives with respect to the points.
 
@@ -123,30 +126,24 @@ class RadialKernel:
 
     def covariance(self, points: np.ndarray, length: float) -> np.ndarray:
         """See `Kernel`."""
-        n, d = points.shape
         apart = (points[:, None] - points) / length
         k, u, h = self.profile((apart**2).sum(axis=-1, keepdims=True))
         first = u * k
-        matrix, blocks = _joined(k[..., 0], first * apart)
-        outer = np.empty_like(apart)
-        for i in range(d):  # row by row, without an array (n, n, d, d)
-            np.multiply(h * apart[..., i : i + 1], apart, out=outer)
-            np.multiply(-first, outer, out=blocks[:, i])
-            blocks[:, i, :, i] = first[..., 0] * (1.0 - outer[..., i])
-        return matrix
+        pull = first * apart
+        return _joined(k[..., 0], pull, -h * pull, apart, first)
 
     def predict(
-        self, apart: np.ndarray, length: float, heights: np.ndarray, slopes: np.ndarray
+        self, apart: np.ndarray, lengths: np.ndarray, heights: np.ndarray, slopes: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """See `Kernel`."""
-        inverse = 1.0 / length**2
-        square = (apart**2).sum(axis=-1, keepdims=True)  # not the absolute value: complex step must pass
-        k, u, h = self.profile(inverse * square)
-        first = (u * k)[..., 0]
-        along = inverse * np.einsum("nmd,knd->knm", slopes, apart)
-        values = np.einsum("kn,knm->km", k[..., 0], heights + u * along)
-        pull = np.einsum("kn,knm,knd->kmd", first, heights + h * along, apart)
-        return values, inverse * (np.einsum("kn,nmd->kmd", first, slopes) - pull)
+        inverse = 1.0 / lengths**2
+        square = np.einsum("knd,knd->kn", apart, apart)  # not the absolute value: complex step must pass
+        k, u, h = self.profile(square[..., None] * inverse)
+        first = u * k
+        along = inverse * np.einsum("knd,nmd->knm", apart, slopes)
+        values = (k * (heights + u * along)).sum(axis=1)
+        pull = (first * (heights + h * along)).swapaxes(1, 2) @ apart
+        return values, inverse[:, None] * (np.einsum("knm,nmd->kmd", first, slopes) - pull)
 
 
 class AdditiveKernel:
@@ -157,36 +154,34 @@ class AdditiveKernel:
 
     def covariance(self, points: np.ndarray, length: float) -> np.ndarray:
         """See `Kernel`."""
-        d = points.shape[1]
-        count = _terms(d)
+        count = _terms(points.shape[1])
         apart = (points[:, None] - points) / length
         each = np.exp(-0.5 * apart**2)
         total = each.sum(axis=-1)
-        others = 1.0 + total[..., None] - each
+        others = (1.0 + total[..., None] - each) / count
         pulled = apart * each
-        matrix, blocks = _joined(_additive(each, total) / count, pulled * others / count)
-        for i in range(d):
-            np.multiply(-pulled[..., i : i + 1] / count, pulled, out=blocks[:, i])
-            blocks[:, i, :, i] = (1.0 - apart[..., i] ** 2) * each[..., i] * others[..., i] / count
-        return matrix
+        own = (1.0 - apart**2) * each * others + pulled**2 / count  # less the product below
+        return _joined(_additive(each, total) / count, pulled * others, -pulled / count, pulled, own)
 
     def predict(
-        self, apart: np.ndarray, length: float, heights: np.ndarray, slopes: np.ndarray
+        self, apart: np.ndarray, lengths: np.ndarray, heights: np.ndarray, slopes: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """See `Kernel`."""
         count = _terms(apart.shape[-1])
-        apart, slopes = apart / length, slopes / length
-        each = np.exp(-0.5 * apart**2)
+        heights, slopes = heights.T, slopes.swapaxes(0, 1) / lengths[:, None, None]
+        of_length = lengths[:1] if (lengths == lengths[0]).all() else lengths
+        apart = apart[:, None] / of_length[:, None, None]  # (k, m or 1, n, d)
+        square = apart * apart
+        each = np.exp(-0.5 * square)
         total = each.sum(axis=-1)
-        others = 1.0 + total[..., None] - each
-        pulled = apart * each
-        inclined = pulled * others
-        values = _additive(each, total) @ heights + np.einsum("kni,nmi->km", inclined, slopes)
-        along = np.einsum("kni,nmi->knm", pulled, slopes)
-        own = (1.0 - apart**2) * each * others + pulled**2
-        partials = np.einsum("kni,nmi->kmi", own, slopes) - np.einsum("kni,knm->kmi", pulled, along)
-        partials -= np.einsum("kni,nm->kmi", inclined, heights)
-        return values / count, partials / (count * length)
+        inner = each * (1.0 + total[..., None] - each)
+        pulled, inclined = apart * each, apart * inner
+        own = inner - square * inner + pulled * pulled
+        along = np.einsum("kmni,mni->kmn", pulled, slopes)
+        values = np.einsum("kmn,mn->km", _additive(each, total), heights) + np.einsum("kmni,mni->km", inclined, slopes)
+        pull = along[:, :, None] @ pulled + heights[:, None] @ inclined
+        partials = np.einsum("kmni,mni->kmi", own, slopes) - pull[:, :, 0]
+        return values / count, partials / (count * lengths[:, None])
 
 
 def _terms(d: int) -> float:
@@ -195,17 +190,28 @@ def _terms(d: int) -> float:
 
 
 def _additive(each: np.ndarray, total: np.ndarray) -> np.ndarray:
-    return np.asarray(total + 0.5 * (total**2 - (each**2).sum(axis=-1)))
+    return np.asarray(total + 0.5 * (total**2 - np.einsum("...i,...i->...", each, each)))
 
 
-def _joined(values: np.ndarray, across: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A matrix with the covariances of values (n, n), and with partials (n, n, d); and its part of partials alone."""
+def _joined(
+    values: np.ndarray, across: np.ndarray, left: np.ndarray, right: np.ndarray, own: np.ndarray
+) -> np.ndarray:
+    """Lower triangle of the covariances of values (n, n), with partials (n, n, d), and of partials with partials.
+
+    The latter are the outer products of `left` and `right` (n, n, d); `own`, (n, n, d) or (n, n, 1), is added for each
+    variable with itself.
+    """
     n, d = across.shape[1:]
     matrix = np.empty((n + n * d, n + n * d))
     matrix[:n, :n] = values
-    matrix[:n, n:] = across.reshape(n, n * d)  # value at the first point, partials at the second
-    matrix[n:, :n] = matrix[:n, n:].T
-    return matrix, matrix[n:, n:].reshape(n, d, n, d)
+    matrix[n:, :n] = across.reshape(n, n * d).T  # value at the first point, partials at the second
+    both = matrix[n:, n:].reshape(n, d, n, d)
+    for p in range(n):  # point by point, without an array (n, n, d, d)
+        near = slice(p + 1)
+        block = np.einsum("qi,qj->iqj", left[p, near], right[p, near], out=both[p, :, near])
+        diagonal = np.einsum("iqi->qi", block)
+        diagonal += own[p, near]
+    return matrix
 
 
 KERNELS: dict[str, Kernel] = {

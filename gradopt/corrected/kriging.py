@@ -7,7 +7,7 @@ which one length is enough; each output has the length whose evidence is a maxim
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
@@ -106,17 +106,24 @@ class Kriging:
             Values (k, m) and partials (k, m, d).
         """
         apart = (z @ self.root)[:, None, :] - self.points
-        values = np.empty((len(z), len(self.lengths)), dtype=apart.dtype)
-        partials = np.empty((*values.shape, z.shape[1]), dtype=apart.dtype)
-        for index in set(self.length_indices):
-            at = np.array([other == index for other in self.length_indices])
-            length, heights, slopes = float(self.lengths[at][0]), self.value_weights[:, at], self.partial_weights[:, at]
-            values[:, at], partials[:, at] = KERNELS[self.kernel].predict(apart, length, heights, slopes)
+        predict = KERNELS[self.kernel].predict
+        values, partials = predict(apart, self.lengths, self.value_weights, self.partial_weights)
         partials = partials @ self.root.T
         if self.trend is None:
             return values, partials
         common, inclined = self.trend.evaluate(z)
         return common + values, inclined + partials
+
+    def times(self, factor: np.ndarray, unit: float) -> Kriging:
+        """Return the process times factors (m,), as a function of coordinates a `unit` of which was 1; no trend."""
+        assert self.trend is None
+        return replace(
+            self,
+            points=self.points * unit,
+            lengths=self.lengths * unit,
+            value_weights=self.value_weights * factor,
+            partial_weights=self.partial_weights * (unit * factor)[:, None],
+        )
 
     def in_lengths(self, output: int) -> np.ndarray:
         """Return the matrix (d, d) that turns differences of points into kernel lengths of an output."""
@@ -233,7 +240,7 @@ class _Fits:
         for nugget in nuggets:
             matrix[np.diag_indices_from(matrix)] = diagonal * (1.0 + nugget * slack)
             try:
-                factor = cho_factor(matrix, lower=True, check_finite=False)
+                factor = cho_factor(matrix.T, check_finite=False)  # its upper triangle, as LAPACK orders entries
             except LinAlgError:
                 continue
             solved = cho_solve(factor, scaled, check_finite=False)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -82,6 +83,11 @@ class Scaling(ReadOnly):
             _check_range(argument, scale, names)
         return cls(input_mean, input_scale, output_mean, output_scale, input_transforms, output_transforms)
 
+    @cached_property
+    def _per_scale(self) -> np.ndarray:
+        """Inverses (d,) of the scales of the inputs, 0 where the column is constant."""
+        return _inverse(self.input_scale)
+
     @property
     def constant(self) -> np.ndarray:
         """Mask (d,) of the constant input columns, bool."""
@@ -93,7 +99,7 @@ class Scaling(ReadOnly):
 
     def scale_inputs(self, x: np.ndarray) -> np.ndarray:
         """Standardize inputs x (n, d), real or complex."""
-        return (self.transform_inputs(x) - self.input_mean) * _inverse(self.input_scale)
+        return (self.transform_inputs(x) - self.input_mean) * self._per_scale
 
     def scale_outputs(self, y: np.ndarray) -> np.ndarray:
         """Standardize outputs y (n, m)."""
@@ -130,7 +136,7 @@ class Scaling(ReadOnly):
             Partials (n, m, d), physical; 0 with respect to constant columns.
         """
         rows = self.output_scale * _rate(y, self.output_transforms)
-        columns = _inverse(self.input_scale) / _rate(x, self.input_transforms)
+        columns = self._per_scale / _rate(x, self.input_transforms)
         return dudz * rows[:, :, None] * columns[:, None, :]
 
     def unscale_std(self, y: np.ndarray, std: np.ndarray) -> np.ndarray:
@@ -254,9 +260,9 @@ def _backward(values: np.ndarray, transforms: Sequence[str | None]) -> np.ndarra
 
 def _rate(values: np.ndarray, transforms: Sequence[str | None]) -> np.ndarray:
     """1/t'(v) of each entry, shape of `values`: finite even where a prediction has saturated."""
-    rate = np.ones_like(_floats(values))
     if not any(transforms):
-        return rate
+        return np.ones(values.shape)
+    rate = np.ones_like(_floats(values))
     for column, transform in enumerate(transforms):
         v = values[:, column]
         if transform == "log":
