@@ -35,7 +35,7 @@ KRIGED = ("squared exponential", "additive")
 
 _WINDOW = 4  # nearest samples that kriging takes, in multiples of the number of inputs: more gave nothing in prototypes
 _FEWEST = 16  # samples that it takes at least
-_MOST_ROWS = 1200  # values and partials together that it takes at most: a fit takes 0.1 s on one core
+_MOST_ROWS = 800  # values and partials together that it takes at most; by hand: 1200 gave nothing and cost twice
 _NEAREST = 3  # samples that it always takes: the iterate and the two nearest to it
 _DIGITS = 1e4  # largest ratio of far to near residuals: of ten digits of kriging six are left for the near ones
 _SMALLEST_WIDTH = 1e-3  # unit of length of an input without bounds whose values are all 0
@@ -173,12 +173,12 @@ class CorrectedSurrogate:
     surrogate: SupportsEvaluate | None
     correction: Correction
 
-    @property
+    @cached_property
     def lower(self) -> np.ndarray:
         """Lower edge (d,) of the domain: none, the trust region keeps the candidates near the iterate."""
         return np.full(len(self.correction.scaling.input_mean), -np.inf)
 
-    @property
+    @cached_property
     def upper(self) -> np.ndarray:
         """Upper edge (d,)."""
         return -self.lower

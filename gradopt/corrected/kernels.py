@@ -193,9 +193,7 @@ def _additive(each: np.ndarray, total: np.ndarray) -> np.ndarray:
     return np.asarray(total + 0.5 * (total**2 - np.einsum("...i,...i->...", each, each)))
 
 
-def _joined(
-    values: np.ndarray, across: np.ndarray, left: np.ndarray, right: np.ndarray, own: np.ndarray
-) -> np.ndarray:
+def _joined(values: np.ndarray, across: np.ndarray, left: np.ndarray, right: np.ndarray, own: np.ndarray) -> np.ndarray:
     """Lower triangle of the covariances of values (n, n), with partials (n, n, d), and of partials with partials.
 
     The latter are the outer products of `left` and `right` (n, n, d); `own`, (n, n, d) or (n, n, 1), is added for each

@@ -96,7 +96,7 @@ class _Seen:
         scale = np.where(reach > 0.0, reach, 1.0)
         sizes = np.array([_size(row * scale) for row in iterate.jacobian])
         self._scales = Scales(scale, _size(iterate.gradient * scale), sizes)
-        self._last: tuple[np.ndarray, Responses] | None = None
+        self._last: tuple[bytes, Responses] | None = None
         self.best, self.penalties = iterate, penalties
 
     def violation(self, point: Responses) -> float:
@@ -178,8 +178,14 @@ class _Seen:
         bounds = [*zip((lower - origin) / scale, (upper - origin) / scale, strict=True), *[(0.0, None)] * extra]
         weights = np.zeros(0) if penalties is None else penalties * sizes / size
 
-        def at(v: np.ndarray) -> Responses:
-            return self._evaluate(np.clip(origin + v[:k] * scale, lower, upper))
+        last: tuple[bytes, Responses] | None = None
+
+        def at(v: np.ndarray) -> Responses:  # SLSQP asks for values and slopes of objective and constraints apart
+            nonlocal last
+            key = v[:k].tobytes()
+            if last is None or last[0] != key:
+                last = key, self._evaluate(np.clip(origin + v[:k] * scale, lower, upper))
+            return last[1]
 
         def objective(v: np.ndarray) -> tuple[float, np.ndarray]:
             found = at(v)
@@ -230,11 +236,12 @@ class _Seen:
         ]
 
     def _evaluate(self, u: np.ndarray) -> Responses:
-        if self._last is None or not np.array_equal(self._last[0], u):
+        key = u.tobytes()
+        if self._last is None or self._last[0] != key:
             found = self._model(u)
             if not found.finite:
                 raise EvaluationError(f"The model on the surrogates is not finite at {u}.")
-            self._last = (u.copy(), found)
+            self._last = key, found
             self._keep(found)
         return self._last[1]
 

@@ -150,7 +150,9 @@ def kkt(
         violation = np.maximum(_excess(low - value, low), _excess(value - high, high))
         # Bounds within the tolerance decide; with bounds farther off, the measures say what a failure is about.
         weight = np.maximum(float(scale_known), np.abs(gradient))
-        fits = [_fit(value, low, high, gradient, rows, weight, tolerance, window) for window in (1.0, tolerance**-0.5)]
+        near, wide = (_near(value, low, high, rows, window * tolerance) for window in (1.0, tolerance**-0.5))
+        windows = (near, wide) if len(wide.entry) > len(near.entry) else (near,)
+        fits = [_fit(value, low, high, gradient, rows, weight, tolerance, sides) for sides in windows]
         fit = min(fits, key=_Fit.worst)
         if error is not None:
             unsure = error[0] + np.abs(fit.multipliers[:m]) @ error[1:]
@@ -246,10 +248,9 @@ def _fit(
     rows: np.ndarray,
     weight: np.ndarray,
     tolerance: float,
-    window: float,
+    sides: _Sides,
 ) -> _Fit:
-    """Fit multipliers of the bounds within `window * tolerance`."""
-    sides = _near(value, low, high, rows, window * tolerance)
+    """Fit multipliers of the bounds that may carry one."""
     multipliers = _multipliers(gradient, rows, sides)
     residual = gradient + rows.T @ multipliers
     imbalance = _over(np.abs(residual), weight)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,4 +78,5 @@ class Responses:
     @property
     def finite(self) -> bool:
         """Whether all entries are finite numbers."""
-        return all(bool(np.isfinite(part).all()) for part in (self.f, self.gradient, self.c, self.jacobian))
+        parts = (self.gradient, self.c, self.jacobian)
+        return math.isfinite(self.f) and all(np.isfinite(part).all() for part in parts)

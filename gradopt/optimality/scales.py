@@ -33,7 +33,7 @@ class Explored(NamedTuple):
     Attributes:
         iterates: Points that were current iterates.
         tried: Other points, with exact gradients.
-        far: Ends of steps that were far too long, with exact gradients: they tell lengths, and nothing of the objective.
+        far: Ends of steps that were far too long, with exact gradients: they tell lengths, nothing of the objective.
     """
 
     iterates: tuple[Responses, ...] = ()
@@ -97,34 +97,28 @@ def scales_of(
         The scales.
     """
 
-    def change(point: Responses) -> float:
-        found = point.f - at.f + multipliers @ (point.c - at.c) + bound_multipliers @ (point.u - at.u)
-        return float(found)
+    def among(points: Sequence[Responses], factor: float) -> list[Responses]:
+        """The points that are explored."""
+        changes, _, expected = _along(at, points, multipliers, bound_multipliers)
+        least, most = np.minimum(changes / factor, changes * factor), np.maximum(changes / factor, changes * factor)
+        told = (least <= expected) & (expected <= most)
+        others = ((point.u != at.u).any() for point in points)
+        return [
+            point for point, so, other in zip(points, told, others, strict=True) if other and (so or not point.exact)
+        ]
 
-    def bend(point: Responses) -> float:
-        slopes = point.gradient - at.gradient + multipliers @ (point.jacobian - at.jacobian)
-        return 0.5 * float(slopes @ (point.u - at.u))
-
-    def is_explored(point: Responses, factor: float) -> bool:
-        if np.array_equal(point.u, at.u):
-            return False
-        if not point.exact:
-            return True
-        slopes = at.gradient + point.gradient + multipliers @ (at.jacobian + point.jacobian) + 2.0 * bound_multipliers
-        expected, found = 0.5 * float(slopes @ (point.u - at.u)), change(point)
-        return min(found / factor, found * factor) <= expected <= max(found / factor, found * factor)
-
-    walked = [point for point in points.iterates if is_explored(point, _WALKED)]
-    tried = [point for point in points.tried if is_explored(point, _TRIED)]
-    far = [point for point in points.far if is_explored(point, _TRIED)]
+    walked, tried = among(points.iterates, _WALKED), among(points.tried, _TRIED)
     others = walked + tried
-    found = without_objective(at, walked or tried + far, limits)
+    found = without_objective(at, walked or tried + among(points.far, _TRIED), limits)
     if limits.declared is not None and np.isfinite(limits.declared.objective):
         return replace(found, objective=limits.declared.objective)
-    reach = np.array([np.abs((point.u - at.u) / found.lengths).max() for point in others])
-    changes = np.array([abs(change(point)) for point in others]) / reach
+    if not others:
+        return found
+    changes, bends, _ = _along(at, others, multipliers, bound_multipliers)
+    reach = np.abs((np.array([point.u for point in others]) - at.u) / found.lengths).max(axis=1)
     # Beside an optimum the Lagrangian changes with the square of the distance, as far as its slopes tell.
-    bends = np.array([abs(bend(point)) if point.exact else 0.0 for point in others]) / reach
+    bends = np.where([point.exact for point in others], np.abs(bends), 0.0) / reach
+    changes = np.abs(changes) / reach
     changes = np.maximum(changes, np.where(reach < _NEAR, bends * _NEAR / reach, 0.0))
     if (reach >= _RESOLVED).any():
         changes = changes[reach >= _RESOLVED]
@@ -133,6 +127,27 @@ def scales_of(
     objective = _PART * float(np.median(changes[changes > 0.0]))
     least = _LEAST * float(np.abs(at.gradient * found.lengths).max(initial=0.0))
     return replace(found, objective=max(objective, least) or np.nan)
+
+
+def _along(
+    at: Responses, points: Sequence[Responses], multipliers: np.ndarray, bound_multipliers: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Follow the Lagrangian from a point to others.
+
+    Returns:
+        Its changes (n,), the parts of them by which its slopes bend it on the way, and what its slopes at both ends
+        make of the changes.
+    """
+    if not points:
+        return np.empty(0), np.empty(0), np.empty(0)
+    steps = np.array([point.u for point in points]) - at.u
+    turned = np.array([point.gradient for point in points]) - at.gradient
+    turned = turned + multipliers @ (np.array([point.jacobian for point in points]) - at.jacobian)
+    bends = 0.5 * (steps * turned).sum(axis=1)
+    held = steps @ bound_multipliers
+    changes = np.array([point.f for point in points]) - at.f
+    changes = changes + (np.array([point.c for point in points]) - at.c) @ multipliers + held
+    return changes, bends, steps @ (at.gradient + multipliers @ at.jacobian) + bends + held
 
 
 def without_objective(at: Responses, explored: Sequence[Responses], limits: Limits) -> Scales:

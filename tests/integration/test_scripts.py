@@ -26,6 +26,7 @@ WRITTEN = {  # beside the result file
     "loop.failing_truths": set(),
     "loop.false_certificates": set(),
     "loop.kill_and_resume": set(),
+    "loop.loop_time": {"seconds.png"},
     "surrogates.accuracy_vs_peers": {"rows.jsonl", "errors_5d.png", "seconds_5d.png", "samples.png"},
     "surrogates.friedman_few_samples": {"errors.png"},
     "surrogates.incremental_fit_cost": set(),
@@ -125,6 +126,11 @@ WING = [
     *(f"starts.crm.methods.{m}.evaluations" for m in ("loop", "loop, whole", "SLSQP, bounds, fuel 10000")),
     *(f"summary.{arm}.starts" for arm in ("loop", "loop, whole")),
 ]
+TIMES = [
+    *(f"inputs.runs.{d}.seconds_of_iteration" for d in (2, 5, 10)),
+    *(f"samples.{d}.runs.{n}.seconds_of_iteration" for d in (5, 20) for n in (10, 30, 100)),
+    *(f"single.{name}.{figure}" for name in ("airfoil", "HS39") for figure in ("seconds", "iterations", "evaluations")),
+]
 KILLS = ["kills", "evaluations", "rows", "begun"]
 
 
@@ -147,6 +153,7 @@ def figure(result: dict[str, Any], path: str) -> float:
         ("loop.certificates_by_kind", KINDS),
         ("loop.failing_truths", FAILURES),
         ("loop.kill_and_resume", KILLS),
+        ("loop.loop_time", TIMES),
         ("wing.evaluations_vs_slsqp", WING),
     ],
 )

@@ -208,6 +208,17 @@ def test_each_kriging_has_a_kernel_and_a_record_of_its_own() -> None:
     assert not np.allclose(one, other)
 
 
+def test_the_correction_is_the_sum_of_its_terms_by_their_shares() -> None:
+    found = with_records(correct(None, dataset(12), 3, PAIRS, SIGNS), [-1.0, 0.0, 2.0], [1.0, -3.0, 0.5]).correction
+    z = RNG.uniform(-0.3, 0.3, (5, 3))
+    values, partials = found.plain(z)
+    for kriging, share in zip(found.krigings, found.shares, strict=True):
+        missed, slopes = kriging.evaluate(z)
+        values, partials = values + share * missed, partials + share[:, None] * slopes
+    np.testing.assert_allclose(found.evaluate(z)[0], values, rtol=1e-8)
+    np.testing.assert_allclose(found.evaluate(z)[1], partials, rtol=1e-6, atol=1e-8)
+
+
 def test_records_forget_a_fifth_with_each_candidate() -> None:
     data = dataset(12)
     first = correct(None, first_rows(data, 11), 0, PAIRS, SIGNS)

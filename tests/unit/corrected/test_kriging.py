@@ -217,6 +217,39 @@ def test_outputs_of_one_length_share_their_matrices(monkeypatch: pytest.MonkeyPa
     assert len(lengths) == len(set(lengths)) > 1
 
 
+def test_lengths_are_compared_on_the_nearest_points_and_conditioned_on_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four points of twelve are nearest, wherever they stand: what is far off has no part in the search."""
+    order = np.random.default_rng(7).permutation(12)
+    y, dydz = smooth(POINTS)
+    sizes: list[int] = []
+
+    class Counted(RadialKernel):
+        def covariance(self, points: np.ndarray, length: float) -> np.ndarray:
+            sizes.append(len(points))
+            return super().covariance(points, length)
+
+    monkeypatch.setitem(KERNELS, "squared exponential", Counted(RADIAL["squared exponential"]))
+    few = KrigingConfiguration(compared=16)
+    found = krige(POINTS[order], y[order, :1], dydz[order, :1], configuration=few)
+    assert sizes.count(4) >= 3
+    assert sizes.count(12) == 1
+    far = np.linalg.norm(POINTS, axis=1) > np.sort(np.linalg.norm(POINTS, axis=1))[3]
+    spoiled = np.where(far[:, None, None], 9.0 * dydz, dydz)
+    other = krige(POINTS[order], y[order, :1], spoiled[order, :1], configuration=few)
+    assert other.length_indices == found.length_indices
+    np.testing.assert_allclose(found.evaluate(POINTS)[0], y[:, :1], atol=1e-3)
+
+
+def test_a_process_times_factors_is_a_function_of_coordinates_in_another_unit() -> None:
+    y, dydz = smooth(POINTS)
+    found, factors = krige(POINTS, y, dydz), np.array([0.3, 2.0])
+    z = RNG.uniform(-1.0, 1.0, (4, 3))
+    values, partials = found.times(factors, 5.0).evaluate(5.0 * z)
+    expected, slopes = found.evaluate(z)
+    np.testing.assert_allclose(values, factors * expected, atol=1e-7)
+    np.testing.assert_allclose(partials, factors[:, None] * slopes / 5.0, atol=1e-7)
+
+
 def test_least_nugget_that_works_is_used() -> None:
     points = np.vstack([POINTS, POINTS[1:5] + 1e-9])
     y, dydz = smooth(points)

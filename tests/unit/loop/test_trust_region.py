@@ -43,7 +43,9 @@ def test_a_good_step_to_the_edge_enlarges_it_up_to_the_largest() -> None:
     assert region.after(0.8, 0.2).after(0.8, 0.3).radius == pytest.approx(0.4)
 
 
-@pytest.mark.parametrize(("ratio", "factor"), [(0.899, 1.5), (0.9, 3.0), (1.0, 3.0), (1.09, 3.0), (1.11, 1.5), (50.0, 1.5)])
+@pytest.mark.parametrize(
+    ("ratio", "factor"), [(0.899, 1.5), (0.9, 3.0), (1.0, 3.0), (1.09, 3.0), (1.11, 1.5), (50.0, 1.5)]
+)
 def test_it_leaps_after_excellent_steps_alone(ratio: float, factor: float) -> None:
     region = TrustRegion(radius=0.1)
     assert region.after(ratio, 0.1).radius == pytest.approx(factor * 0.1)

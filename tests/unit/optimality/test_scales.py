@@ -146,6 +146,7 @@ def test_a_constraint_without_slope_has_the_size_of_its_bound() -> None:
 def test_a_steep_way_does_not_loosen_a_constraint(slope: float, expected: float) -> None:
     """Its scale is that of its slope here, between a hundredth of its typical slope and that slope."""
     points = [bowl(np.array([first, 0.0, 0.0])) for first in (0.5, 1.0, 1.5)]
-    at, *others = [replace(p, jacobian=np.array([[s, 0.0, 0.0]])) for p, s in zip(points, (slope, 2.0, 9.0), strict=True)]
+    slopes = (slope, 2.0, 9.0)
+    at, *others = [replace(p, jacobian=np.array([[s, 0.0, 0.0]])) for p, s in zip(points, slopes, strict=True)]
     limits = replace(limits_of((1.0, 1.0, 1.0)), declared=Scales(np.full(3, 4.0), np.nan, np.full(1, np.nan)))
     assert without_objective(at, others, limits).constraints.tolist() == pytest.approx([expected])
