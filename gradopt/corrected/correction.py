@@ -216,6 +216,7 @@ def correct(
     terms: CorrectionTerms = CorrectionTerms(),  # noqa: B008 (frozen)
     reach: float = np.inf,
     previous: CorrectedSurrogate | None = None,
+    newest: int | None = -1,
 ) -> CorrectedSurrogate:
     """Correct a surrogate about one of the samples of the truth.
 
@@ -231,6 +232,7 @@ def correct(
             window to ten digits cannot resolve a region a million times smaller.
         previous: Last correction, which predicted the newest sample: its errors change the records of the krigings, and
             so their shares. Without it all records are 0.
+        newest: Row of that sample; None where there is none, so that the records stay.
 
     Returns:
         The corrected surrogate; value and known partials at the iterate are the truth's.
@@ -266,7 +268,7 @@ def correct(
         if spread > 0.0:
             noisy = bool(np.isnan(slopes).any())  # finite differences, of values that mostly have noise
             before = previous.correction.krigings if previous is not None else ()
-            records = _records(previous, data)
+            records = _records(previous, data, newest)
             krigings = tuple(
                 _residual(
                     kernel, z[rows] / spread, left, bent * spread, spread, known, noisy, before[i : i + 1], record
@@ -317,17 +319,21 @@ def _resolved(left: np.ndarray, bent: np.ndarray, z: np.ndarray, y: np.ndarray) 
     return (size <= _DIGITS * near).all(axis=1)  # always so at the first `_NEAREST`: at the iterate the size is 0
 
 
-def _records(previous: CorrectedSurrogate | None, data: Dataset) -> np.ndarray:
+def _records(previous: CorrectedSurrogate | None, data: Dataset, newest: int | None) -> np.ndarray:
     """Records (r, m), for each of `KRIGED`, after the newest point; 0 for what the last correction did not have."""
     records = np.zeros((len(KRIGED), data.m))
     if previous is None:
         return records
     correction, surrogate = previous.correction, previous.surrogate
-    z = correction.scaling.scale_inputs(data.x[-1:])
-    truth = correction.scaling.scale_outputs(data.y[-1:])
+    if newest is None:
+        for record, kriging in zip(records, correction.krigings, strict=False):
+            record[:] = kriging.record
+        return records
+    x, y = data.x[[newest]], data.y[[newest]]
+    z, truth = correction.scaling.scale_inputs(x), correction.scaling.scale_outputs(y)
     size = _ROUND_OFF * np.maximum(1.0, np.abs(truth[0]))
     if surrogate is not None:
-        truth = truth - _evaluated(surrogate, correction.scaling, data.x[-1:])[0]
+        truth = truth - _evaluated(surrogate, correction.scaling, x)[0]
     error = truth - correction.plain(z)[0]
     without = np.abs(error[0]) + size
     for record, kriging in zip(records, correction.krigings, strict=False):

@@ -90,8 +90,11 @@ class Selection:
         if len(known) < data.n:  # steps are between points of which one or both lack partials
             pairs = list(zip(known[:-1], known[1:], strict=True))
 
+        new = np.arange(self.judged, data.n)
+
         def corrected(base: SupportsEvaluate | None, previous: CorrectedSurrogate | None) -> CorrectedSurrogate:
-            return correct(base, data, iterate, pairs, signs, terms, reach, previous=previous)
+            newest = _forecast(previous, data, new) if previous is not None and len(new) else None
+            return correct(base, data, iterate, pairs, signs, terms, reach, previous=previous, newest=newest)
 
         plain = replace(judged.plain, corrected=corrected(None, judged.plain.corrected))
         based = replace(judged.based, corrected=None)
@@ -115,10 +118,20 @@ def _judged(variant: Variant, data: Dataset, new: np.ndarray) -> Variant:
         return variant
     spread = np.ptp(data.y, axis=0)
     size = np.where(spread > 0.0, spread, 1.0)
+    row = _forecast(variant.corrected, data, new)
     try:
-        missed = (variant.corrected.evaluate(data.x[new]).y - data.y[new]) / size
+        missed = (variant.corrected.evaluate(data.x[[row]]).y - data.y[row]) / size
     except EvaluationError:
-        missed = np.full((len(new), data.m), np.inf)
+        missed = np.full(data.m, np.inf)
     error = float(np.log(np.sqrt((missed**2).mean()) + np.finfo(float).tiny))
     past = error if np.isnan(variant.error) else variant.error
     return replace(variant, error=_FORGETTING * past + (1.0 - _FORGETTING) * error)
+
+
+def _forecast(corrected: CorrectedSurrogate, data: Dataset, new: np.ndarray) -> int:
+    """The row of the new ones that a corrected surrogate is for: the nearest to its iterate.
+
+    Several components may share a truth, so that each iteration adds a row for each of them.
+    """
+    z = corrected.correction.scaling.scale_inputs(data.x[new])
+    return int(new[(z**2).sum(axis=1).argmin()])

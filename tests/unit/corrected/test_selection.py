@@ -203,3 +203,43 @@ def test_secants_connect_the_samples_whose_partials_are_known() -> None:
     hessian = found.selected.correction.hessian
     assert hessian.any()
     np.testing.assert_array_equal(hessian, expected.selected.correction.hessian)
+
+
+@pytest.mark.parametrize("other", [np.array([[1.9, 1.9]]), np.array([[-1.9, 1.8]])])
+def test_a_row_of_another_component_changes_no_record(other: np.ndarray) -> None:
+    """Components that share a truth add a row each; a model answers for that of its own component."""
+
+    def at(selection: Selection, points: np.ndarray, iterate: int) -> Selection:
+        n = len(points)
+        found = Evaluations(points, *valley(points), [PointStatus.OK] * n, [""] * n, np.zeros(n))
+        known, pairs = Samples.start(INPUTS, OUTPUTS).with_evaluations(found), [(0, 1), (1, 2), (2, 3)]
+        return selection.after(known, SLANTED, iterate, pairs, np.ones(1), CorrectionTerms(), np.inf)
+
+    first = at(Selection(), POINTS[:4], 3)
+    candidate = POINTS[3:4] + 0.05
+    alone = at(first, np.vstack([POINTS[:4], candidate]), 4)
+    points = np.vstack([POINTS[:4], candidate, other])
+    beside = at(first, points, 4)
+    assert alone.plain.corrected is not None and beside.plain.corrected is not None
+    assert first.plain.corrected is not None
+    error = first.plain.corrected.evaluate(candidate).y - valley(candidate)[0]
+    assert beside.plain.error == pytest.approx(np.log(abs(error[0, 0]) / np.ptp(valley(points)[0])))
+    for one, two in zip(
+        alone.plain.corrected.correction.krigings, beside.plain.corrected.correction.krigings, strict=True
+    ):
+        assert one.record == two.record
+        assert one.record != 0.0
+
+
+def test_records_stay_where_nothing_new_was_forecast() -> None:
+    pairs = [(0, 1), (1, 2)]
+    first = Selection().after(samples(3), None, 2, pairs, np.ones(1), CorrectionTerms(), np.inf)
+    second = first.after(samples(4), None, 3, pairs, np.ones(1), CorrectionTerms(), np.inf)
+    again = second.after(samples(4), None, 3, pairs, np.ones(1), CorrectionTerms(), np.inf)
+    assert second.plain.corrected is not None and again.plain.corrected is not None
+    records = [
+        [kriging.record.tolist() for kriging in one.plain.corrected.correction.krigings]
+        for one in (second, again)
+        if one.plain.corrected is not None
+    ]
+    assert records[0] == records[1] != [[0.0], [0.0]]
