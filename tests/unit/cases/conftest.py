@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import openmdao.api as om
 import pytest
+from matplotlib.figure import Figure
 
 from cases.case import Case, Response, Stage
 from gradopt import JENN, Variable
@@ -28,6 +29,12 @@ OUTPUTS = (Variable("f", units="N"), Variable("g"))
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep what OpenMDAO and the command line write out of the repository."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are empty files: drawing them takes most of the time of a short run, and other tests look at them."""
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: Path(path).touch())
 
 
 @pytest.fixture

@@ -55,6 +55,7 @@ def test_quick_run_writes_its_files(
     assert captured.err == ""
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_record_holds_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*DISK, "--reference"]) == 0
     found = record(tmp_path)
@@ -82,6 +83,7 @@ def test_record_holds_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         assert text in output
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_run_that_was_stopped_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,6 +112,7 @@ def test_run_that_was_stopped_goes_on(
     assert record(tmp_path)["evaluations_from_store"] == 0
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_iterations_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []
     monkeypatch.setattr(
@@ -120,6 +123,7 @@ def test_iterations_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines[-1].endswith("10 evaluations")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_limit_of_evaluations_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*DISK, "--max-evaluations", "4"]) == 0
     assert (record(tmp_path)["evaluations"], record(tmp_path)["exit"]) == (4, "budget")

@@ -140,7 +140,7 @@ def test_conditions_at_one_reynolds_number_share_a_truth_and_its_data(cases: lis
     ("options", "more", "conditions"),
     [
         (["lift-to-drag"], ["polars"], None),
-        (["multipoint", "--lift", "0.5"], ["polars_2000000", "polars_5000000"], 6),
+        (["multipoint", "--lift", "0.5", "--max-evaluations", "12"], ["polars_2000000", "polars_5000000"], 6),
         (["multipoint", "--condition", "0.4", "3e6", "1", "--condition", "0.6", "3e6", "2"], ["polars"], 2),
     ],
 )
@@ -156,6 +156,7 @@ def test_quick_run_of_a_problem_writes_its_files(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_optimum_is_written_as_a_file_that_is_a_start_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "airfoil", "--quick", "--max-evaluations", "3", "--out", "out"]) == 0
     assert "optimum.dat" in capsys.readouterr().out

@@ -35,13 +35,16 @@ def test_list_names_every_case(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"{name:15} {module.TITLE}" in output
 
 
-def test_module_runs_as_a_command() -> None:
-    command = [sys.executable, "-W", "error", "-m", "cases", "list"]
+def test_module_runs_as_a_command_and_imports_no_package_of_an_extra() -> None:
+    command = [sys.executable, "-W", "error", "-X", "importtime", "-m", "cases", "list"]
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert "rosenbrock" in done.stdout
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert {"gradopt", "cases.cli"} <= imported
+    assert not {"openaerostruct", "smt", "neuralfoil", "aerosandbox"} & imported
 
 
 def test_missing_rich_names_the_extra() -> None:
@@ -78,11 +81,13 @@ def test_quick_one_shot_writes_its_files(
     assert captured.err == ""
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_results_go_to_a_folder_of_the_case_by_default(tmp_path: Path) -> None:
     assert main([*QUICK, "--dimension", "3"]) == 0
     assert (tmp_path / "results" / "rosenbrock" / "result.json").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_options_of_a_case_reach_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,12 +99,14 @@ def test_options_of_a_case_reach_it(
     assert "SLSQP on truth" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_picture_of_an_earlier_run_is_not_announced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "contours.png").touch()
     assert main([*QUICK, "--dimension", "3", "--out", str(tmp_path)]) == 0
     assert "contours" not in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_folder_with_brackets_is_printed_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*QUICK, "--dimension", "3", "--out", "[red]er"]) == 0
     assert "Written to [red]er:" in capsys.readouterr().out

@@ -60,6 +60,7 @@ def assert_shows_something(picture: Path) -> None:
     assert pixels[..., :3].std() > 0.02, f"{picture.name} is blank"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_result_file_holds_the_result(result: OneShot, tmp_path: Path) -> None:
     record = written(result, tmp_path)
     assert (record["case"], record["title"], record["citation"]) == ("bowl", "the bottom of a bowl", "nobody")
@@ -74,6 +75,7 @@ def test_result_file_holds_the_result(result: OneShot, tmp_path: Path) -> None:
     assert record["reference"] is None
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_result_file_holds_evaluations_and_provenance(result: OneShot, tmp_path: Path) -> None:
     record = written(result, tmp_path)
     assert record["seed"] == 5
@@ -85,6 +87,7 @@ def test_result_file_holds_evaluations_and_provenance(result: OneShot, tmp_path:
     assert "commit" in record
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_result_file_holds_the_settings(result: OneShot, tmp_path: Path) -> None:
     settings = written(result, tmp_path)["settings"]
     assert (settings["depth"], settings["samples"], settings["held_out"]) == (0.0, 20, 6)
@@ -93,6 +96,7 @@ def test_result_file_holds_the_settings(result: OneShot, tmp_path: Path) -> None
     assert settings["stages"]["polish"]["polish"]["about"] == "flat"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_result_file_holds_every_stage(result: OneShot, tmp_path: Path) -> None:
     stages = written(result, tmp_path)["stages"]
     assert [stage["label"] for stage in stages] == ["MLP", "JENN", "polish"]
@@ -108,6 +112,7 @@ def test_result_file_holds_every_stage(result: OneShot, tmp_path: Path) -> None:
         assert stage["fit"][0]["iterations"] == one.surrogates[0].fit_result.iterations
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_reference_is_written_and_shown(result: OneShot, tmp_path: Path) -> None:
     reference = run_reference(result.case)
     write_outcome(result, reference, tmp_path)
@@ -119,6 +124,7 @@ def test_reference_is_written_and_shown(result: OneShot, tmp_path: Path) -> None
     assert f"SLSQP on the truth: {reference.evaluations} evaluations" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_error_relative_to_an_output_that_does_not_vary_is_null(result: OneShot, tmp_path: Path) -> None:
     one = result.held_out.select(np.array([0]))
     stages = written(replace(result, held_out=one), tmp_path)["stages"]
@@ -152,6 +158,7 @@ def test_stages_table_has_a_row_for_each_training(result: OneShot) -> None:
     assert "off optimum" not in shown(stages_table(replace(result, case=replace(result.case, optimum=None))))
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(("separate", "names"), [(False, ["surrogate_0"]), (True, ["surrogate_f", "surrogate_g"])])
 def test_surrogates_load_again_and_predict_alike(
     make_case: MakeCase, tmp_path: Path, separate: bool, names: list[str]
@@ -173,11 +180,13 @@ def test_pictures_of_every_case_show_something(result: OneShot, tmp_path: Path) 
         assert_shows_something(picture)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_pictures_of_an_earlier_run_are_not_taken_for_this_ones(result: OneShot, tmp_path: Path) -> None:
     (tmp_path / "contours.png").touch()
     assert tmp_path / "contours.png" not in write_outcome(result, None, tmp_path)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_pictures_of_a_case_are_returned(result: OneShot, tmp_path: Path) -> None:
     case = replace(result.case, draw=lambda result, folder: [folder / "own.png"])
     assert write_outcome(replace(result, case=case), None, tmp_path)[-1] == tmp_path / "own.png"
