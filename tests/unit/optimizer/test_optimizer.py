@@ -22,6 +22,7 @@ from gradopt.om.component import SurrogateComp
 from gradopt.om.driver import AdaptiveDriver
 from gradopt.optimizer.flat_problem import Constraint, LinearConstraint, Objective
 from gradopt.optimizer.optimizer import Optimizer
+from gradopt.solvers import LevenbergMarquardt
 from gradopt.surrogates.configurations.jenn import JENN
 from gradopt.truth.finite_differences import FiniteDifferences
 from gradopt.truth.function import FunctionTruth
@@ -31,6 +32,7 @@ from gradopt.truth.store import EvaluationStore
 START = [1.25, -1.75]
 DISK = (Constraint("r2", upper=1.0),)
 IN_DISK = [0.7864, 0.6177]
+NETWORK = JENN((5,), starts=1, alpha=1e-6, solver=LevenbergMarquardt(max_iterations=10))
 
 
 def made(truth: FunctionTruth, **changes: Any) -> Optimizer:
@@ -64,7 +66,7 @@ def driven(truth: FunctionTruth, constrained: bool, **options: Any) -> AdaptiveD
 
 
 @pytest.mark.parametrize("constrained", [False, True])
-@pytest.mark.parametrize("configuration", [None, JENN((5,), starts=1, alpha=1e-6)], ids=["no network", "network"])
+@pytest.mark.parametrize("configuration", [None, NETWORK], ids=["no network", "network"])
 def test_it_has_the_history_of_the_driver_bit_for_bit(
     truth: FunctionTruth, constrained: bool, configuration: JENN | None
 ) -> None:
@@ -225,28 +227,33 @@ def valley(x):
     return [100.0 * bend**2 + (1.0 - x[0]) ** 2, x @ x], [
         [-400.0 * x[0] * bend - 2.0 * (1.0 - x[0]), 200.0 * bend], 2.0 * x]
 
-optimizer = Optimizer.load(sys.argv[1])
-optimizer.run(lambda points: tuple(np.array(part) for part in zip(*map(valley, points), strict=True)))
-np.save(sys.argv[2], np.array([one.u for one in optimizer.history]))
+for path in sys.argv[1:]:
+    optimizer = Optimizer.load(path)
+    optimizer.run(lambda points: tuple(np.array(part) for part in zip(*map(valley, points), strict=True)))
+    np.save(path + ".npy", np.array([one.u for one in optimizer.history]))
 """
 
 
-@pytest.mark.parametrize("configuration", [None, "default"])
-def test_a_run_saved_at_iteration_10_continues_in_another_process_to_the_same_points(
-    truth: FunctionTruth, tmp_path: Path, configuration: Any
+def test_runs_saved_at_iteration_10_continue_in_another_process_to_the_same_points(
+    truth: FunctionTruth, tmp_path: Path
 ) -> None:
-    whole, cut = (made(truth, configuration=configuration) for _ in range(2))
-    whole.run(truth)
-    while len(cut.history) < 10:
-        request = cut.ask()
-        cut.tell(request, truth.evaluate(request.points))
-    cut.save(tmp_path / "run.state")
-    script, points = tmp_path / "go_on.py", tmp_path / "points.npy"
+    """With a network and without."""
+    found: dict[Path, Optimizer] = {}
+    for number, configuration in enumerate((None, NETWORK)):
+        run, path = made(truth, configuration=configuration), tmp_path / f"{number}.state"
+        while not run.done:
+            if len(run.history) == 10 and not path.exists():
+                run.save(path)
+            request = run.ask()
+            run.tell(request, truth.evaluate(request.points))
+        found[path] = run
+    script = tmp_path / "go_on.py"
     script.write_text(CONTINUE)
     root = str(Path(sys.modules["gradopt"].__file__ or "").parents[1])
-    command = [sys.executable, str(script), str(tmp_path / "run.state"), str(points)]
-    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": root})
-    np.testing.assert_array_equal(np.load(points), [one.u for one in whole.history])
+    subprocess.run([sys.executable, str(script), *found], check=True, env={**os.environ, "PYTHONPATH": root})
+    for path, run in found.items():
+        assert len(run.history) > 11
+        np.testing.assert_array_equal(np.load(f"{path}.npy"), [one.u for one in run.history])
 
 
 def test_saved_after_each_request_it_takes_the_same_steps(values_only: FunctionTruth, tmp_path: Path) -> None:
