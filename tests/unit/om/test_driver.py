@@ -13,10 +13,11 @@ import pytest
 from gradopt import JENN, Exit, FunctionTruth, certify, load
 from gradopt.loop import Iteration
 from gradopt.loop.trust_region import TrustRegion
+from gradopt.solvers import LevenbergMarquardt
 
 Truths = Callable[..., FunctionTruth]
 Problems = Callable[..., om.Problem]
-SMALL = JENN((6,), starts=1)
+SMALL = JENN((6,), starts=1, solver=LevenbergMarquardt(max_iterations=10))
 
 
 def steps(problem: om.Problem) -> list[tuple[Any, ...]]:

@@ -12,10 +12,11 @@ import pytest
 
 from gradopt import JENN, EvaluationStore, FunctionTruth
 from gradopt.om.component import SurrogateComp
+from gradopt.solvers import LevenbergMarquardt
 
 Truths = Callable[..., FunctionTruth]
 Problems = Callable[..., om.Problem]
-SMALL = JENN((6,), starts=1)
+SMALL = JENN((6,), starts=1, solver=LevenbergMarquardt(max_iterations=10))
 
 
 def steps(problem: om.Problem) -> list[tuple[Any, ...]]:

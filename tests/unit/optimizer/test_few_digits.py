@@ -170,9 +170,10 @@ def test_an_active_constraint_that_hides_a_violation_is_named() -> None:
 def test_a_refinement_half_told_goes_on_from_a_file(tmp_path: Path) -> None:
     inputs = (Variable("x", (2,), lower=-2.0, upper=2.0),)
     truth = FunctionTruth(rosenbrock, inputs, (Variable("f"),))
-    whole = Optimizer(inputs, [Variable("f")], [0.9, 0.8], configuration=None)
+    settings = Settings(max_evaluations=40)
+    whole = Optimizer(inputs, [Variable("f")], [0.9, 0.8], configuration=None, settings=settings)
     whole.run(truth)
-    part, purposes = Optimizer(inputs, [Variable("f")], [0.9, 0.8], configuration=None), set()
+    part, purposes = Optimizer(inputs, [Variable("f")], [0.9, 0.8], configuration=None, settings=settings), set()
     while not part.done:
         request = part.ask()
         purposes.add(request.purpose)

@@ -11,7 +11,7 @@ from gradopt import JENN, MLP, Dataset, Surrogate, Variable
 from gradopt.errors import InputError
 from gradopt.sampling import latin_hypercube
 from gradopt.solvers import LevenbergMarquardt
-from gradopt.surrogates.diagnostics.outliers import drop_outliers, find_outliers
+from gradopt.surrogates.diagnostics.outliers import Outlier, drop_outliers, find_outliers
 
 INPUTS = (Variable("x", (2,), lower=-1.0, upper=1.0, units="m"),)
 OUTPUTS = (Variable("drag"), Variable("lift", transform="log"))
@@ -42,11 +42,21 @@ def data() -> Dataset:
     return samples()
 
 
-def test_a_wrong_sign_is_found_with_the_expected_partial(data: Dataset) -> None:
+@pytest.fixture(scope="module")
+def bad(data: Dataset) -> Dataset:
+    """The samples, one partial of which has the wrong sign."""
+    return with_entry(data, WRONG, -data.partials[WRONG])
+
+
+@pytest.fixture(scope="module")
+def outliers(bad: Dataset) -> tuple[Outlier, ...]:
+    return find_outliers(fit(bad), bad)
+
+
+def test_a_wrong_sign_is_found_with_the_expected_partial(data: Dataset, outliers: tuple[Outlier, ...]) -> None:
     truth = data.partials[WRONG]
     assert abs(truth) > 0.5
-    bad = with_entry(data, WRONG, -truth)
-    (found,) = find_outliers(fit(bad), bad)
+    (found,) = outliers
     assert (found.sample, found.output, found.input, found.of, found.wrt) == (*WRONG, "drag", "x[1]")
     assert found.given == -truth and abs(found.expected - truth) < 4.0 * found.std < 0.4 * abs(truth)
     assert found.log_odds > 20.0
@@ -84,9 +94,8 @@ def test_a_harmless_deviation_is_no_outlier(data: Dataset) -> None:
     assert find_outliers(fit(slightly), slightly) == ()
 
 
-def test_dropped_partials_are_nan_and_no_others(data: Dataset) -> None:
-    bad = with_entry(data, WRONG, -data.partials[WRONG])
-    cleaned = drop_outliers(bad, find_outliers(fit(bad), bad))
+def test_dropped_partials_are_nan_and_no_others(bad: Dataset, outliers: tuple[Outlier, ...]) -> None:
+    cleaned = drop_outliers(bad, outliers)
     assert np.argwhere(~cleaned.known).tolist() == [list(WRONG)]
     assert drop_outliers(bad, ()).digest == bad.digest
 
