@@ -75,11 +75,11 @@ def test_the_problem_is_the_same_but_for_what_xfoil_cannot_say() -> None:
 @needs_xfoil
 @pytest.mark.parametrize("initial_surrogate", [True, False])
 def test_the_loop_lowers_the_drag_of_xfoil(initial_surrogate: bool) -> None:
-    """45 calls, of which 18 or more are for the partials at the start."""
+    """25 calls, of which 18 or more are for the partials at the start."""
     shape = load_shape("rae2822")
     case = xfoil_case(airfoil_case("rae2822"), shape, 5e6, initial_surrogate=initial_surrogate)
     driver = AdaptiveDriver(
-        configuration=None, max_evaluations=45, tolerance=case.tolerance, finite_differences=case.finite_differences
+        configuration=None, max_evaluations=25, tolerance=case.tolerance, finite_differences=case.finite_differences
     )
     problem = pose(case.model(case.truths), case.inputs, column_bounds(case.inputs), case.responses, case.start, driver)
     run(problem)
@@ -91,7 +91,7 @@ def test_the_loop_lowers_the_drag_of_xfoil(initial_surrogate: bool) -> None:
 
 @needs_xfoil
 def test_command_line_writes_pictures_of_the_flow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["run", "airfoil", "--truth", "xfoil", "--quick", "--out", str(tmp_path)]) == 0
+    assert main(["run", "airfoil", "--truth", "xfoil", "--quick", "--max-evaluations", "3", "--out", str(tmp_path)]) == 0
     assert "XFOIL as the truth" in " ".join(capsys.readouterr().out.split())
     for name in ("flow.png", "shape.png", "polars.png", "optimum.dat", "evaluations.sqlite"):
         assert (tmp_path / name).stat().st_size > 0

@@ -17,6 +17,7 @@ from gradopt import AdaptiveDriver, EvaluationStore, Exit, OptimizeResult
 from gradopt.errors import InputError
 
 Factory = Callable[[], om.Problem]
+SHORT = go.solvers.LevenbergMarquardt(max_iterations=10)
 
 
 def model(*equations: str, setup: Callable[[om.Problem], object] = lambda problem: None, **variables: Any) -> Factory:
@@ -73,7 +74,7 @@ def sellar() -> om.Problem:
 
 
 @pytest.mark.filterwarnings("ignore:The following groups have a nonlinear solver that computes gradients")
-@pytest.mark.parametrize("configuration", [None, go.JENN((6,), starts=1)], ids=["no network", "network"])
+@pytest.mark.parametrize("configuration", [None, go.JENN((6,), starts=1, solver=SHORT)], ids=["no network", "network"])
 def test_sellar_ends_at_its_known_optimum(configuration: go.JENN | None) -> None:
     with optimized(sellar, configuration=configuration) as found:
         assert found.success and found.exit is Exit.CERTIFIED and found.certificate is not None
@@ -173,7 +174,7 @@ def test_responses_may_depend_on_some_design_variables_or_on_none() -> None:
         problem.model.add_constraint("h", lower=-4.0)
 
     equations = ("f = (x - 0.3)**2", "g = 2 * y", "h = 3 + 0 * w", "k = z")
-    with optimized(model(*equations, setup=declare), configuration=go.JENN((4,), starts=1)) as found:
+    with optimized(model(*equations, setup=declare), configuration=go.JENN((4,), starts=1, solver=SHORT)) as found:
         assert found.success
         np.testing.assert_allclose(found.x["x"], 0.3, atol=1e-4)
         np.testing.assert_allclose(found.constraints["h"], 3.0)
