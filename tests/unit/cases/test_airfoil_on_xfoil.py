@@ -91,7 +91,9 @@ def test_the_loop_lowers_the_drag_of_xfoil(initial_surrogate: bool) -> None:
 
 @needs_xfoil
 def test_command_line_writes_pictures_of_the_flow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["run", "airfoil", "--truth", "xfoil", "--quick", "--max-evaluations", "3", "--out", str(tmp_path)]) == 0
+    assert (
+        main(["run", "airfoil", "--truth", "xfoil", "--quick", "--max-evaluations", "3", "--out", str(tmp_path)]) == 0
+    )
     assert "XFOIL as the truth" in " ".join(capsys.readouterr().out.split())
     for name in ("flow.png", "shape.png", "polars.png", "optimum.dat", "evaluations.sqlite"):
         assert (tmp_path / name).stat().st_size > 0
