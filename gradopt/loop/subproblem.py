@@ -16,6 +16,8 @@ from gradopt.optimality.problem import Limits, Responses, Scales
 
 _ITERATIONS = 100  # of SLSQP, its own default
 _TOLERANCE = 1e-9  # change of the objective, in parts of its first-order change over the trust region; by hand
+_EXHAUSTED = 10  # evaluations of one line search after which SLSQP gives up, its own constant
+_GIVEN_UP = 2  # such line searches in a row after which it ends: values have no digits left to compare; by hand
 _TIGHT = 1e-16  # the same where it ended too early: its first step is along the gradient, whose square it compares
 _STATIONARY = 1e-8  # residual of the KKT conditions above which it ended too early, in parts of the scales; by hand
 _NEWTON = 60  # free design variables up to which Newton's method improves the end: its Hessian costs; by hand
@@ -187,7 +189,20 @@ class _Seen:
                 last = key, self._evaluate(np.clip(origin + v[:k] * scale, lower, upper))
             return last[1]
 
+        tried: list[np.ndarray] = []  # points of the line search
+        given_up, end = 0, None
+
+        def watch(v: np.ndarray) -> None:
+            """Take note of the line search that has ended with the last point but one, before the step to v."""
+            nonlocal given_up, end
+            given_up = given_up + 1 if len(tried) > _EXHAUSTED else 0
+            if given_up == _GIVEN_UP:
+                end = tried[-2]
+                raise StopIteration
+            del tried[:-1]
+
         def objective(v: np.ndarray) -> tuple[float, np.ndarray]:
+            tried.append(v.copy())
             found = at(v)
             slope = np.concatenate([found.gradient * scale / size, weights])
             return (found.f - iterate.f) / size + float(weights @ v[k:]), slope
@@ -200,13 +215,14 @@ class _Seen:
                 method="SLSQP",
                 bounds=bounds,
                 constraints=self._constraints(at, k, extra, scale, sizes),
+                callback=watch,
                 options={"maxiter": _ITERATIONS, "ftol": tolerance},
             )
-            end = at(outcome.x)
+            found = at(outcome.x if end is None else end)
         except EvaluationError:  # the exact rest of the model fails there; what was evaluated before still counts
             return None
-        stuck = not outcome.success and np.array_equal(end.u, iterate.u)  # as where constraints depend on each other
-        return None if stuck else end
+        stuck = not outcome.success and np.array_equal(found.u, iterate.u)  # as where constraints depend on each other
+        return None if stuck else found
 
     def _constraints(
         self, at: Callable[[np.ndarray], Responses], k: int, extra: int, scale: np.ndarray, sizes: np.ndarray

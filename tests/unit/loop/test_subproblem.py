@@ -90,6 +90,18 @@ def test_at_the_optimum_the_iterate_itself_comes_back() -> None:
     assert solve_subproblem(model, limits([], []), iterate, WIDE, np.zeros(0)).predicted is iterate
 
 
+def test_a_search_ends_where_line_searches_find_no_lower_value() -> None:
+    """As beside an optimum, where values differ by round-off; here slopes that point the wrong way."""
+    points: list[np.ndarray] = []
+
+    def model(u: np.ndarray) -> Responses:
+        points.append(u)
+        return Responses(u.copy(), float(u @ u), -2.0 * u, np.empty(0), np.empty((0, 2)))
+
+    np.testing.assert_array_equal(solve(model, limits([], []), [-1.2, 1.0]).u, [-1.2, 1.0])
+    assert len(points) < 100
+
+
 def test_a_second_start_finds_the_deeper_valley() -> None:
     def double(u: np.ndarray) -> Responses:
         f = (u[0] ** 2 - 1.0) ** 2 + 0.5 * u[0] + u[1] ** 2
