@@ -90,7 +90,7 @@ def denoised(points: np.ndarray, values: np.ndarray, partials: np.ndarray) -> np
         return partials
     near = _Process(points[:few], values[:few], partials[:few])
     exact = near.climb(0, _FIRST[0], 0)
-    noisy = max((near.climb(kind, exact[1], _FIRST[1]) for kind in range(len(near.sizes))), key=near.evidence)
+    noisy = max((near.climb(kind, *_FIRST) for kind in range(len(near.sizes))), key=near.evidence)
     size = float(np.sqrt((partials[0] ** 2).mean()))
     seen = near.evidence(noisy) - near.evidence(exact) > _CLEAR * near.rows
     if not seen or near.at(noisy).deviation <= _LEAST * size:

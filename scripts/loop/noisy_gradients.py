@@ -17,9 +17,9 @@ Printed and written to the result file:
     where they stopped until the budget is spent or a restart evaluates nothing new (`L-BFGS-B, restarted`).
 - `summary`: for each kind, noise, dimension and method median and largest of log10 f over starts and seeds, and of the
   orders of magnitude by which the loop is deeper than each other method: median and least, over the same starts and
-  seeds. f counts from the minimum that a run approaches: the global one, or the second one, which there is in 4 and more
-  dimensions, if the best f is within 0.1 of it. Less than 1e-14 counts as that. Settings of the loop were chosen on the
-  first two starts with seed 0 (`chosen`).
+  seeds. f counts from the minimum that a run approaches: the global one, or the second one, which there is in 4 and
+  more dimensions, if the best f is within 0.1 of it. Less than 1e-14 counts as that. Settings of the loop were chosen
+  on the first two starts with seed 0 (`chosen`).
 
 `noisy_gradients.png` shows the median of the best f over evaluations.
 
