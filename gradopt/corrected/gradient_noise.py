@@ -31,7 +31,7 @@ _NEAR_NUGGET = 1e-4  # share of the nugget at the origin, as of the krigings
 _SEEN_ROWS = 200  # values and partials together at the nearest points, by which noise is seen: these cost little
 _MOST_ROWS = 600  # the same at the points whose partials are changed at most
 _FEWEST = 16  # such points at least
-_CLEAR = 1.0  # gain of the log evidence, per value and partial, from which there is noise: without noise up to 0.5
+_CLEAR = 1.0  # gain of the log evidence, per value and partial, from which there is noise: without noise up to 0.7
 _LEAST = 1e-3  # noise, in parts of the root mean square of the partials at the iterate, that does not count
 _REACH = 1e3  # reach of the points that tell, in multiples of that of the krigings
 
