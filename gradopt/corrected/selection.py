@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gradopt.corrected.correction import CorrectedSurrogate, CorrectionTerms, correct
+from gradopt.corrected.gradient_noise import without_noise
 from gradopt.corrected.samples import Samples
 from gradopt.data.dataset import Dataset
 from gradopt.errors import EvaluationError
@@ -66,6 +67,7 @@ class Selection:
         signs: np.ndarray,
         terms: CorrectionTerms,
         reach: float,
+        doubtful: bool = False,
     ) -> Selection:
         """Judge the variants by the new samples and correct them about another point.
 
@@ -77,6 +79,7 @@ class Selection:
             signs: Signs of the curvature of each output (m,), see `correct`.
             terms: Terms of the correction.
             reach: See `correct`.
+            doubtful: Whether to search the partials for noise; where there is some, they are corrected without it.
 
         Returns:
             The next selection.
@@ -86,6 +89,8 @@ class Selection:
         judged = self._judged(data)
         if not terms.first_order:
             return judged
+        if doubtful and not samples.finite_differenced:  # the errors of these are estimated by the loop
+            data = without_noise(data, iterate, reach)
         known = [row for row in range(data.n) if samples.known(row)]
         if len(known) < data.n:  # steps are between points of which one or both lack partials
             pairs = list(zip(known[:-1], known[1:], strict=True))

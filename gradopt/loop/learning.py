@@ -17,6 +17,7 @@ from gradopt.optimality.problem import Responses
 from gradopt.surrogates.protocol import Evaluation, SupportsEvaluate
 
 _REACH = 50.0  # trust-region radii within which kriging takes points; chosen by hand on Rosenbrock's function
+_DOUBTED = 10  # last candidates, one of which was rejected where partials are searched for noise: it costs; by hand
 
 
 def learned(state: State, problem: Problem, settings: Settings) -> tuple[State, str]:
@@ -32,6 +33,7 @@ def learned(state: State, problem: Problem, settings: Settings) -> tuple[State, 
     """
     iterate, samples, done = state.iterate, list(state.samples), dict[int, str]()
     before = state.selections or (Selection(),) * len(problem.components)
+    doubtful = any(not one.accepted for one in state.history[-_DOUBTED:])
     selections = []
     for index, component in enumerate(problem.components):
         truth = component.truth
@@ -49,6 +51,7 @@ def learned(state: State, problem: Problem, settings: Settings) -> tuple[State, 
             np.sign(iterate.sensitivities[index][0]),  # convex where more of the output is a higher objective
             settings.correction,
             _REACH * state.trust_region.radius,
+            doubtful,
         )
         selections.append(selection)
     state = replace(state, samples=tuple(samples), selections=tuple(selections))
