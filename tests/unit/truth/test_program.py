@@ -21,8 +21,8 @@ import gradopt
 from gradopt import CommandTruth, Variable
 from gradopt.errors import EvaluationError, InputError
 from gradopt.truth import Evaluations, Finished, Program
-from gradopt.truth.processes import Watchdog
 from gradopt.truth.run_folders import keep, size_of
+from gradopt.workers.processes import Watchdog
 
 X, Y = (Variable("x"),), (Variable("y"),)
 
