@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -71,7 +72,8 @@ class TruthPasses:
 
     def _sample(self, state: State, points: np.ndarray) -> list[Outcome]:
         """Evaluate initial samples (q, k) as far as the budget goes, which leaves one evaluation for the start."""
-        self._evaluate_ahead(points)
+        left = self._settings.max_evaluations - 1 - state.evaluations
+        self._evaluate_ahead(points[: math.ceil(left / len(self._view.components))])
         outcomes = []
         for u in points:
             if samples_first(state, self._settings):

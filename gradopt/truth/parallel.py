@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gradopt.data.variables import Variable, total_size
-from gradopt.errors import WorkersError
+from gradopt.errors import InputError, WorkersError, explain
 from gradopt.truth.points import as_points
 from gradopt.truth.protocol import Evaluations, PointStatus, Truth
 from gradopt.truth.rows import check_shape, check_truth, row_at
@@ -171,6 +171,16 @@ class ParallelTruth:
                 else:
                     check_shape("dydx of truth.evaluate(x)", outcome.value, (1, m, d))
                     yield row, row_at(outcome.value, 0, points[row])
+
+
+def on_workers(truth: Truth, workers: Workers | None, time_limit: float) -> Truth:
+    """Return a truth on workers, or the truth itself where there are none."""
+    if workers is not None:
+        return ParallelTruth(truth, workers, time_limit=time_limit)
+    if time_limit != float("inf"):
+        remedy = "Pass workers=1: the time limit ends the process of an evaluation."
+        raise InputError(explain("time_limit", "be left out without workers", time_limit, remedy))
+    return truth
 
 
 def _failed(point: np.ndarray, m: int, lost: Lost) -> Evaluations:
