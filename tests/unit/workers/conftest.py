@@ -35,6 +35,7 @@ def make_truth(folder: Path, threads_of: str = "OMP_NUM_THREADS") -> Callable[[]
         if code == 1:
             raise EvaluationError("no convergence")
         if code == 2:
+            (folder / f"hangs {os.getpid()}").touch()
             time.sleep(60.0)
         if code == 3 or (code == 7 and not marker.exists()):
             marker.touch()

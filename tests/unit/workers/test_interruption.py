@@ -42,17 +42,25 @@ def test_a_run_ends_with_its_workers_and_keeps_what_was_evaluated(number: signal
     environment = {**os.environ, "PYTHONPATH": str(Path(gradopt.__file__).parents[1])}
     command = [sys.executable, "run.py"]
     run = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, start_new_session=True)
-    store = tmp_path / "store.sqlite"
+    try:
+        check(run, number, tmp_path)
+    finally:
+        run.kill()
+        run.communicate()
+
+
+def check(run: subprocess.Popen[bytes], number: signal.Signals, folder: Path) -> None:
+    store = folder / "store.sqlite"
     truth = FunctionTruth(lambda x: x, (Variable("x"),), (Variable("y"),), identity="hangs")
     until = time.monotonic() + 60.0
-    while not (len(list(tmp_path.glob("running *"))) == 2 and store.exists() and count(store, truth) == 2):
+    while not (len(list(folder.glob("running *"))) == 2 and store.exists() and count(store, truth) == 2):
         assert run.poll() is None and time.monotonic() < until
         time.sleep(0.05)
-    workers = [int(path.name.split()[1]) for path in tmp_path.glob("running *")]
+    workers = [int(path.name.split()[1]) for path in folder.glob("running *")]
     began = time.monotonic()
     run.send_signal(number)
-    run.communicate(timeout=60.0)
-    while any(map(alive, workers)) and time.monotonic() < began + 60.0:
+    run.wait(timeout=10.0)
+    while any(map(alive, workers)) and time.monotonic() < began + 10.0:
         time.sleep(0.01)
     assert time.monotonic() - began < SECONDS
     assert run.returncode == -number
