@@ -19,6 +19,7 @@ __all__ = [
     "ShapeError",
     "StaleStoreError",
     "StoreError",
+    "WorkersError",
 ]
 
 
@@ -62,6 +63,16 @@ class StaleStoreError(GradoptError, RuntimeError):
 
     stored: Any = None
     got: Any = None
+
+
+class WorkersError(GradoptError, RuntimeError):
+    """The executor that evaluates points broke.
+
+    Attributes:
+        evaluations: `Evaluations` of the truth that had been made, None where there are none.
+    """
+
+    evaluations: Any = None
 
 
 class MissingExtraError(GradoptError, ImportError):

@@ -24,6 +24,7 @@ FLOORS = {
     "gradopt.openmdao_private": 1,
     "gradopt.versions": 0,
     "gradopt.data": 1,
+    "gradopt.workers": 1,
     "gradopt.networks": 2,
     "gradopt.training": 3,
     "gradopt.surrogates": 4,
@@ -40,7 +41,10 @@ FLOORS = {
     "cases": 9,
     "scripts": 10,
 }
-EXTRAS = {"aerosandbox", "casadi", "chaospy", "jenn", "neuralfoil", "openaerostruct", "rich", "sklearn", "smt"}
+EXTRAS = {
+    *("aerosandbox", "casadi", "chaospy", "cloudpickle", "distributed", "jenn", "mpi4py", "neuralfoil"),
+    *("openaerostruct", "rich", "sklearn", "smt"),
+}
 LONGEST = 400  # lines of a file
 PACKAGE = Path(gradopt.__file__).parent  # the installed one, where it is installed
 FOLDERS = {"gradopt": PACKAGE, "cases": ROOT / "cases", "scripts": ROOT / "scripts"}

@@ -49,8 +49,9 @@ def ask(state: State, problem: Problem, settings: Settings) -> Request:
         raise InputError(explain("state", "be that of a run that has not ended", f"{state.exit.value!r}", remedy))
     clock = time.perf_counter()
     if state.stage is Stage.START:
-        u = state.waiting[0] if samples_first(state, settings) else state.start
-        return Request(u[None], Purpose.START)
+        if samples_first(state, settings):  # all at once, with one evaluation each at least; one is for the start
+            return Request(state.waiting[: settings.max_evaluations - 1 - state.evaluations], Purpose.START)
+        return Request(state.start[None], Purpose.START)
     if state.stage is Stage.CHECKING:
         u = DerivativeCheck.of(state, problem.limits).points[state.checks]
         return Request(u[None], Purpose.VERIFICATION, trust_region=state.trust_region)
@@ -75,7 +76,7 @@ def _escape(state: State, limits: Limits) -> np.ndarray:
 
 
 def samples_first(state: State, settings: Settings) -> bool:
-    """Whether an initial sample is to be evaluated before the start, for which one evaluation must be left."""
+    """Whether initial samples are to be evaluated before the start, for which one evaluation must be left."""
     return bool(len(state.waiting)) and state.evaluations < settings.max_evaluations - 1
 
 

@@ -63,7 +63,7 @@ def tell(state: State, request: Request, outcomes: Sequence[Outcome], problem: P
         state = with_gains(state, outcome)
     outcome = outcomes[0] if len(outcomes) else Outcome(None)
     if state.stage is Stage.START:
-        state = _sampled(state, outcome) if sampling else _started(state, outcome, problem, settings)
+        state = _sampled(state, outcomes) if sampling else _started(state, outcome, problem, settings)
     elif state.stage is Stage.INITIAL_STEP:
         state = _initial_step_made(state, request, outcome, problem, settings)
     elif state.stage is Stage.SETTLING:
@@ -115,10 +115,11 @@ def _point(state: State, outcome: Outcome, problem: Problem) -> TruthPoint | Non
     )
 
 
-def _sampled(state: State, outcome: Outcome) -> State:
-    if outcome.responses is None:
-        logger.info("An initial sample failed. %s", outcome.failure)
-    return replace(state, waiting=state.waiting[1:])
+def _sampled(state: State, outcomes: Sequence[Outcome]) -> State:
+    for outcome in outcomes:
+        if outcome.responses is None:
+            logger.info("An initial sample failed. %s", outcome.failure)
+    return replace(state, waiting=state.waiting[len(outcomes) :])
 
 
 def _started(state: State, outcome: Outcome, problem: Problem, settings: Settings) -> State:

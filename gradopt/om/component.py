@@ -14,6 +14,7 @@ from gradopt.om.truth_evaluator import TruthEvaluator
 from gradopt.surrogates.protocol import Evaluation, SupportsEvaluate
 from gradopt.truth.finite_differences import FiniteDifferenceTruth
 from gradopt.truth.model import ModelTruth
+from gradopt.truth.parallel import ParallelTruth
 from gradopt.truth.protocol import Truth
 from gradopt.truth.store import EvaluationStore
 
@@ -268,7 +269,7 @@ class SurrogateComp(om.ExplicitComponent):  # type: ignore[misc]
 
 def _initial_values(truth: Truth | None) -> dict[str, np.ndarray]:
     """Values of the inputs by name that a model sets, {} where the truth is no model."""
-    if isinstance(truth, FiniteDifferenceTruth):
+    if isinstance(truth, FiniteDifferenceTruth | ParallelTruth):
         return _initial_values(truth.truth)
     return truth.initial_values if isinstance(truth, ModelTruth) else {}
 

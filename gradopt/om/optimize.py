@@ -17,13 +17,15 @@ from gradopt.loop.state import Exit, Iteration
 from gradopt.om.component import SurrogateComp
 from gradopt.om.driver import AdaptiveDriver
 from gradopt.om.quantities import Places, Quantities
-from gradopt.om.whole_model import ChosenEntries, Declarations, Entry, choose, read
+from gradopt.om.whole_model import Declarations, Entry, choose, read
 from gradopt.optimality.certificate import Certificate
 from gradopt.optimality.layout import Arrays
 from gradopt.truth.identity import check_identity
 from gradopt.truth.model import ModelTruth
+from gradopt.truth.parallel import ParallelTruth, on_workers
 from gradopt.truth.protocol import Truth
 from gradopt.truth.store import EvaluationStore
+from gradopt.workers.engine import Workers
 
 COMPONENT = "whole_model"
 """Path of the component in the surrogate problem."""
@@ -92,6 +94,8 @@ def optimize(
     check_totals: bool = True,
     require_convergence: bool = True,
     initial_data: Dataset | None = None,
+    workers: Workers | None = None,
+    time_limit: float = np.inf,
     **options: Any,
 ) -> OptimizeResult:
     """Optimize a whole OpenMDAO model on surrogates of it, until the optimum is certified on the model itself.
@@ -118,6 +122,11 @@ def optimize(
             runs of the model, up to 6 if they disagree.
         require_convergence: See `ModelTruth`.
         initial_data: Samples that cost nothing, such as `data` of an earlier result.
+        workers: Number of processes, or an executor, on which initial samples and the points of finite differences are
+            evaluated at the same time, see `gradopt.truth.ParallelTruth`; None evaluates in this process. Each process
+            builds the model, and checks its totals at its first good point.
+        time_limit: Time after which the process of an evaluation is killed, s; the point has failed then. Needs
+            `workers`, such as 1.
         **options: Of `AdaptiveDriver`: `configuration`, `max_evaluations`, `tolerance`, `callback`, and so on.
 
     Returns:
@@ -147,12 +156,17 @@ def optimize(
         if kept.path is not None:
             check_identity(model)
         words = None if model.identity is None else f"{model.identity}, converged {require_convergence}"
-        truth = choose(declared, model, transforms or {}, words, check_totals)
-        truth.check.pending &= not kept.evaluations(truth).ok.any()
+        entries = choose(declared, model, transforms or {}, words, check_totals)
+        entries.check.pending &= not kept.evaluations(entries).ok.any()
+        truth = on_workers(entries, workers, time_limit)
         driver = AdaptiveDriver(store=kept, initial_data=_known(initial_data, truth), **options)
         problem = _mirror(declared, truth, driver)
         before = kept.evaluated, kept.verified
-        problem.run_driver()
+        try:
+            problem.run_driver()
+        finally:
+            if isinstance(truth, ParallelTruth):
+                truth.close()
         return _result(declared, truth, problem, kept.evaluated - before[0], kept.verified - before[1])
     except BaseException:
         if kept is not store:
@@ -171,7 +185,7 @@ def _known(initial_data: Dataset | None, truth: Truth) -> dict[str, Dataset]:
     return {COMPONENT: initial_data.with_variables("initial_data", truth.inputs, truth.outputs)}
 
 
-def _mirror(declared: Declarations, truth: ChosenEntries, driver: AdaptiveDriver) -> om.Problem:
+def _mirror(declared: Declarations, truth: Truth, driver: AdaptiveDriver) -> om.Problem:
     """Build the surrogate problem, at the model's initial design."""
     problem = om.Problem(driver=driver, reports=None)
     model = problem.model
@@ -205,9 +219,7 @@ def _mirror(declared: Declarations, truth: ChosenEntries, driver: AdaptiveDriver
     return problem
 
 
-def _result(
-    declared: Declarations, truth: ChosenEntries, problem: om.Problem, new: int, verified: int
-) -> OptimizeResult:
+def _result(declared: Declarations, truth: Truth, problem: om.Problem, new: int, verified: int) -> OptimizeResult:
     driver = problem.driver
     counted = driver.history[-1].evaluations if driver.history else driver.store.count(truth)
     design = Quantities(problem, "design_var", private.design_variables(driver))

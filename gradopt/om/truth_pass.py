@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -20,15 +21,15 @@ from gradopt.loop.refinement import checks, output_weights, outputs_that_matter
 from gradopt.loop.request import Outcome, Purpose, Request
 from gradopt.loop.settings import Settings
 from gradopt.loop.state import Stage, State
+from gradopt.loop.telling import with_gains
 from gradopt.om.problem_view import ProblemView
 from gradopt.om.truth_evaluator import Tangent, TruthEvaluator
 from gradopt.optimality.problem import Responses
-from gradopt.surrogates.protocol import SupportsEvaluate
+from gradopt.surrogates.protocol import Evaluation, SupportsEvaluate
 from gradopt.truth.central_differences import CentralDifferencePlan
 from gradopt.truth.finite_difference_plan import FiniteDifferencePlan
 from gradopt.truth.finite_differences import FiniteDifferences
-from gradopt.truth.points import point_by_point
-from gradopt.truth.protocol import Evaluations, Truth
+from gradopt.truth.protocol import EvaluatesAtOnce, Evaluations, Truth
 from gradopt.truth.store import EvaluationStore
 
 _SWEEPS = 6  # passes over a coupled model on tangents, which converge like Newton's method; by hand
@@ -64,8 +65,42 @@ class TruthPasses:
         self._view, self._truths, self._store, self._settings, self._record = view, truths, store, settings, record
 
     def __call__(self, state: State, request: Request) -> list[Outcome]:
-        """Evaluate the points of a request, one after the other."""
+        """Evaluate the points of a request, those of initial samples at the same time where the truths can."""
+        if state.stage is Stage.START and samples_first(state, self._settings):
+            return self._sample(state, request.points)
         return [self._evaluate(state, request.purpose, u) for u in request.points]
+
+    def _sample(self, state: State, points: np.ndarray) -> list[Outcome]:
+        """Evaluate initial samples (q, k) as far as the budget goes, which leaves one evaluation for the start."""
+        left = self._settings.max_evaluations - 1 - state.evaluations
+        self._evaluate_ahead(points[: math.ceil(left / len(self._view.components))])
+        outcomes = []
+        for u in points:
+            if samples_first(state, self._settings):
+                outcomes.append(self._pass(state, u, self._gatherings(state, no_partials(state)), {}))
+                state = with_gains(state, outcomes[-1])
+            else:  # some samples took more than one evaluation
+                outcomes.append(Outcome(None, "It was not evaluated: one evaluation is left for the start."))
+        return outcomes
+
+    def _evaluate_ahead(self, points: np.ndarray) -> None:
+        """Evaluate the first truth of a feed-forward model at design variables (q, k), for the passes that follow.
+
+        Its inputs depend on the design variables alone; those of others may depend on its outputs.
+        """
+        comps = {id(comp): comp for comp in self._view.comps}
+        chain = private.feed_forward(self._view.problem.model) or ()
+        first = next((comps[id(one)] for one in chain if id(one) in comps), None)
+        if first is None or not isinstance(first.truth, EvaluatesAtOnce):
+            return
+        present, ahead = first.evaluator, _Reached(first.truth, self._store)
+        first.evaluate_with(ahead)
+        for u in points:
+            with suppress(EvaluationError):
+                self._view.run(u)
+        first.evaluate_with(present)
+        if ahead.seen:
+            self._store.evaluate(first.truth, np.array(ahead.seen))
 
     def repeat(self, state: State) -> Outcome:
         """Run the model at the current iterate again: nothing new is evaluated, not even where solvers iterate."""
@@ -75,8 +110,7 @@ class TruthPasses:
     def _evaluate(self, state: State, purpose: Purpose, u: np.ndarray) -> Outcome:
         if purpose in (Purpose.DIFFERENCE, Purpose.REFINEMENT):
             return self._differentiate(state, purpose)
-        sampling = state.stage is Stage.START and samples_first(state, self._settings)
-        found = no_partials(state) if sampling else guesses(state, self._view, self._settings)
+        found = guesses(state, self._view, self._settings)
         return self._pass(state, u, self._gatherings(state, found), {})
 
     def _differentiate(self, state: State, purpose: Purpose) -> Outcome:
@@ -217,6 +251,21 @@ class TruthPasses:
         return [None] * len(components)
 
 
+@dataclass(frozen=True, eq=False)
+class _Reached(TruthEvaluator):
+    """Notes where a truth would be evaluated, and fails.
+
+    Attributes:
+        seen: Points (d,).
+    """
+
+    seen: list[np.ndarray] = field(default_factory=list)
+
+    def evaluate(self, x: np.ndarray) -> Evaluation:
+        self.seen.append(x[0].real.copy())
+        raise om.AnalysisError("The truth is evaluated later.")
+
+
 class _Gathering:
     """What one pass evaluates of one truth."""
 
@@ -263,10 +312,10 @@ class _Gathering:
         )
 
     def _finished(self, plan: Plan) -> Plan:
-        """Evaluate the points of a plan, one after the other."""
+        """Evaluate the points of a plan, stage by stage."""
         truth, store = self.evaluator.truth, self.evaluator.store
         while len(plan.points):
-            found = point_by_point(lambda x: store.evaluate(truth, x), plan.points, len(plan.y))
+            found = store.evaluate(truth, plan.points)
             self._beside.append(found)
             self.samples = self.samples.with_beside(found.x, found.y)
             plan = plan.after(found)

@@ -56,11 +56,3 @@ def read(points: np.ndarray, found: Result, inputs: Sequence[Variable], outputs:
         remedy = "Columns stand in the order of the variables."
         raise ShapeError(explain("evaluations.dydx", f"have shape (q, {m}, {d})", found.dydx.shape, remedy))
     return fail_outside_domain(found, outputs, inputs)
-
-
-def row_of(found: Evaluations, row: int) -> Evaluations:
-    """Return one row as evaluations of one point."""
-    one = slice(row, row + 1)
-    return Evaluations(
-        found.x[one], found.y[one], found.dydx[one], found.status[one], found.message[one], found.seconds[one]
-    )

@@ -27,7 +27,7 @@ from gradopt.loop.telling import tell
 from gradopt.optimality.certificate import Certificate, certificate_of, with_saddle
 from gradopt.optimality.layout import Arrays, Layout
 from gradopt.optimizer import files
-from gradopt.optimizer.evaluations import Result, read, row_of
+from gradopt.optimizer.evaluations import Result, read
 from gradopt.optimizer.flat_problem import Constraint, FlatProblem, LinearConstraint, Objective
 from gradopt.surrogates.protocol import SupportsEvaluate
 from gradopt.truth.central_differences import CentralDifferencePlan
@@ -309,7 +309,7 @@ class Optimizer:
         (guess,) = no_partials(self.state) if sampling else guesses(self.state, self.problem, self.settings)
         outcomes = []
         for row in range(found.n):
-            one = row_of(found, row)
+            one = found.rows(slice(row, row + 1))
             gains = (Gain.of(one),)
             if not one.ok[0]:
                 outcomes.append(Outcome(None, f"The truth failed at {one.x[0]}: {one.message[0]}", gains))

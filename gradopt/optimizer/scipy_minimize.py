@@ -23,7 +23,9 @@ from gradopt.optimizer.flat_problem import Constraint, LinearConstraint
 from gradopt.optimizer.optimizer import Optimizer
 from gradopt.truth.finite_differences import FiniteDifferences
 from gradopt.truth.function import FunctionTruth
+from gradopt.truth.parallel import ParallelTruth, on_workers
 from gradopt.truth.store import EvaluationStore
+from gradopt.workers.engine import Workers
 
 Jacobian = Callable[..., Any] | bool | str | None
 _BY_DIFFERENCES = (None, False, "2-point")
@@ -47,6 +49,8 @@ def minimize(
     store: EvaluationStore | str | Path | None = None,
     identity: str | None = None,
     failures: Sequence[type[Exception]] = (),
+    workers: Workers | None = None,
+    time_limit: float = np.inf,
 ) -> OptimizeResult:
     """Minimize a function of one or more variables, with few evaluations, until the KKT conditions hold.
 
@@ -74,6 +78,10 @@ def minimize(
         identity: Words for what is computed, for a store on disk: other words, other results. By default a hash of the
             code and of the values that the functions reach, see `FunctionTruth`.
         failures: Further exceptions that are failed evaluations.
+        workers: Number of processes, or an executor, on which the points of finite differences are evaluated at the
+            same time, see `gradopt.truth.ParallelTruth`; None evaluates in this process.
+        time_limit: Time after which the process of an evaluation is killed, s; the evaluation has failed then. Needs
+            `workers`, such as 1.
 
     Returns:
         SciPy's result: `x`, `fun`, `jac`, `success`, `status`, `message`, `nfev` (evaluations), `njev`, `nit`, `constr`
@@ -95,7 +103,8 @@ def minimize(
     scale = Variable("x", (d,), lower=np.where(apart, lower, -np.inf), upper=np.where(apart, upper, np.inf))
     inputs = (scale,)
     outputs = (Variable("f"), *(Variable(f"c{i}", (size,)) for i, size in enumerate(sizes[1:])))
-    truth = FunctionTruth(_together(parts, sizes, d), inputs, outputs, failures, identity)
+    function = FunctionTruth(_together(parts, sizes, d), inputs, outputs, failures, identity)
+    truth = on_workers(function, workers, time_limit)
     optimizer = Optimizer(
         inputs,
         outputs,
@@ -110,6 +119,8 @@ def minimize(
     try:
         optimizer.run(truth, kept, _watch(callback, optimizer))
     finally:
+        if isinstance(truth, ParallelTruth):
+            truth.close()
         if kept is not store:
             kept.close()
     return _result(optimizer)

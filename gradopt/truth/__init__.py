@@ -1,10 +1,11 @@
-"""Truths as functions, OpenMDAO models or programs; finite differences; the store of evaluations. Floor 4."""
+"""Truths as functions, OpenMDAO models or programs; finite differences; workers; the store of evaluations. Floor 4."""
 
 from gradopt.truth.command import CommandTruth
 from gradopt.truth.finite_difference_plan import FiniteDifferencePlan
 from gradopt.truth.finite_differences import FiniteDifferences, FiniteDifferenceTruth, estimate_noise
 from gradopt.truth.function import FunctionTruth
 from gradopt.truth.model import ModelTruth
+from gradopt.truth.parallel import ParallelTruth
 from gradopt.truth.program import Finished, Program
 from gradopt.truth.protocol import Evaluations, PointStatus, Truth
 from gradopt.truth.store import EvaluationStore
@@ -19,6 +20,7 @@ __all__ = [
     "FiniteDifferences",
     "FunctionTruth",
     "ModelTruth",
+    "ParallelTruth",
     "PointStatus",
     "Program",
     "Truth",

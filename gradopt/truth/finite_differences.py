@@ -15,7 +15,7 @@ from gradopt.errors import InputError, ShapeError, explain
 from gradopt.truth.central_differences import CentralDifferencePlan
 from gradopt.truth.finite_difference_plan import LONGEST, STAGES, FiniteDifferencePlan, odd
 from gradopt.truth.points import as_points, point_by_point
-from gradopt.truth.protocol import Evaluations, Truth
+from gradopt.truth.protocol import EvaluatesAtOnce, Evaluations, Truth
 
 _SAME_NOISE = 4.0  # ratio up to which the noise levels of three orders of differences agree; Moré & Wild (2011)
 _ROUND_OFF = 1e-14  # noise level called 0, as a part of the largest value; by hand, some 50 times machine precision
@@ -139,8 +139,7 @@ class FiniteDifferences:
         """Finite-difference the unknown partials at one point.
 
         Args:
-            evaluate: Function that evaluates points; called with one point at a time, in the order of
-                `FiniteDifferencePlan.points`.
+            evaluate: Function that evaluates points (n, d); called with all points of a stage of the plan.
             x: The point (d,), physical.
             y: Outputs there (m,).
             known: Partials there (m, d), NaN where unknown.
@@ -151,7 +150,7 @@ class FiniteDifferences:
         """
         plan = self.plan(x, y, known, inputs)
         while len(plan.points):
-            plan = plan.after(point_by_point(evaluate, plan.points, len(y)))
+            plan = plan.after(evaluate(plan.points))
         return plan.partials()
 
 
@@ -190,21 +189,28 @@ class FiniteDifferenceTruth:
 
     def evaluate(self, x: ArrayLike) -> Evaluations:
         """Evaluate points x (n, d), physical, and the points of their finite differences."""
-        return point_by_point(self._one, as_points(x, self.inputs), total_size(self.outputs))
+        points = as_points(x, self.inputs)
+        if isinstance(self.truth, EvaluatesAtOnce):
+            return self._together(points)
+        return point_by_point(self._together, points, total_size(self.outputs))  # near points after each other
 
-    def _one(self, point: np.ndarray) -> Evaluations:
-        found = self.truth.evaluate(point)
-        if not found.ok[0]:
-            return found
-        spent = found.seconds.tolist()
-
-        def beside(x: np.ndarray) -> Evaluations:
-            evaluations = self.truth.evaluate(x)
-            spent.extend(evaluations.seconds)
-            return evaluations
-
-        dydx = self.finite_differences.partials(beside, point[0], found.y[0], found.dydx[0], self.inputs)
-        return replace(found, dydx=dydx[None], seconds=np.array([sum(spent)]))
+    def _together(self, points: np.ndarray) -> Evaluations:
+        """Evaluate points (n, d), then all points of the first stages of their plans, and so on."""
+        found = self.truth.evaluate(points)
+        spent, plans = found.seconds.copy(), dict[int, FiniteDifferencePlan]()
+        for row in map(int, np.flatnonzero(found.ok)):
+            plans[row] = self.finite_differences.plan(points[row], found.y[row], found.dydx[row], self.inputs)
+        while left := {row: plan.points for row, plan in plans.items() if len(plan.points)}:
+            beside = self.truth.evaluate(np.vstack(list(left.values())))
+            first = 0
+            for row, asked in left.items():
+                part = beside.rows(slice(first, first + len(asked)))
+                plans[row], first = plans[row].after(part), first + len(asked)
+                spent[row] += part.seconds.sum()
+        dydx = found.dydx.copy()
+        for row, plan in plans.items():
+            dydx[row] = plan.partials()
+        return replace(found, dydx=dydx, seconds=spent)
 
 
 def estimate_noise(

@@ -16,8 +16,8 @@ from pathlib import Path, PurePath
 from typing import Any, BinaryIO, TypeVar
 
 from gradopt.errors import EvaluationError, InputError, explain
-from gradopt.truth.processes import Watchdog, end_all, has_ended, limit
 from gradopt.truth.run_folders import keep, size_of, temporary_folder
+from gradopt.workers.processes import Watchdog, end_all, has_ended, limit
 
 Result = TypeVar("Result")
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -108,6 +108,11 @@ class Evaluations:
             np.concatenate([np.empty(0), *(part.seconds for part in parts)]),
         )
 
+    def rows(self, rows: slice) -> Evaluations:
+        """Return some of the rows."""
+        parts = (getattr(self, name)[rows] for name in ("x", "y", "dydx", "status", "message", "seconds"))
+        return Evaluations(*parts)
+
     @property
     def n(self) -> int:
         """Number of points."""
@@ -159,4 +164,13 @@ class Truth(Protocol):
 
     def evaluate(self, x: ArrayLike) -> Evaluations:
         """Evaluate points x (n, d), physical units; the result has a row for each point, failed ones included."""
+        ...
+
+
+@runtime_checkable
+class EvaluatesAtOnce(Protocol):
+    """A truth that evaluates several points at the same time."""
+
+    def as_completed(self, x: ArrayLike) -> Generator[tuple[int, Evaluations]]:
+        """Evaluate points x (n, d), physical; yield the row of each and its evaluation, as they come."""
         ...

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock, RLock
@@ -19,7 +21,7 @@ from gradopt.errors import InputError, StaleStoreError, StoreError, explain
 from gradopt.truth.domains import fail_outside_domain, failed_by_former_transform
 from gradopt.truth.identity import check_identity
 from gradopt.truth.points import as_points
-from gradopt.truth.protocol import Evaluations, Truth
+from gradopt.truth.protocol import EvaluatesAtOnce, Evaluations, Truth
 from gradopt.truth.rows import StoredTruth, check_shape, check_truth, evaluated, row_at, shape_of, variables_of
 from gradopt.truth.same import difference
 from gradopt.truth.tables import MEMORY, Tables, digest_of_truth
@@ -48,9 +50,10 @@ class _Session:
 class EvaluationStore:
     """Evaluations in an SQLite file, or in memory.
 
-    Each evaluation is on the disk before it is returned and before the next begins. Several processes on one machine
-    may use one file; a point that two of them evaluate at the same time is stored once. A truth finds its rows by its
-    `identity` and by the names, shapes and units of its variables; their bounds may change.
+    Each evaluation is on the disk before it is returned and before the next begins; those of a truth that evaluates
+    several points at the same time, such as a `ParallelTruth`, are written by this process as they come. Several
+    processes on one machine may use one file; a point that two of them evaluate at the same time is stored once. A
+    truth finds its rows by its `identity` and by the names, shapes and units of its variables; their bounds may change.
 
     Where a truth finds rows of an earlier run, one of them is evaluated again and compared: `identity` cannot include
     all that the results depend on. A finished store may be read from a folder without permission to write.
@@ -141,7 +144,7 @@ class EvaluationStore:
         self._digest(truth)
 
     def evaluate(self, truth: Truth, x: ArrayLike, *, retry_failed: bool = False) -> Evaluations:
-        """Read the points that are stored and evaluate the others, one at a time.
+        """Read the points that are stored and evaluate the others, one at a time or as the truth does.
 
         Args:
             truth: Truth to evaluate.
@@ -164,21 +167,37 @@ class EvaluationStore:
         check_truth(truth)
         points = as_points(x, truth.inputs) + 0.0
         digest, (m, d) = self._digest(truth), shape_of(truth)
-        parts = []
+        rows: dict[bytes, Evaluations] = {}
+        missing: dict[bytes, np.ndarray] = {}
+        again: set[bytes] = set()
         for point in points:
-            stored = self._select(digest, m, d, point)
-            again = bool(stored) and failed_by_former_transform(stored[0], truth.outputs)
-            again |= bool(stored) and retry_failed and not stored[0].ok[0]
-            if stored and not again:
+            stored, key = self._select(digest, m, d, point), point.tobytes()
+            if stored and (
+                failed_by_former_transform(stored[0], truth.outputs) or (retry_failed and not stored[0].ok[0])
+            ):
+                again.add(key)
+            if stored and key not in again:
                 self._verify(truth, digest, stored[0])
+                rows[key] = stored[0]
             else:
-                self._check_writable(truth)
-                found = evaluated(truth, point)
+                missing[key] = point
+        with closing(self._new(truth, list(missing.values()))) as evaluations:
+            for point, found in evaluations:
                 self.evaluated += 1
-                self._write(digest, truth, found, again)
-                stored = self._select(digest, m, d, point)
-            parts.append(stored[0])
-        return fail_outside_domain(Evaluations.join(parts, m, d), truth.outputs)
+                self._write(digest, truth, found, point.tobytes() in again)
+                rows[point.tobytes()] = self._select(digest, m, d, point)[0]
+        return fail_outside_domain(Evaluations.join([rows[point.tobytes()] for point in points], m, d), truth.outputs)
+
+    def _new(self, truth: Truth, points: list[np.ndarray]) -> Generator[tuple[np.ndarray, Evaluations]]:
+        """Evaluate points (d,): at the same time where the truth can, else one at a time."""
+        if points and isinstance(truth, EvaluatesAtOnce):
+            self._check_writable(truth)
+            for row, found in truth.as_completed(np.array(points)):
+                yield points[row], row_at(found, 0, points[row])
+            return
+        for point in points:
+            self._check_writable(truth)
+            yield point, evaluated(truth, point)
 
     def add(self, truth: Truth, evaluations: Evaluations) -> None:
         """Write evaluations that were made elsewhere, such as those of a `StoreError`; rows that are there stay.

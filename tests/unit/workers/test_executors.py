@@ -1,0 +1,116 @@
+"""Executors of others as engines: the standard ones, and Dask with a real scheduler and a real worker."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gradopt import EvaluationStore
+from gradopt.errors import WorkersError
+from gradopt.truth import ParallelTruth
+from tests.unit.workers.conftest import LIMIT, make_truth
+from tests.unit.workers.test_parallel_truth import EXITS, HANGS, KILLED, points
+
+ENDS_EXECUTOR = 8
+
+
+def pool(workers: int = 1) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+
+
+def beside(folder: Path) -> Path:
+    """An empty folder: in the other one points have been tried."""
+    (folder / "again").mkdir()
+    return folder / "again"
+
+
+def check(executor: Executor | Callable[[], Executor], folder: Path) -> None:
+    """Evaluations that die or hang cost one failed row each, and the executor goes on."""
+    x = points(0, KILLED, 0, HANGS, 0)
+    with ParallelTruth(make_truth(folder), executor, time_limit=LIMIT) as truth:
+        found = truth.evaluate(x)
+        np.testing.assert_array_equal(found.y[found.ok, 0], truth.truth.evaluate(points(*[0] * 5)).y[found.ok, 0])
+        assert found.ok.tolist() == [True, False, True, False, True]
+        assert "was ended by SIGKILL" in found.message[1] and "its time limit of 1 s" in found.message[3]
+        assert set(found.y[found.ok, 4]) == {1.0}
+
+
+def test_threads_call_processes(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as executor:
+        check(executor, tmp_path)
+
+
+def test_a_standard_pool_outlives_its_evaluations_and_is_made_again_where_it_broke(tmp_path: Path) -> None:
+    made = []
+
+    def make() -> Executor:
+        made.append(pool())
+        return made[-1]
+
+    check(make, tmp_path)
+    with ParallelTruth(make_truth(beside(tmp_path)), make, time_limit=30.0) as truth:
+        found = truth.evaluate(points(0, ENDS_EXECUTOR, 0))
+    assert found.ok.all() and len(made) == 3
+
+
+def test_an_executor_that_broke_is_explained_and_what_was_evaluated_is_kept(tmp_path: Path) -> None:
+    store = EvaluationStore(tmp_path / "store.sqlite")
+    with pool() as executor:
+        truth = ParallelTruth(make_truth(tmp_path), executor, isolated=False)
+        message = (
+            "broke .* An evaluation that dies breaks it: leave out isolated=False. Make a new executor and run again"
+        )
+        with pytest.raises(WorkersError, match=message):
+            store.evaluate(truth, points(0, EXITS))
+        with pytest.raises(WorkersError, match="Or pass a function that returns an executor") as raised:
+            truth.evaluate(points(0))
+    assert store.count(truth) == 1 and raised.value.evaluations.n == 0
+    assert store.evaluations(truth).y[0, 1] != os.getpid()
+
+
+def test_threads_without_processes_evaluate_here(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as executor:
+        found = ParallelTruth(make_truth(tmp_path), executor, isolated=False).evaluate(points(0, 0))
+    assert set(found.y[:, 1]) == {os.getpid()}
+
+
+@contextmanager
+def started(*command: str, says: str) -> Iterator[None]:
+    """A program that runs, from when it has printed something, until the end of the block."""
+    process = subprocess.Popen([sys.executable, "-m", *command], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        until = time.monotonic() + 60.0
+        while says not in (line := process.stderr.readline()):
+            assert line and time.monotonic() < until, f"{command} did not start"
+        yield
+    finally:
+        process.terminate()
+        process.stderr.close()
+        process.wait()
+
+
+@pytest.mark.filterwarnings("ignore")  # of Dask's
+def test_dask(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed", reason="Dask is not installed: pip install 'gradopt[dask]'")
+    file = tmp_path / "scheduler.json"
+    place = ("--scheduler-file", str(file), "--no-dashboard")
+    with (
+        started("distributed.cli.dask_scheduler", *place, "--host", "127.0.0.1", "--port", "0", says="Scheduler at"),
+        started("distributed.cli.dask_worker", *place, "--nthreads", "2", says="Registered to"),
+        distributed.Client(scheduler_file=str(file)) as client,
+    ):
+        check(client.get_executor(), tmp_path)
+        truth = ParallelTruth(make_truth(beside(tmp_path)), client.get_executor(), time_limit=30.0)
+        found = truth.evaluate(points(0, ENDS_EXECUTOR, 0))  # Dask starts the worker again, and the evaluation too
+        assert found.ok.all()
