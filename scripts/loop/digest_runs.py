@@ -285,7 +285,7 @@ RUNS: dict[str, Callable[[], Record]] = {
     "sellar 2": lambda: run_case(case_of("sellar --replace 2"), 60),
     "sellar both": lambda: run_case(case_of("sellar --replace both"), 60),
     "without partials": lambda: run_disk(values),
-    "without partials, initial samples": lambda: run_disk(values, initial_samples=5),
+    "without partials, initial samples": lambda: run_disk(values, initial_samples=5, budget=200),
     "without partials, exact constraint": lambda: run_disk(value, finite_differences=go.truth.FiniteDifferences(1e-6)),
     "some partials": lambda: run_disk(some_partials),
     "fails in a slab": lambda: run_disk(slab, start=NEAR),

@@ -17,7 +17,6 @@ from gradopt import CommandTruth, Variable
 from gradopt.errors import EvaluationError, InputError
 from gradopt.truth import Evaluations, Finished, Program
 from gradopt.truth.run_folders import keep, size_of
-from gradopt.workers.processes import Watchdog
 
 pytestmark = pytest.mark.usefixtures("temporary")
 X, Y = (Variable("x"),), (Variable("y"),)

@@ -17,7 +17,7 @@ import pytest
 import gradopt
 from gradopt import CommandTruth, Variable
 from gradopt.truth import Evaluations, Finished
-from gradopt.truth.processes import Watchdog
+from gradopt.workers.processes import Watchdog
 
 pytestmark = pytest.mark.usefixtures("temporary")
 
