@@ -88,6 +88,7 @@ _SUBMODULES = {  # public submodule: its public names that do not stand here too
         "ShapeError",
         "StaleStoreError",
         "StoreError",
+        "WorkersError",
     ),
     "loop": (
         "Component",
@@ -133,6 +134,7 @@ _SUBMODULES = {  # public submodule: its public names that do not stand here too
         "FiniteDifferenceTruth",
         "FiniteDifferences",
         "Finished",
+        "ParallelTruth",
         "PointStatus",
         "Program",
         "estimate_noise",

@@ -70,6 +70,7 @@ def without_noise(data: Dataset, center: int, reach: float) -> Dataset:
     return replace(data, dydx=partials)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # of points far out on an exponential, by which no noise is seen
 def denoised(points: np.ndarray, values: np.ndarray, partials: np.ndarray) -> np.ndarray:
     """Take noise out of the partials of one output.
 
@@ -178,5 +179,7 @@ class _Process:
             evidence = -0.5 * len(targets) * np.log(variance) - np.log(np.diag(factor[0])).sum()
             removed = (extra * weights)[n:].reshape(n, d) / length
             deviation = float(np.sqrt(extra[n] * variance)) / length
+            if not np.isfinite(evidence):
+                break
             return _Fit(evidence + n * d * np.log(length), removed, deviation)  # of targets in units without length
         return _Fit(-np.inf, np.zeros((n, d)), 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -208,20 +209,22 @@ class _Seen:
             return (found.f - iterate.f) / size + float(weights @ v[k:]), slope
 
         try:
-            outcome = minimize(
-                objective,
-                begin,
-                jac=True,
-                method="SLSQP",
-                bounds=bounds,
-                constraints=self._constraints(at, k, extra, scale, sizes),
-                callback=watch,
-                options={"maxiter": _ITERATIONS, "ftol": tolerance},
-            )
+            with suppress(StopIteration):  # SciPy before 1.17 lets it through
+                outcome = minimize(
+                    objective,
+                    begin,
+                    jac=True,
+                    method="SLSQP",
+                    bounds=bounds,
+                    constraints=self._constraints(at, k, extra, scale, sizes),
+                    callback=watch,
+                    options={"maxiter": _ITERATIONS, "ftol": tolerance},
+                )
             found = at(outcome.x if end is None else end)
         except EvaluationError:  # the exact rest of the model fails there; what was evaluated before still counts
             return None
-        stuck = not outcome.success and np.array_equal(found.u, iterate.u)  # as where constraints depend on each other
+        succeeded = end is None and outcome.success
+        stuck = not succeeded and np.array_equal(found.u, iterate.u)  # as where constraints depend on each other
         return None if stuck else found
 
     def _constraints(

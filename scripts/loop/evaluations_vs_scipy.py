@@ -44,6 +44,7 @@ from gradopt.loop import CorrectionTerms
 from gradopt.plots.figure import new_figure
 from gradopt.solvers import LevenbergMarquardt
 from gradopt.surrogates.configurations.default import default_configuration
+from scripts.loop.cutest_problems import DirectProblem
 from scripts.loop.direct_runs import measure
 from scripts.loop.rival_solvers import SOLVERS
 from scripts.shared.airfoil_problem import NEAR, SCALINGS, SHAPES, VIOLATION, Airfoil
@@ -202,10 +203,25 @@ def compare(
     return found
 
 
+def in_units(airfoil: Airfoil, scaling: tuple[float, float, float], counted: Counted) -> DirectProblem:
+    """Make the problem for a direct solver, whose design variables and objective are divided by their units."""
+    weight, angle, drag = scaling
+    case, unit = airfoil.case, np.append(np.full(16, weight), angle)
+    row = np.append(case.responses[0].ref / drag, np.ones(airfoil.low.size))
+
+    def function(u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        y, dydx = counted(u * unit)
+        return row * airfoil.values(u * unit, y), row[:, None] * airfoil.gradients(dydx) * unit
+
+    lower, upper = (limit / unit for limit in case.limits)
+    name = f"airfoil {case.settings['airfoil']}"
+    return DirectProblem(name, function, case.start / unit, lower, upper, airfoil.low, airfoil.high)
+
+
 def run_rival(airfoil: Airfoil, rival: str, scaling: tuple[float, float, float]) -> Counted:
     """Run a solver on the truth, and return its evaluations."""
     counted = Counted(airfoil.case.truth)
-    measure(airfoil.in_units(scaling, counted), rival)
+    measure(in_units(airfoil, scaling, counted), rival)
     return counted
 
 

@@ -11,7 +11,6 @@ from scipy.optimize import minimize
 from cases.airfoil.case import STATIONS, airfoil_case
 from cases.airfoil.geometry import load_shape, thickness_matrix, thickness_offset
 from cases.case import Case
-from scripts.loop.cutest_problems import DirectProblem
 from scripts.shared.loop_problems import Counted, LoopProblem
 
 AIRFOILS = ("naca0012", "rae2822", "naca4412")
@@ -135,20 +134,6 @@ class Airfoil:
             options={"ftol": 1e-12, "maxiter": iterations},
         )
         return counted
-
-    def in_units(self, scaling: tuple[float, float, float], counted: Counted) -> DirectProblem:
-        """Make the problem for a direct solver, whose design variables and objective are divided by their units."""
-        weight, angle, drag = scaling
-        unit = np.append(np.full(16, weight), angle)
-        row = np.append(self.case.responses[0].ref / drag, np.ones(self.low.size))
-
-        def function(u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            y, dydx = counted(u * unit)
-            return row * self.values(u * unit, y), row[:, None] * self.gradients(dydx) * unit
-
-        lower, upper = (limit / unit for limit in self.case.limits)
-        name = f"airfoil {self.case.settings['airfoil']}"
-        return DirectProblem(name, function, self.case.start / unit, lower, upper, self.low, self.high)
 
     def best(self, counted: Counted) -> float:
         """Return the least CD of a feasible evaluated design, infinite where there is none."""

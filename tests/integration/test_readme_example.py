@@ -128,6 +128,17 @@ def errors_say_what_to_do(names: Names, printed: str) -> None:
     assert "broken.gradopt" in lines[6]
 
 
+def points_are_evaluated_by_workers(names: Names, printed: str) -> None:
+    assert printed.startswith("20 ")
+    np.testing.assert_allclose(names["found"].y[:, 0], (names["points"] ** 2).sum(axis=1))
+    np.testing.assert_allclose(names["result"].x, 0.0, atol=1e-3)
+
+
+def the_cluster_is_not_started(names: Names, printed: str) -> None:
+    """Its package may be missing: the example defines a function, which tests of workers run where they can."""
+    assert callable(names["evaluate"]) and not printed
+
+
 CHECKS: dict[tuple[str, int], Callable[[Names, str], None]] = {
     ("README.md", 0): rosenbrock_is_minimized,
     ("README.md", 1): the_loop_is_certified,
@@ -146,6 +157,9 @@ CHECKS: dict[tuple[str, int], Callable[[Names, str], None]] = {
     ("gradinn.md", 0): a_prior_lowers_the_error,
     ("truths.md", 0): an_executable_is_optimized,
     ("truths.md", 1): a_stored_point_is_verified,
+    ("workers.md", 0): points_are_evaluated_by_workers,
+    ("workers.md", 1): the_cluster_is_not_started,
+    ("workers.md", 2): the_cluster_is_not_started,
 }
 
 

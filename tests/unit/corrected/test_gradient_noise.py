@@ -122,3 +122,10 @@ def test_noise_is_taken_out_of_the_model_where_candidates_were_rejected(doubtful
     else:
         assert slope == pytest.approx(partials[0], abs=1e-9)
     assert found.selected.evaluate(points[:1]).y[0, 0] == pytest.approx(y[0], abs=1e-12)
+
+
+def test_astronomic_values_show_no_noise() -> None:
+    points = np.vstack([np.zeros(2), np.random.default_rng(0).uniform(-1.0, 1.0, (20, 2))])
+    values = np.append((points[:-1] ** 2).sum(axis=1), 1e260)
+    partials = np.vstack([2.0 * points[:-1], [[1e260, -1e259]]])
+    assert denoised(points, values, partials) is partials

@@ -140,7 +140,7 @@ def test_a_noisy_truth_ends_at_the_size_of_its_steps() -> None:
     made.run_driver()
     assert made.driver.exit in (Exit.EXHAUSTED, Exit.RESOLUTION)
     assert made.driver.evaluations < 200
-    assert f(made.get_val("x")) < f(np.array(BEST)) + 0.05
+    assert f(made.get_val("x")) < f(np.array(BEST)) + 0.15  # the noise of its partials is 1, their size 1 to 100
 
 
 def test_two_components_that_share_a_truth_are_finite_differenced_at_their_own_points() -> None:

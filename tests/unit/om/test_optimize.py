@@ -281,7 +281,8 @@ def test_initial_data_are_used_and_cost_nothing() -> None:
         bare = go.Dataset(first.data.x, first.data.y, first.data.dydx, [go.Variable("x")], first.data.output_variables)
         with optimized(bowl(), initial_data=bare) as second:
             assert second.success and second.data is not None
-            assert second.evaluations < first.evaluations
+            assert second.evaluations <= first.evaluations
+            assert second.history[2].objective < 0.99 * first.history[2].objective  # with more points in the kriging
             np.testing.assert_array_equal(second.data.x[: first.data.n], first.data.x)
 
 

@@ -19,7 +19,8 @@ from gradopt.truth import EvaluationStore, FunctionTruth
 SECONDS = 2.0  # a second, and one for a machine that is busy
 
 RUN = """
-import os, time
+import os, signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in jobs that a shell runs behind others
 import numpy as np
 import gradopt as go
 
