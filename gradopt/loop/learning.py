@@ -37,6 +37,8 @@ def learned(state: State, problem: Problem, settings: Settings) -> tuple[State, 
     selections = []
     for index, component in enumerate(problem.components):
         truth = component.truth
+        # The rows of several components lie in clusters, which the evidence takes for noise where there is none.
+        alone = sum(other.truth == truth for other in problem.components) == 1
         if truth not in done:
             data = samples[truth].data
             assert data is not None
@@ -51,7 +53,7 @@ def learned(state: State, problem: Problem, settings: Settings) -> tuple[State, 
             np.sign(iterate.sensitivities[index][0]),  # convex where more of the output is a higher objective
             settings.correction,
             _REACH * state.trust_region.radius,
-            doubtful,
+            doubtful and alone,
         )
         selections.append(selection)
     state = replace(state, samples=tuple(samples), selections=tuple(selections))
