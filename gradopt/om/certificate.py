@@ -49,9 +49,11 @@ def certify(
         The certificate; `print` it, or read `.certified`.
 
     Raises:
-        InputError: If the problem has not been run at its present design variables, has no design variables, not
+        InputError: If it is no problem, has not been run at its present design variables, has no design variables, not
             exactly one objective, or discrete or distributed ones among them, or if a tolerance is not in (0, 1).
     """
+    if not isinstance(problem, om.Problem):
+        raise InputError(explain("problem", "be an om.Problem", repr(problem), "Pass the problem that you ran."))
     state = getattr(problem.driver, "state", None)
     points = state.explored if isinstance(state, State) else None
     return certify_after(problem, points, tolerance, feasibility_tolerance, run_model=run_model)

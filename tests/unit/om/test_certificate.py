@@ -12,6 +12,7 @@ import pytest
 from openmdao.core.driver import Driver
 from openmdao.test_suite.components.sellar import SellarDerivatives
 
+from gradopt.errors import InputError
 from gradopt.om.certificate import certify
 from gradopt.optimality.certificate import Certificate
 
@@ -305,3 +306,8 @@ def test_certificate_becomes_plain_json(declared: Problems, at: Problems) -> Non
     assert fields["certified"] is False
     assert fields["multipliers"] == {"c": found.multipliers["c"].tolist()}
     assert fields["worst"]["complementarity"] == ["c", 0]
+
+
+def test_what_is_no_problem_is_refused() -> None:
+    with pytest.raises(InputError, match=r"`problem` must be an om.Problem, got None"):
+        certify(None)  # type: ignore[arg-type]
