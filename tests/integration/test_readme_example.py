@@ -124,8 +124,8 @@ def errors_say_what_to_do(names: Names, printed: str) -> None:
     lines = printed.splitlines()
     assert lines[0].endswith("got (4, 2, 1). If it is (n, d, m), pass `dydx.swapaxes(1, 2)`.")
     assert lines[1:4] == ["InputError ValueError", "FileFormatError ValueError", "MissingExtraError ImportError"]
-    assert lines[4:6] == ["StoreError RuntimeError", "StaleStoreError RuntimeError"]
-    assert "broken.gradopt" in lines[6]
+    assert lines[4:7] == ["StoreError RuntimeError", "StaleStoreError RuntimeError", "WorkersError RuntimeError"]
+    assert "broken.gradopt" in lines[7]
 
 
 def points_are_evaluated_by_workers(names: Names, printed: str) -> None:

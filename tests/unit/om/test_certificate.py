@@ -310,4 +310,4 @@ def test_certificate_becomes_plain_json(declared: Problems, at: Problems) -> Non
 
 def test_what_is_no_problem_is_refused() -> None:
     with pytest.raises(InputError, match=r"`problem` must be an om.Problem, got None"):
-        certify(None)  # type: ignore[arg-type]
+        certify(None)
