@@ -26,12 +26,14 @@ _KERNEL = KERNELS["squared exponential"]
 _LENGTHS = tuple(0.05 * 2.0**k for k in range(8))  # of the kernel, in units of the distance of the farthest point
 _NOISES = (0.0, *(10.0 ** (0.5 * k) for k in range(-16, 1)))  # variances, in parts of that of the process
 _FIRST = (5, 9)  # indices of the length and the noise where a search starts
+_COARSE = tuple((length, noise) for length in (1, 3, 5, 7) for noise in (3, 7, 11, 15))  # compared first
 _NUGGETS = (1e-10, 1e-8)  # relative variances of values that stand for round-off; the second where the first fails
 _NEAR_NUGGET = 1e-4  # share of the nugget at the origin, as of the krigings
 _SEEN_ROWS = 200  # values and partials together at the nearest points, by which noise is seen: these cost little
 _MOST_ROWS = 600  # the same at the points whose partials are changed at most
 _FEWEST = 16  # such points at least
 _CLEAR = 1.0  # gain of the log evidence, per value and partial, from which there is noise: without noise up to 0.7
+_HINT = 0.1  # the same over the coarse ones, from which the search goes on: every noise that was seen gained more
 _LEAST = 1e-3  # noise, in parts of the root mean square of the partials at the iterate, that does not count
 _REACH = 1e3  # reach of the points that tell, in multiples of that of the krigings
 
@@ -56,15 +58,14 @@ def without_noise(data: Dataset, center: int, reach: float) -> Dataset:
     rows = rows[distance[rows] <= _REACH * reach]
     if distance[rows[-1]] == 0.0:
         return data
-    noisy = []
-    for output in range(data.m):
-        before = slopes[rows, output]
-        if not np.isnan(before).any():
-            slopes[rows, output] = denoised(z[rows], values[rows, output], before)
-            if (slopes[rows, output] != before).any():
-                noisy.append(output)
-    if not noisy:
+    known = np.flatnonzero(~np.isnan(slopes[rows]).any(axis=(0, 2)))
+    if not len(known):
         return data
+    found = denoised(z[rows], values[np.ix_(rows, known)], slopes[np.ix_(rows, known)])
+    noisy = known[(found != slopes[np.ix_(rows, known)]).any(axis=(0, 2))]
+    if not len(noisy):
+        return data
+    slopes[np.ix_(rows, known)] = found
     partials = data.partials.copy()
     partials[:, noisy] = scaling.unscale_partials(data.x, data.y, slopes)[:, noisy]
     return replace(data, dydx=partials)
@@ -72,15 +73,15 @@ def without_noise(data: Dataset, center: int, reach: float) -> Dataset:
 
 @np.errstate(over="ignore", invalid="ignore")  # of points far out on an exponential, by which no noise is seen
 def denoised(points: np.ndarray, values: np.ndarray, partials: np.ndarray) -> np.ndarray:
-    """Take noise out of the partials of one output.
+    """Take noise out of partials.
 
     Args:
         points: Points (n, d), nearest to the iterate first, which is at the origin; not all there.
-        values: Values (n,).
-        partials: Partials (n, d), all known.
+        values: Values (n, m).
+        partials: Partials (n, m, d), all known.
 
     Returns:
-        Partials (n, d) with less noise; `partials` itself where the values show none, or little.
+        Partials (n, m, d) with less noise; `partials` itself where the values show none, or little.
     """
     d = points.shape[1]
     if len(points) < 3 or d * (d + 3) // 2 > _MOST_ROWS:  # terms of the trend
@@ -89,16 +90,18 @@ def denoised(points: np.ndarray, values: np.ndarray, partials: np.ndarray) -> np
     few = max(min(_SEEN_ROWS // (d + 1), many), 3)
     if not points[:few].any():
         return partials
-    near = _Process(points[:few], values[:few], partials[:few])
-    exact = near.climb(0, _FIRST[0], 0)
-    noisy = max((near.climb(kind, *_FIRST) for kind in range(len(near.sizes))), key=near.evidence)
-    size = float(np.sqrt((partials[0] ** 2).mean()))
-    seen = near.evidence(noisy) - near.evidence(exact) > _CLEAR * near.rows
-    if not seen or near.at(noisy).deviation <= _LEAST * size:
-        return partials
-    wide = _Process(points[:many], values[:many], partials[:many])
-    removed = wide.at(wide.climb(*noisy)).removed
-    return np.vstack([partials[:many] - removed, partials[many:]])
+    near = _Processes(points[:few], values[:few], partials[:few])
+    keys = {output: near.noise(output) for output in range(values.shape[1])}
+    wide: _Processes | None = None
+    for output, noisy in keys.items():
+        size = float(np.sqrt((partials[0, output] ** 2).mean()))
+        if noisy is None or near.at(output, noisy).deviation <= _LEAST * size:
+            continue
+        if wide is None:
+            wide = _Processes(points[:many], values[:many], partials[:many])
+            partials = partials.copy()
+        partials[:many, output] -= wide.at(output, wide.climb(output, *noisy)).removed
+    return partials
 
 
 _Key = tuple[int, int, int]  # kind of noise: the same everywhere, or as the gradient; indices of length and noise
@@ -119,23 +122,38 @@ class _Fit:
     deviation: float
 
 
-class _Process:
-    """Processes of one output at points (n, d), by their keys; the squared noise of each kind is as `sizes` (n,)."""
+class _Processes:
+    """Processes of outputs at the same points (n, d), by their keys.
+
+    Noise that is the same everywhere has one matrix for all outputs, which is factored once.
+    """
 
     def __init__(self, points: np.ndarray, values: np.ndarray, partials: np.ndarray) -> None:
+        n, d = points.shape
         square = (points**2).sum(axis=1)
-        trend, inclined = fit_quadratic(points, values[:, None], partials[:, None]).evaluate(points)
-        self._points, self._left, self._bent = points, values - trend[:, 0], partials - inclined[:, 0]
-        self._left -= self._left[0]
-        self._farthest = float(np.sqrt(square.max()))
-        self._slack = np.clip(square / square.max(), _NEAR_NUGGET, 1.0)
-        sizes = (partials**2).mean(axis=1)
-        self.sizes = (np.ones(len(points)), sizes / max(float(sizes.max()), np.finfo(float).tiny))
-        self.rows = partials.size + len(values)
+        trend, inclined = fit_quadratic(points, values, partials).evaluate(points)
+        left = values - trend
+        self._left, self._bent = left - left[0], partials - inclined
+        self._points, self._farthest = points, float(np.sqrt(square.max()))
+        slack = np.clip(square / square.max(), _NEAR_NUGGET, 1.0)
+        self._slack = np.concatenate([slack, np.repeat(slack, d)])
+        sizes = (partials**2).mean(axis=2)
+        self._sizes = sizes / np.maximum(sizes.max(axis=0), np.finfo(float).tiny)  # of noise as the gradient (n, m)
+        self.rows = n + n * d
         self._matrices: dict[int, np.ndarray] = {}
-        self._fits: dict[_Key, _Fit] = {}
+        self._factors: dict[tuple[int, int], _Factor | None] = {}
+        self._fits: dict[tuple[int, _Key], _Fit] = {}
 
-    def climb(self, kind: int, length: int, noise: int) -> _Key:
+    def noise(self, output: int) -> _Key | None:
+        """Return the key of an output's noise; None where there is none that is clear."""
+        exact = self.at(output, self.climb(output, 0, _FIRST[0], 0)).evidence
+        coarse = max(self.at(output, (0, *one)).evidence for one in _COARSE)
+        if not coarse - exact > _HINT * self.rows:
+            return None
+        found = max((self.climb(output, kind, *_FIRST) for kind in (0, 1)), key=lambda at: self.at(output, at).evidence)
+        return found if self.at(output, found).evidence - exact > _CLEAR * self.rows else None
+
+    def climb(self, output: int, kind: int, length: int, noise: int) -> _Key:
         """Return the key with the highest evidence uphill from a start; noise 0 stays, others stay above it."""
         at = (kind, length, noise)
         while True:
@@ -143,43 +161,65 @@ class _Process:
             near = [(kind, length + 1, noise), (kind, length - 1, noise)]
             near += [(kind, length, noise + 1), (kind, length, noise - 1)] if noise else []
             near = [one for one in near if 0 <= one[1] < len(_LENGTHS) and bool(noise) <= one[2] < len(_NOISES)]
-            best = max([at, *near], key=self.evidence)
+            best = max([at, *near], key=lambda one: self.at(output, one).evidence)
             if best == at:
                 return at
             at = best
 
-    def evidence(self, key: _Key) -> float:
-        """Return the log evidence, up to a constant."""
-        return self.at(key).evidence
+    def at(self, output: int, key: _Key) -> _Fit:
+        """Return the process of an output and a key."""
+        if (output, key) not in self._fits:
+            self._fits[output, key] = self._conditioned(output, *key)
+        return self._fits[output, key]
 
-    def at(self, key: _Key) -> _Fit:
-        """Return the process of a key."""
-        if key not in self._fits:
-            self._fits[key] = self._conditioned(*key)
-        return self._fits[key]
-
-    def _conditioned(self, kind: int, index: int, noise: int) -> _Fit:
-        n, d = self._bent.shape
+    def _conditioned(self, output: int, kind: int, index: int, noise: int) -> _Fit:
+        n, d = self._points.shape
         length = _LENGTHS[index] * self._farthest
+        if kind == 0:
+            if (index, noise) not in self._factors:
+                self._factors[index, noise] = self._factored(index, noise, np.ones(n))
+            factor = self._factors[index, noise]
+        else:
+            factor = self._factored(index, noise, self._sizes[:, output])
+        if factor is not None:
+            targets = np.concatenate([self._left[:, output], length * self._bent[:, output].ravel()])
+            weights = cho_solve((factor.lower, True), targets, check_finite=False)
+            variance = max(float(targets @ weights) / len(targets), np.finfo(float).tiny)
+            evidence = -0.5 * len(targets) * np.log(variance) - factor.log_root
+            removed = (factor.noise * weights[n:]).reshape(n, d) / length
+            deviation = float(np.sqrt(factor.noise[0] * variance)) / length
+            if np.isfinite(evidence):
+                return _Fit(evidence + n * d * np.log(length), removed, deviation)  # of targets without lengths
+        return _Fit(-np.inf, np.zeros((n, d)), 0.0)
+
+    def _factored(self, index: int, noise: int, sizes: np.ndarray) -> _Factor | None:
+        """Factor the covariance with the noise in proportion to sizes (n,); None where it is not positive definite."""
+        n, d = self._points.shape
         if index not in self._matrices:
-            self._matrices[index] = _KERNEL.covariance(self._points, length)
+            self._matrices[index] = _KERNEL.covariance(self._points, _LENGTHS[index] * self._farthest)
         matrix = self._matrices[index]
-        targets = np.concatenate([self._left, length * self._bent.ravel()])  # partials times the length
-        extra = np.concatenate([np.zeros(n), np.repeat(_NOISES[noise] * self.sizes[kind], d)])
-        slack = np.concatenate([self._slack, np.repeat(self._slack, d)])
+        extra = np.concatenate([np.zeros(n), np.repeat(_NOISES[noise] * sizes, d)])
         for nugget in _NUGGETS:
             total = matrix.copy()
-            total[np.diag_indices_from(total)] += nugget * slack * matrix.diagonal() + extra
+            total[np.diag_indices_from(total)] += nugget * self._slack * matrix.diagonal() + extra
             try:
-                factor = cho_factor(total, lower=True, overwrite_a=True, check_finite=False)
+                lower, _ = cho_factor(total, lower=True, overwrite_a=True, check_finite=False)
             except LinAlgError:
                 continue
-            weights = cho_solve(factor, targets, check_finite=False)
-            variance = max(float(targets @ weights) / len(targets), np.finfo(float).tiny)
-            evidence = -0.5 * len(targets) * np.log(variance) - np.log(np.diag(factor[0])).sum()
-            removed = (extra * weights)[n:].reshape(n, d) / length
-            deviation = float(np.sqrt(extra[n] * variance)) / length
-            if not np.isfinite(evidence):
-                break
-            return _Fit(evidence + n * d * np.log(length), removed, deviation)  # of targets in units without length
-        return _Fit(-np.inf, np.zeros((n, d)), 0.0)
+            return _Factor(lower, float(np.log(np.diag(lower)).sum()), extra[n:])
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class _Factor:
+    """A factored covariance.
+
+    Attributes:
+        lower: Cholesky factor in the lower triangle.
+        log_root: Half of the log determinant.
+        noise: Variances of the noise of the partials (n d,), in parts of that of the process.
+    """
+
+    lower: np.ndarray
+    log_root: float
+    noise: np.ndarray
