@@ -14,6 +14,7 @@ _FULL_DECIMAL = 15  # significant decimal digits from which a number counts as a
 _FULL_BINARY = 50  # significant bits from which it does, of 53
 _ALIKE = 12  # number of nearest values that are read: far ones may be of another source; by hand
 _NEAREST = 5  # number of values whose differences may have a common quantum: near ones share their exponent; by hand
+_FINER = 0.1  # part of a value below which others are not read for a common quantum: theirs may be finer; by hand
 _CLEAR = 1e4  # times that a common quantum exceeds the round-off in it: of random numbers 1 in 10000 has one; by hand
 
 
@@ -59,9 +60,10 @@ def _resolution(values: np.ndarray, at: float) -> float:
     if len(met) == 1:
         return ROUND_OFF * abs(at)
     met = met[np.argsort(np.abs(met - at), kind="stable")[:_ALIKE]]
-    apart = np.sort(np.abs(met - at))[1:_NEAREST]
-    size = abs(at) if at != 0.0 else float(apart[0]) if len(apart) else 0.0
-    return max(ROUND_OFF * size, _decimal(met, abs(at)), _binary(met, abs(at)), _common_quantum(apart, size))
+    apart = np.abs(met - at)
+    size = abs(at) if at != 0.0 else float(np.sort(apart)[1])
+    like = np.sort(apart[np.abs(met) >= _FINER * abs(at)])[1:_NEAREST]
+    return max(ROUND_OFF * size, _decimal(met, abs(at)), _binary(met, abs(at)), _common_quantum(like, size))
 
 
 def _decimal(values: np.ndarray, size: float) -> float:

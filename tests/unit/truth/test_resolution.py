@@ -51,6 +51,11 @@ def test_near_values_show_the_quantum_of_single_precision_times_a_factor() -> No
     assert of(near) == pytest.approx(2.0**-21 * 0.3048)
 
 
+def test_a_small_value_with_a_finer_last_digit_does_not_hide_the_quantum() -> None:
+    printed = [26.7, 10.9, 234.0, 4.54, 1.09, 3.32, 18.7, 6.24e-4]
+    assert of(1e7 * np.array(printed), 1e7 * 1.11) == pytest.approx(1e5)
+
+
 def test_clean_doubles_have_round_off() -> None:
     assert of(BOWL) == pytest.approx(ROUND_OFF * BOWL[0])
     assert of(BOWL - 5.0) == pytest.approx(ROUND_OFF * (BOWL[0] - 5.0))
