@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from gradopt.errors import GradoptError
 from gradopt.loop.state import Exit, Iteration
 from gradopt.om.driver import AdaptiveDriver
 from gradopt.surrogates.fitted.surrogate import Surrogate
+from gradopt.truth.parallel import ParallelTruth
 from gradopt.truth.store import EvaluationStore
 
 
@@ -45,13 +47,18 @@ def run_adaptive(case: AdaptiveCase, seed: int, store: EvaluationStore, report: 
         configuration=configuration,
         callback=show,
         max_evaluations=case.max_evaluations,
+        batch=case.workers,
         tolerance=case.tolerance,
         finite_differences=case.finite_differences,
         seed=seed,
     )
-    problem = pose(case.model(case.truths), case.inputs, column_bounds(case.inputs), case.responses, case.start, driver)
-    report("iteration 0: the truth at the start")
-    run(problem)
+    with ExitStack() as processes:
+        truths = case.truths
+        if case.workers > 1:
+            truths = tuple(processes.enter_context(ParallelTruth(truth, case.workers)) for truth in truths)
+        problem = pose(case.model(truths), case.inputs, column_bounds(case.inputs), case.responses, case.start, driver)
+        report("iteration 0: the truth at the start")
+        run(problem)
     if driver.exit is None or driver.certificate is None:
         raise GradoptError(f"The truth of the case {case.name} failed at its start. {Exit.TRUTH_FAILED.advice}")
     return AdaptiveResult(

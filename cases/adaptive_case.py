@@ -45,6 +45,7 @@ class AdaptiveCase:
         configuration: Global surrogate of each truth, or None for the correction alone.
         closing: Surrogate that is fitted once, after the loop, to all samples of each truth, for other uses; or None.
         max_evaluations: Truth evaluations, over all truths together.
+        workers: Processes that evaluate the truths, and candidates that they evaluate at the same time; 1 = this one.
         tolerance: Tolerance of the certificate.
         finite_differences: Steps for partials that the truths do not return.
         baseline_ref: Lengths of the design variables (d,) that SLSQP on the truth sees as 1; None = 1 of their units.
@@ -65,6 +66,7 @@ class AdaptiveCase:
     configuration: JENN | MLP | None
     closing: JENN | MLP | None = None
     max_evaluations: int = 100
+    workers: int = 1
     tolerance: float = 1e-4
     finite_differences: FiniteDifferences = FiniteDifferences()
     baseline_ref: np.ndarray | None = None

@@ -58,6 +58,8 @@ def build_parser() -> argparse.ArgumentParser:
             case.add_argument("--reference", action="store_true", help="also run SLSQP on the truth, and compare")
             text = "limit of truth evaluations of the loop"
             case.add_argument("--max-evaluations", type=positive_number, help=text)
+            text = "processes that evaluate the truth, as many candidates at the same time (default 1: this process)"
+            case.add_argument("--workers", type=positive_number, default=1, help=text)
         if name in ONE_SHOT:
             text = "fit surrogates once, to a design of experiments, in place of the adaptive loop"
             case.add_argument("--one-shot", action="store_true", help=text)
@@ -139,7 +141,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run_adaptive(arguments: argparse.Namespace, folder: Path, scratch: Path, report: Callable[[str], None]) -> Outcome:
     """Run the loop; each evaluation is stored in the folder itself at once."""
-    case = CASES[arguments.name].adaptive(arguments)
+    case = replace(CASES[arguments.name].adaptive(arguments), workers=arguments.workers)
     if arguments.max_evaluations is not None:
         case = replace(case, max_evaluations=arguments.max_evaluations)
     # The lines printed below contain what the driver logs at its end.

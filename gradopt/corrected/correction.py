@@ -197,6 +197,13 @@ class CorrectedSurrogate:
             found.update(np.ascontiguousarray(array).tobytes())
         return found.hexdigest()
 
+    def with_kriging(self, index: int | None) -> CorrectedSurrogate:
+        """Return the surrogate with one of its krigings in the place of all by their shares; None with none of them."""
+        correction, m = self.correction, len(self.correction.value)
+        kept = correction.krigings[index : index + 1] if index is not None else ()
+        chosen = tuple(replace(kriging, record=np.full(m, -_CLEAR)) for kriging in kept)  # all but 0.03 % of the share
+        return replace(self, correction=replace(correction, krigings=chosen))
+
     def evaluate(self, x: np.ndarray) -> Evaluation:
         """Evaluate x (n, d), physical, real or complex."""
         scaling = self.correction.scaling
@@ -216,13 +223,13 @@ def correct(
     terms: CorrectionTerms = CorrectionTerms(),  # noqa: B008 (frozen)
     reach: float = np.inf,
     previous: CorrectedSurrogate | None = None,
-    newest: int | None = -1,
+    newest: Sequence[int] = (),
 ) -> CorrectedSurrogate:
     """Correct a surrogate about one of the samples of the truth.
 
     Args:
         surrogate: Global surrogate, or None to model the truth itself.
-        data: Samples of the truth, the newest last.
+        data: Samples of the truth.
         center: Row of the current iterate.
         pairs: Rows at the start and the end of each step of the run, oldest first; they make the secants.
         signs: Signs (m,) of the derivative of the objective with respect to the output: 1 where the quadratic should be
@@ -230,9 +237,9 @@ def correct(
         terms: Terms to use.
         reach: Distance, in units of the ranges of the inputs, beyond which kriging takes no samples: what fits a wide
             window to ten digits cannot resolve a region a million times smaller.
-        previous: Last correction, which predicted the newest sample: its errors change the records of the krigings, and
-            so their shares. Without it all records are 0.
-        newest: Row of that sample; None where there is none, so that the records stay.
+        previous: Last correction, which predicted the newest samples: its errors change the records of the krigings,
+            and so their shares. Without it all records are 0.
+        newest: Rows of these samples; without any the records stay.
 
     Returns:
         The corrected surrogate; value and known partials at the iterate are the truth's.
@@ -319,26 +326,27 @@ def _resolved(left: np.ndarray, bent: np.ndarray, z: np.ndarray, y: np.ndarray) 
     return (size <= _DIGITS * near).all(axis=1)  # always so at the first `_NEAREST`: at the iterate the size is 0
 
 
-def _records(previous: CorrectedSurrogate | None, data: Dataset, newest: int | None) -> np.ndarray:
-    """Records (r, m), for each of `KRIGED`, after the newest point; 0 for what the last correction did not have."""
+def _records(previous: CorrectedSurrogate | None, data: Dataset, newest: Sequence[int]) -> np.ndarray:
+    """Records (r, m), for each of `KRIGED`, after the newest points; 0 for what the last correction did not have."""
     records = np.zeros((len(KRIGED), data.m))
     if previous is None:
         return records
     correction, surrogate = previous.correction, previous.surrogate
-    if newest is None:
+    if not len(newest):
         for record, kriging in zip(records, correction.krigings, strict=False):
             record[:] = kriging.record
         return records
-    x, y = data.x[[newest]], data.y[[newest]]
+    x, y = data.x[list(newest)], data.y[list(newest)]
     z, truth = correction.scaling.scale_inputs(x), correction.scaling.scale_outputs(y)
-    size = _ROUND_OFF * np.maximum(1.0, np.abs(truth[0]))
+    size = _ROUND_OFF * np.maximum(1.0, np.abs(truth))
     if surrogate is not None:
         truth = truth - _evaluated(surrogate, correction.scaling, x)[0]
     error = truth - correction.plain(z)[0]
-    without = np.abs(error[0]) + size
+    without = np.abs(error) + size
     for record, kriging in zip(records, correction.krigings, strict=False):
-        with_it = np.abs(error - kriging.evaluate(z)[0])[0] + size
-        record[:] = _MEMORY * kriging.record + np.clip(np.log(with_it / without), -_SURPRISE, _SURPRISE)
+        with_it = np.abs(error - kriging.evaluate(z)[0]) + size
+        surprise = np.clip(np.log(with_it / without), -_SURPRISE, _SURPRISE)
+        record[:] = _MEMORY * kriging.record + surprise.mean(axis=0)
     return records
 
 

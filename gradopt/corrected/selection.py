@@ -58,6 +58,12 @@ class Selection:
         assert found is not None, "nothing has been corrected yet"
         return found
 
+    @property
+    def other(self) -> CorrectedSurrogate:
+        """The corrected surrogate that is not selected; the selected one where there is no other."""
+        found = (self.plain if self.uses_base else self.based).corrected
+        return self.selected if found is None else found
+
     def after(
         self,
         samples: Samples,
@@ -68,8 +74,9 @@ class Selection:
         terms: CorrectionTerms,
         reach: float,
         doubtful: bool = False,
+        candidates: Sequence[int] = (),
     ) -> Selection:
-        """Judge the variants by the new samples and correct them about another point.
+        """Judge the variants by the new candidates and correct them about another point.
 
         Args:
             samples: Samples of the truth.
@@ -80,13 +87,15 @@ class Selection:
             terms: Terms of the correction.
             reach: See `correct`.
             doubtful: Whether to search the partials for noise; where there is some, they are corrected without it.
+            candidates: Rows of all candidates so far, which the variants had forecast; other samples judge nothing.
 
         Returns:
             The next selection.
         """
         data = samples.data
         assert data is not None
-        judged = self._judged(data)
+        new = [row for row in candidates if row >= self.judged]
+        judged = self._judged(data, new)
         if not terms.first_order:
             return judged
         if doubtful and not samples.finite_differenced:  # the errors of these are estimated by the loop
@@ -95,11 +104,8 @@ class Selection:
         if len(known) < data.n:  # steps are between points of which one or both lack partials
             pairs = list(zip(known[:-1], known[1:], strict=True))
 
-        new = np.arange(self.judged, data.n)
-
         def corrected(base: SupportsEvaluate | None, previous: CorrectedSurrogate | None) -> CorrectedSurrogate:
-            newest = _forecast(previous, data, new) if previous is not None and len(new) else None
-            return correct(base, data, iterate, pairs, signs, terms, reach, previous=previous, newest=newest)
+            return correct(base, data, iterate, pairs, signs, terms, reach, previous=previous, newest=new)
 
         plain = replace(judged.plain, corrected=corrected(None, judged.plain.corrected))
         based = replace(judged.based, corrected=None)
@@ -110,33 +116,21 @@ class Selection:
                 pass
         return replace(judged, plain=plain, based=based)
 
-    def _judged(self, data: Dataset) -> Selection:
-        new = np.arange(self.judged, data.n)
-        if not len(new):
-            return self
+    def _judged(self, data: Dataset, new: Sequence[int]) -> Selection:
         return replace(self, plain=_judged(self.plain, data, new), based=_judged(self.based, data, new), judged=data.n)
 
 
-def _judged(variant: Variant, data: Dataset, new: np.ndarray) -> Variant:
+def _judged(variant: Variant, data: Dataset, new: Sequence[int]) -> Variant:
     """Add the forecast errors at new rows to a record."""
-    if variant.corrected is None:
+    if variant.corrected is None or not len(new):
         return variant
     spread = np.ptp(data.y, axis=0)
     size = np.where(spread > 0.0, spread, 1.0)
-    row = _forecast(variant.corrected, data, new)
+    rows = list(new)
     try:
-        missed = (variant.corrected.evaluate(data.x[[row]]).y - data.y[row]) / size
+        missed = (variant.corrected.evaluate(data.x[rows]).y - data.y[rows]) / size
     except EvaluationError:
-        missed = np.full(data.m, np.inf)
-    error = float(np.log(np.sqrt((missed**2).mean()) + np.finfo(float).tiny))
+        missed = np.full((len(rows), data.m), np.inf)
+    error = float(np.log(np.sqrt((missed**2).mean(axis=1)) + np.finfo(float).tiny).mean())
     past = error if np.isnan(variant.error) else variant.error
     return replace(variant, error=_FORGETTING * past + (1.0 - _FORGETTING) * error)
-
-
-def _forecast(corrected: CorrectedSurrogate, data: Dataset, new: np.ndarray) -> int:
-    """The row of the new ones that a corrected surrogate is for: the nearest to its iterate.
-
-    Several components may share a truth, so that each iteration adds a row for each of them.
-    """
-    z = corrected.correction.scaling.scale_inputs(data.x[new])
-    return int(new[(z**2).sum(axis=1).argmin()])

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 
 from gradopt.errors import InputError, explain
+from gradopt.loop.batch import further_candidates
 from gradopt.loop.derivative_check import DerivativeCheck
 from gradopt.loop.initial_optimum import find_initial_optimum
-from gradopt.loop.learning import can_differentiate, on_corrected
+from gradopt.loop.learning import can_differentiate, on_alternatives, on_corrected
 from gradopt.loop.problem import Problem, initial_surrogates
-from gradopt.loop.recovery import recover
+from gradopt.loop.recovery import recoveries
 from gradopt.loop.refinement import is_coarse, is_one_sided, moved_blindly
 from gradopt.loop.request import Purpose, Request
 from gradopt.loop.settings import Settings
@@ -91,7 +93,7 @@ def _initial_optimum(state: State, problem: Problem, settings: Settings) -> Requ
     return Request(
         found.candidate.predicted.u[None],
         Purpose.INITIAL_OPTIMUM,
-        found.candidate,
+        (found.candidate,),
         replace(settings.trust_region, radius=found.radius),
         found.predicted_reduction,
         found.penalties,
@@ -120,23 +122,24 @@ def _rejected(state: State) -> bool:
 def _candidate(state: State, problem: Problem, settings: Settings) -> Request:
     found, region = _search(state, problem, settings)
     purpose = Purpose.RECOVERY if state.failed else Purpose.CANDIDATE
-    if found is not None:
-        return Request(found.predicted.u[None], purpose, found, region)
+    if found:
+        return Request(np.array([one.predicted.u for one in found]), purpose, tuple(found), region)
     if can_differentiate(state, problem):
         return _differences(state, problem, region)
     return Request(_nothing(state), purpose, trust_region=region)
 
 
-def _search(state: State, problem: Problem, settings: Settings) -> tuple[Candidate | None, TrustRegion]:
-    """A candidate with a lower predicted merit than the iterate, and the region, shrunk until there is one."""
+def _search(state: State, problem: Problem, settings: Settings) -> tuple[list[Candidate], TrustRegion]:
+    """A batch of candidates, the first with a lower predicted merit than the iterate; and the region, shrunk for it."""
+    count = min(settings.batch, max(settings.max_evaluations - state.evaluations, 1))
     limits, iterate, region = problem.limits, state.iterate, state.trust_region
     model = on_corrected(state, problem, settings)
     distance = [float(np.abs((point.u - iterate.u) / limits.width).max()) for point in state.points]
     nearest = [state.points[i].u for i in np.argsort(distance, kind="stable")[1 : settings.starts]]
     if state.failed:
-        found = recover(state, model, limits, nearest)
-        if found is not None:
-            return found, region
+        others = list(islice(recoveries(state, model, limits, nearest), count))
+        if others:
+            return others, region
         region = region.after(np.nan, region.length(state.failed[-1][0] - iterate.u, limits))
     smallest = 0.0
     if state.finite_differenced and (not state.refined or is_coarse(state, problem, settings)):
@@ -146,9 +149,12 @@ def _search(state: State, problem: Problem, settings: Settings) -> tuple[Candida
         found = solve_subproblem(model, limits, iterate, box, state.penalties, nearest)
         known = any(np.array_equal(found.predicted.u, point.u) for point in state.points)  # it would show nothing new
         if not known and region.length(found.predicted.u - iterate.u, limits) > _NO_STEP:
-            return found, region
+            if count == 1:  # on_alternatives prepares models that would not be used
+                return [found], region
+            models = [model, *on_alternatives(state, problem, settings)]
+            return further_candidates(count, found, models, state, region, limits, nearest), region
         region = region.after(np.nan, _SHRINK_UNEVALUATED * region.radius)
-    return None, region
+    return [], region
 
 
 def _differences(state: State, problem: Problem, region: TrustRegion) -> Request:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -54,6 +55,7 @@ def learned(state: State, problem: Problem, settings: Settings) -> tuple[State, 
             settings.correction,
             _REACH * state.trust_region.radius,
             doubtful and alone,
+            [point.rows[index] for point in state.points],
         )
         selections.append(selection)
     state = replace(state, samples=tuple(samples), selections=tuple(selections))
@@ -88,6 +90,30 @@ def on_corrected(state: State, problem: Problem, settings: Settings) -> Callable
     """Return the problem on the corrected surrogates, as a function of the design variables (k,)."""
     surrogates = corrected_surrogates(state, problem, settings)
     return lambda u: problem.evaluate_on(surrogates, u)
+
+
+def on_alternatives(
+    state: State, problem: Problem, settings: Settings
+) -> list[Callable[[np.ndarray], Responses] | None]:
+    """Return the problem on other models of the same samples than `on_corrected`, each a function of u (k,).
+
+    Returns:
+        The problem on the corrected surrogates without kriging, with additive kriging alone, with isotropic kriging
+        alone, and on the variants that are not selected; None where there is no such model.
+    """
+    found: list[Callable[[np.ndarray], Responses] | None] = [None] * 4
+    if not settings.correction.first_order:
+        return found
+    chosen = [selection.selected for selection in state.selections]
+    krigings = max(len(one.correction.krigings) for one in chosen)
+    # Of one input both kernels are the same.
+    kernels: dict[int, list[int | None]] = {0: [], 1: [None, 0], 2: [None, 1, 0]}
+    for place, kernel in enumerate(kernels[krigings]):
+        found[place] = partial(problem.evaluate_on, [one.with_kriging(kernel) for one in chosen])
+    others = [selection.other for selection in state.selections]
+    if any(one is not other for one, other in zip(chosen, others, strict=True)):
+        found[-1] = partial(problem.evaluate_on, others)
+    return found
 
 
 Guess = Callable[[np.ndarray], np.ndarray]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,17 +23,19 @@ Failed = tuple[tuple[np.ndarray, ...], ...]
 """Failed points since the truth last succeeded: for each failed candidate the point (k,), then those of `_along`."""
 
 
-def with_failure(failed: Failed, found: Candidate) -> Failed:
-    """Append a candidate that failed."""
-    if found.along_step:
-        return (*failed[:-1], (*failed[-1], found.predicted.u))
-    return (*failed, (found.predicted.u,))
+def with_failures(failed: Failed, found: Sequence[Candidate]) -> Failed:
+    """Append a batch of candidates that all failed: those on the line of an earlier one to it, the others as one."""
+    along = [one.predicted.u for one in found if one.along_step]
+    if along:
+        failed = (*failed[:-1], (*failed[-1], *along))
+    elsewhere = [one.predicted.u for one in found if not one.along_step]
+    return (*failed, tuple(elsewhere)) if elsewhere else failed
 
 
-def recover(
+def recoveries(
     state: State, model: Callable[[np.ndarray], Responses], limits: Limits, nearest: Sequence[np.ndarray]
-) -> Candidate | None:
-    """Find another candidate after a failure.
+) -> Iterator[Candidate]:
+    """Find other candidates after a failure.
 
     Args:
         state: State whose last candidate failed.
@@ -41,14 +43,15 @@ def recover(
         limits: Bounds of the problem.
         nearest: Further starts of the trust-region subproblem, each (k,).
 
-    Returns:
-        A candidate with a lower predicted merit than the current iterate, away from the failed points; None when there
-        is none left, so that the trust region must shrink.
+    Yields:
+        Candidates with a lower predicted merit than the current iterate, away from the failed points and from each
+        other; none when there are none left, so that the trust region must shrink.
     """
-    return _along(state, model, limits) or _elsewhere(state, model, limits, nearest)
+    yield from _along(state, model, limits)
+    yield from _elsewhere(state, model, limits, nearest)
 
 
-def _along(state: State, model: Callable[[np.ndarray], Responses], limits: Limits) -> Candidate | None:
+def _along(state: State, model: Callable[[np.ndarray], Responses], limits: Limits) -> Iterator[Candidate]:
     iterate, series = state.iterate, state.failed[-1]
     step = series[0] - iterate.u
     height = merit(iterate, limits, state.penalties)
@@ -61,13 +64,12 @@ def _along(state: State, model: Callable[[np.ndarray], Responses], limits: Limit
         except EvaluationError:
             continue
         if merit(predicted, limits, state.penalties) < height:
-            return Candidate(predicted, restoration=False, along_step=True)
-    return None
+            yield Candidate(predicted, restoration=False, along_step=True)
 
 
 def _elsewhere(
     state: State, model: Callable[[np.ndarray], Responses], limits: Limits, nearest: Sequence[np.ndarray]
-) -> Candidate | None:
+) -> Iterator[Candidate]:
     iterate, region = state.iterate, state.trust_region
     tried = [point for series in state.failed for point in series]
     radii = _RADII if state.steps else _UNTRIED
@@ -77,5 +79,5 @@ def _elsewhere(
         length = region.length(found.predicted.u - iterate.u, limits)
         apart = min(region.length(found.predicted.u - point, limits) for point in tried)
         if apart > _SAME * length:
-            return found
-    return None
+            tried.append(found.predicted.u)
+            yield found

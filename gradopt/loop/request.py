@@ -36,8 +36,9 @@ class Request:
         points: Design variables (q, k), in the driver's scaling.
         purpose: What they are for. `DIFFERENCE` and `REFINEMENT` request the partials at their point, by
             evaluations beside it.
-        candidate: Candidate with its predicted responses; None where nothing is predicted.
-        trust_region: Trust region in which the candidate was found.
+        candidates: Candidate of each point with its predicted responses, the one of the loop without a batch first; ()
+            where nothing is predicted.
+        trust_region: Trust region in which the first candidate was found.
         predicted_reduction: Predicted reduction of the merit by an initial optimum; NaN for other purposes.
         penalties: Penalties of that merit (p,).
         seconds: Wall time of finding the points.
@@ -45,7 +46,7 @@ class Request:
 
     points: np.ndarray
     purpose: Purpose
-    candidate: Candidate | None = None
+    candidates: tuple[Candidate, ...] = ()
     trust_region: TrustRegion = TrustRegion()
     predicted_reduction: float = np.nan
     penalties: np.ndarray = field(default_factory=lambda: np.empty(0))

@@ -28,6 +28,8 @@ class Settings:
         feasibility_tolerance: Limit of feasibility.
         trust_region: First trust region, and its rule.
         correction: Terms of the correction.
+        batch: Number of candidates in each iteration, at most, to be evaluated at the same time: as many as there are
+            workers. More than one saves rounds and takes more evaluations. See `gradopt.loop.batch`.
         starts: Number of starts of each trust-region subproblem: the current iterate, then the evaluated points nearest
             to it.
         max_failures: Number of truth failures in a row after which the run ends.
@@ -46,6 +48,7 @@ class Settings:
     feasibility_tolerance: float = FEASIBILITY_TOLERANCE
     trust_region: TrustRegion = TrustRegion()
     correction: CorrectionTerms = CorrectionTerms()
+    batch: int = 1
     starts: int = 1
     max_failures: int = 25
     check_derivatives: bool = True
@@ -53,7 +56,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        for name in ("max_evaluations", "starts", "max_failures"):
+        for name in ("max_evaluations", "batch", "starts", "max_failures"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 remedy = "Leave it out for the default."

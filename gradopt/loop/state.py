@@ -95,7 +95,7 @@ class TruthPoint(Responses):
 
 @dataclass(frozen=True, eq=False)
 class Iteration:
-    """Record of one iteration: a candidate and its evaluation on the truth.
+    """Record of one iteration: a candidate and its evaluation on the truth; of a batch, the one that it goes on with.
 
     Values are in the driver's scaling.
 

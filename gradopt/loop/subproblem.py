@@ -42,12 +42,14 @@ class Candidate:
             the objective.
         along_step: Whether the point is on the line of a candidate that failed.
         penalties: Penalties of the merit that the point lowers (p,); empty for those of the state.
+        radius: Radius of the trust region in which it was found; NaN for that of the request.
     """
 
     predicted: Responses
     restoration: bool
     along_step: bool = False
     penalties: np.ndarray = field(default_factory=lambda: np.empty(0))
+    radius: float = np.nan
 
 
 def solve_subproblem(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,13 +15,13 @@ from gradopt.loop.derivative_check import DerivativeCheck
 from gradopt.loop.learning import can_differentiate, learned, on_corrected
 from gradopt.loop.problem import Problem, initial_surrogates
 from gradopt.loop.record import record
-from gradopt.loop.recovery import with_failure
+from gradopt.loop.recovery import with_failures
 from gradopt.loop.refinement import exhausted, judged_differences, tells_nothing, undecided
 from gradopt.loop.request import Outcome, Purpose, Request
 from gradopt.loop.settings import Settings
 from gradopt.loop.state import Exit, Stage, State, TruthPoint, with_iterate
 from gradopt.loop.subproblem import Candidate
-from gradopt.loop.trust_region import FAR_TOO_LONG
+from gradopt.loop.trust_region import FAR_TOO_LONG, TrustRegion
 from gradopt.optimality.curvature import negative_curvature
 from gradopt.optimality.kkt import KKT, scaled_kkt
 from gradopt.optimality.merit import initial_penalties, merit, next_penalties, raised_penalties
@@ -77,7 +77,7 @@ def tell(state: State, request: Request, outcomes: Sequence[Outcome], problem: P
     elif not len(request.points):
         state = exhausted(replace(state, trust_region=request.trust_region), problem, settings)
     else:
-        state = _iterated(state, request, outcome, problem, settings)
+        state = _iterated(state, request, outcomes, problem, settings)
     seconds = request.seconds + time.perf_counter() - clock
     return _with_seconds(state, seconds)
 
@@ -153,7 +153,7 @@ def _settled(state: State, problem: Problem, settings: Settings) -> State:
 
 def _initial_step_made(state: State, request: Request, outcome: Outcome, problem: Problem, settings: Settings) -> State:
     """The state after the initial surrogate step, about the better one of its ends."""
-    if request.candidate is not None:
+    if request.candidates:
         start, true, limits = state.iterate, _point(state, outcome, problem), problem.limits
         ratio = np.nan
         if true is not None:
@@ -167,7 +167,7 @@ def _initial_step_made(state: State, request: Request, outcome: Outcome, problem
             state.conditions,
             request.trust_region.radius,
             state.evaluations,
-            request.candidate,
+            request.candidates[0],
             ratio,
             ratio > 0.0,
             failure=outcome.failure,
@@ -203,27 +203,25 @@ def _sharpened(state: State, request: Request, outcome: Outcome, problem: Proble
     return _judged(state, problem, settings)
 
 
-def _iterated(state: State, request: Request, outcome: Outcome, problem: Problem, settings: Settings) -> State:
-    """The state after a candidate was evaluated: accepted, rejected, or failed."""
-    found, limits = request.candidate, problem.limits
-    assert found is not None
+def _iterated(
+    state: State, request: Request, outcomes: Sequence[Outcome], problem: Problem, settings: Settings
+) -> State:
+    """The state after candidates were evaluated: one of them accepted, all rejected, or all failed."""
+    found, limits = request.candidates[0], problem.limits
     penalties = found.penalties if len(found.penalties) else state.penalties
     state = replace(state, trust_region=request.trust_region, penalties=penalties)
-    true, ratio, accepted, tied, fit = _point(state, outcome, problem), np.nan, False, False, ""
-    if true is None:
-        state = replace(state, failed=with_failure(state.failed, found))
+    true, ratio, accepted, tied, fit = None, np.nan, False, False, ""
+    trials = _trials(state, request, outcomes, problem, settings)
+    if not trials:
+        state = replace(state, failed=with_failures(state.failed, request.candidates))
     else:
-        length = state.trust_region.length(found.predicted.u - state.iterate.u, limits)
-        tied = tells_nothing(state, found, true, problem, settings)
-        ratio, accepted = _compared(state, found, true, limits, settings, tied)
-        state = replace(
-            state,
-            points=(*state.points, true),
+        for trial in trials:
             # A step that was far too long tells nothing of the curvature here.
-            steps=state.steps if ratio < FAR_TOO_LONG else (*state.steps, (state.at, len(state.points))),
-            trust_region=state.trust_region.after(ratio, length),
-            failed=(),
-        )
+            step = () if trial.ratio < FAR_TOO_LONG else ((state.at, len(state.points)),)
+            state = replace(state, points=(*state.points, trial.true), steps=(*state.steps, *step))
+        found, true, ratio, accepted, tied = trial.candidate, trial.true, trial.ratio, trial.accepted, trial.tied
+        smallest = min((one.region for one in trials), key=lambda region: region.radius)
+        state = replace(state, trust_region=trial.region if accepted else smallest, failed=())
         iterate = true if accepted else state.iterate
         conditions = settings.conditions(iterate, state.explored, limits)
         if accepted:
@@ -242,19 +240,62 @@ def _iterated(state: State, request: Request, outcome: Outcome, problem: Problem
         found.predicted.u,
         true,
         state.conditions,
-        request.trust_region.radius,
+        request.trust_region.radius if np.isnan(found.radius) else found.radius,
         state.evaluations,
         found,
         ratio,
         accepted,
         fit,
-        outcome.failure,
+        outcomes[0].failure if true is None else "",
         len(found.predicted.c),
     )
     state = replace(state, history=(*state.history, done))
     if tied and not accepted:
         state = undecided(state, problem, settings)
     return state if state.done or state.stage is Stage.REFINING else _judged(state, problem, settings)
+
+
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """A candidate that was evaluated.
+
+    Attributes:
+        candidate: The candidate.
+        true: Its evaluation.
+        ratio: Ratio of actual to predicted reduction of the merit.
+        accepted: Whether it may become the current iterate.
+        tied: Whether values tell it and the current iterate not apart.
+        region: Trust region that follows from it.
+    """
+
+    candidate: Candidate
+    true: TruthPoint
+    ratio: float
+    accepted: bool
+    tied: bool
+    region: TrustRegion
+
+
+def _trials(
+    state: State, request: Request, outcomes: Sequence[Outcome], problem: Problem, settings: Settings
+) -> list[_Trial]:
+    """Judge the candidates that did not fail; last the acceptable one with the least merit, or else the first one."""
+    trials, limits = [], problem.limits
+    for candidate, outcome in zip(request.candidates, outcomes, strict=True):
+        true = _point(state, outcome, problem)
+        if true is not None:
+            tied = tells_nothing(state, candidate, true, problem, settings)
+            ratio, accepted = _compared(state, candidate, true, limits, settings, tied)
+            length = state.trust_region.length(candidate.predicted.u - state.iterate.u, limits)
+            radius = state.trust_region.radius if np.isnan(candidate.radius) else candidate.radius
+            region = replace(state.trust_region, radius=radius).after(ratio, length)
+            trials.append(_Trial(candidate, true, ratio, accepted, tied, region))
+    best = min(
+        (one for one in trials if one.accepted),
+        key=lambda one: merit(one.true, limits, state.penalties),
+        default=trials[0] if trials else None,
+    )
+    return sorted(trials, key=lambda one: one is best)
 
 
 def _estimated(state: State, problem: Problem, settings: Settings) -> State:

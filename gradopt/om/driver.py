@@ -62,7 +62,7 @@ class AdaptiveDriver(private.LoopDriver):
     Options: every field of `gradopt.loop.Settings` by its name, `initial_samples`, `seed`, and those of every driver.
 
     Attributes:
-        history: An `Iteration` for each candidate, in the driver's scaling.
+        history: An `Iteration` for each, in the driver's scaling: its candidate, of a batch the best.
         certificate: KKT conditions of the true model at the answer, None if the truth failed at the start.
         exit: Why the last run ended, an `Exit`; its `advice` says what to try.
         evaluations: Number of truth evaluations of the last run, stored and failed ones and those of finite differences
@@ -135,6 +135,7 @@ class AdaptiveDriver(private.LoopDriver):
                 1,
                 "Truth evaluations, failed ones too, over all truths: no iteration begins after them.",
             ),
+            ("batch", 1, "Candidates evaluated at the same time, such as the number of workers."),
             ("starts", 1, "Starts of each trust-region subproblem."),
             ("max_failures", 1, "Truth failures in a row after which the run ends."),
         ):

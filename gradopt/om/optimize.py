@@ -22,7 +22,7 @@ from gradopt.optimality.certificate import Certificate
 from gradopt.optimality.layout import Arrays
 from gradopt.truth.identity import check_identity
 from gradopt.truth.model import ModelTruth
-from gradopt.truth.parallel import ParallelTruth, on_workers
+from gradopt.truth.parallel import ParallelTruth, batch_for, on_workers
 from gradopt.truth.protocol import Truth
 from gradopt.truth.store import EvaluationStore
 from gradopt.workers.engine import Workers
@@ -45,7 +45,7 @@ class OptimizeResult:
         certificate: KKT conditions of the true model there; None where the truth failed at the start.
         exit: Why the run ended; `exit.advice` says what to try.
         success: Whether the answer is certified.
-        history: An `Iteration` for each candidate, in the driver's scaling.
+        history: An `Iteration` for each, in the driver's scaling: its candidate, of a batch the best.
         surrogate: Global surrogate, None without one. Its variables are called as in the model, with ":" for ".".
         data: What this run learned of the truth, None where nothing.
         store: The store, open.
@@ -122,9 +122,10 @@ def optimize(
             runs of the model, up to 6 if they disagree.
         require_convergence: See `ModelTruth`.
         initial_data: Samples that cost nothing, such as `data` of an earlier result.
-        workers: Number of processes, or an executor, on which initial samples and the points of finite differences are
-            evaluated at the same time, see `gradopt.truth.ParallelTruth`; None evaluates in this process. Each process
-            builds the model, and checks its totals at its first good point.
+        workers: Number of processes, or an executor, on which initial samples, candidates and the points of finite
+            differences are evaluated at the same time, see `gradopt.truth.ParallelTruth`; None evaluates in this
+            process. Each process builds the model, and checks its totals at its first good point. A number is that of
+            the candidates too, unless the option `batch` is given; for an executor it has to be given there.
         time_limit: Time after which the process of an evaluation is killed, s; the point has failed then. Needs
             `workers`, such as 1.
         **options: Of `AdaptiveDriver`: `configuration`, `max_evaluations`, `tolerance`, `callback`, and so on.
@@ -159,6 +160,7 @@ def optimize(
         entries = choose(declared, model, transforms or {}, words, check_totals)
         entries.check.pending &= not kept.evaluations(entries).ok.any()
         truth = on_workers(entries, workers, time_limit)
+        options.setdefault("batch", batch_for(workers))
         driver = AdaptiveDriver(store=kept, initial_data=_known(initial_data, truth), **options)
         problem = _mirror(declared, truth, driver)
         before = kept.evaluated, kept.verified

@@ -68,6 +68,8 @@ class TruthPasses:
         """Evaluate the points of a request, those of initial samples at the same time where the truths can."""
         if state.stage is Stage.START and samples_first(state, self._settings):
             return self._sample(state, request.points)
+        if len(request.points) > 1:
+            self._evaluate_ahead(request.points)
         return [self._evaluate(state, request.purpose, u) for u in request.points]
 
     def _sample(self, state: State, points: np.ndarray) -> list[Outcome]:

@@ -179,18 +179,23 @@ class Optimizer:
             found = with_saddle(found, state.saddle, names)
         return found
 
-    def ask(self) -> Request:
+    def ask(self, count: int | None = None) -> Request:
         """Return the points to be evaluated next; the same ones until they are told.
+
+        Args:
+            count: Number of candidates at most; None = `settings.batch`. It changes neither the points of finite
+                differences nor a request that has not been told.
 
         Returns:
             A request: `points` (q, d), physical, and their `purpose`. Without points (q = 0) there is nothing to
             evaluate: tell it all the same, with no rows, and the run goes on or ends.
 
         Raises:
-            InputError: If the run has ended.
+            InputError: If the run has ended, or the number is not positive.
         """
         if self._request is None:
-            request = ask(self.state, self.problem, self.settings)
+            settings = self.settings if count is None else replace(self.settings, batch=count)
+            request = ask(self.state, self.problem, settings)
             if request.purpose in (Purpose.DIFFERENCE, Purpose.REFINEMENT):
                 if self._plan is None:
                     self._plan = self._plan_for(request.purpose)

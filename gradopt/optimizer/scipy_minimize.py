@@ -23,7 +23,7 @@ from gradopt.optimizer.flat_problem import Constraint, LinearConstraint
 from gradopt.optimizer.optimizer import Optimizer
 from gradopt.truth.finite_differences import FiniteDifferences
 from gradopt.truth.function import FunctionTruth
-from gradopt.truth.parallel import ParallelTruth, on_workers
+from gradopt.truth.parallel import ParallelTruth, batch_for, on_workers
 from gradopt.truth.store import EvaluationStore
 from gradopt.workers.engine import Workers
 
@@ -78,8 +78,9 @@ def minimize(
         identity: Words for what is computed, for a store on disk: other words, other results. By default a hash of the
             code and of the values that the functions reach, see `FunctionTruth`.
         failures: Further exceptions that are failed evaluations.
-        workers: Number of processes, or an executor, on which the points of finite differences are evaluated at the
-            same time, see `gradopt.truth.ParallelTruth`; None evaluates in this process.
+        workers: Number of processes, or an executor, on which candidates and the points of finite differences are
+            evaluated at the same time, see `gradopt.truth.ParallelTruth`; None evaluates in this process. A number is
+            that of the candidates too, unless `options` has "batch"; for an executor it has to be given there.
         time_limit: Time after which the process of an evaluation is killed, s; the evaluation has failed then. Needs
             `workers`, such as 1.
 
@@ -95,7 +96,7 @@ def minimize(
     start = np.atleast_1d(as_floats("x0", x0)).ravel()
     d = start.size
     lower, upper = _bounds(bounds, d)
-    settings = _settings(tol, options)
+    settings = _settings(tol, options, batch_for(workers))
     parts = [_objective(fun, jac, args), *_nonlinear(constraints)]
     linear = _linear(constraints, d)
     sizes = [1] + [part.size(np.clip(start, lower, upper)) for part in parts[1:]]
@@ -301,14 +302,14 @@ def _bounds(bounds: Any, d: int) -> tuple[np.ndarray, np.ndarray]:
     return lower, upper
 
 
-def _settings(tol: float | None, options: Mapping[str, Any] | None) -> Settings:
+def _settings(tol: float | None, options: Mapping[str, Any] | None, batch: int) -> Settings:
     given = dict(options or {})
     known = [field.name for field in fields(Settings)]
     for name in given:
         if name not in known:
             remedy = f"Use {_NAMES_OF_SCIPY[name]!r}." if name in _NAMES_OF_SCIPY else "See gradopt.loop.Settings."
             raise InputError(explain("options", f"have names among {known}", repr(name), remedy))
-    settings = Settings(**{"finite_differences": FiniteDifferences(_STEP), **given})
+    settings = Settings(**{"finite_differences": FiniteDifferences(_STEP), "batch": batch, **given})
     return settings if tol is None else replace(settings, tolerance=tol)
 
 

@@ -183,6 +183,15 @@ def on_workers(truth: Truth, workers: Workers | None, time_limit: float) -> Trut
     return truth
 
 
+def batch_for(workers: Workers | None) -> int:
+    """Return the number of candidates that a run evaluates at the same time by default.
+
+    Args:
+        workers: Number of processes, an executor, which does not tell how many it has, or None.
+    """
+    return workers if isinstance(workers, int) and workers > 1 else 1
+
+
 def _failed(point: np.ndarray, m: int, lost: Lost) -> Evaluations:
     y, dydx = np.full((1, m), np.nan), np.full((1, m, len(point)), np.nan)
     return Evaluations(point[None], y, dydx, [PointStatus.FAILED], [lost.reason], np.array([lost.seconds]))

@@ -179,7 +179,8 @@ def test_kriging_loses_its_share_where_it_did_worse_and_gets_it_back_where_it_di
     found, records, shares = None, [], []
     for n in range(3, 15):
         data = Dataset(x[:n], y[:n], dydx[:n], *variables)
-        found = correct(None, data, n - 1, [(i, i + 1) for i in range(n - 1)], np.array([1.0, 1.0]), previous=found)
+        pairs = [(i, i + 1) for i in range(n - 1)]
+        found = correct(None, data, n - 1, pairs, np.array([1.0, 1.0]), previous=found, newest=[n - 1])
         (kriging,) = found.correction.krigings  # of one input both kernels are the same
         records.append(kriging.record)
         shares.append(found.correction.shares[0])
@@ -196,7 +197,7 @@ def test_each_kriging_has_a_kernel_and_a_record_of_its_own() -> None:
     data = first_rows(dataset(12), 6)
     first = correct(None, first_rows(data, 5), 0, PAIRS, SIGNS)
     assert tuple(one.kriging.kernel for one in first.correction.krigings) == KRIGED
-    second = correct(None, data, 0, PAIRS, SIGNS, previous=first)
+    second = correct(None, data, 0, PAIRS, SIGNS, previous=first, newest=[5])
     z = second.correction.scaling.scale_inputs(data.x[-1:])  # both have the same iterate
     missed = second.correction.scaling.scale_outputs(data.y[-1:]) - first.correction.plain(z)[0]
     for before, after in zip(first.correction.krigings, second.correction.krigings, strict=True):
@@ -223,10 +224,34 @@ def test_records_forget_a_fifth_with_each_candidate() -> None:
     data = dataset(12)
     first = correct(None, first_rows(data, 11), 0, PAIRS, SIGNS)
     fresh, old = (
-        np.array([one.record for one in correct(None, data, 0, PAIRS, SIGNS, previous=previous).correction.krigings])
+        records(correct(None, data, 0, PAIRS, SIGNS, previous=previous, newest=[11]))
         for previous in (first, with_records(first, -3.0, 5.0))
     )
     np.testing.assert_allclose(old - fresh, 0.8 * np.array([[-3.0] * 3, [5.0] * 3]))
+
+
+def test_several_new_samples_change_the_records_by_their_mean() -> None:
+    data = dataset(12)
+    first = correct(None, first_rows(data, 10), 0, PAIRS, SIGNS)
+    one, other, both = (
+        records(correct(None, data, 0, PAIRS, SIGNS, previous=first, newest=rows)) for rows in ([10], [11], [10, 11])
+    )
+    np.testing.assert_allclose(both, 0.5 * (one + other))
+    assert not np.allclose(one, other)
+
+
+def test_with_a_single_kriging_it_has_all_but_a_little_of_the_share() -> None:
+    found = with_records(correct(None, dataset(12), 3, PAIRS, SIGNS), [-1.0, 0.0, 2.0], [1.0, -3.0, 0.5])
+    z = RNG.uniform(-0.3, 0.3, (5, 3))
+    plain = found.correction.plain(z)[0]
+    for index, kriging in enumerate(found.correction.krigings):
+        alone = found.with_kriging(index).correction.evaluate(z)[0]
+        np.testing.assert_allclose(alone, plain + kriging.evaluate(z)[0], rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(found.with_kriging(None).correction.evaluate(z)[0], plain)
+
+
+def records(found: CorrectedSurrogate) -> np.ndarray:
+    return np.array([one.record for one in found.correction.krigings])
 
 
 def first_rows(data: Dataset, n: int) -> Dataset:
@@ -358,12 +383,12 @@ def test_without_partials_at_the_iterate_krigings_share_all_whatever_their_recor
     """No other term takes the values around it."""
     data = dataset(12)
     poor = with_records(correct(None, data, 0, PAIRS, SIGNS), [9.0, 9.0, -9.0], [9.0, 9.0, -9.0])
-    known = correct(None, data, 1, PAIRS, SIGNS, previous=poor).correction
+    known = correct(None, data, 1, PAIRS, SIGNS, previous=poor, newest=[11]).correction
     assert known.carried.tolist() == [False, False, False]
     assert (known.shares.sum(axis=0) > 0.5).tolist() == [False, False, True]
     partials = data.partials.copy()
     partials[1, 0, 2] = np.nan
-    found = correct(None, replace(data, dydx=partials), 1, PAIRS, SIGNS, previous=poor).correction
+    found = correct(None, replace(data, dydx=partials), 1, PAIRS, SIGNS, previous=poor, newest=[11]).correction
     assert found.carried.tolist() == [True, False, False]  # the output whose partial is unknown
     assert found.shares[:, 0].sum() == pytest.approx(1.0)
     np.testing.assert_array_equal(found.shares[:, 1:], known.shares[:, 1:])

@@ -82,7 +82,7 @@ def samples(n: int, without_partials: tuple[int, ...] = ()) -> Samples:
 def after(
     selection: Selection, n: int, base: Formula | None = None, iterate: int = 0, terms: CorrectionTerms = TANGENT
 ) -> Selection:
-    return selection.after(samples(n), base, iterate, [], np.zeros(1), terms, np.inf)
+    return selection.after(samples(n), base, iterate, [], np.zeros(1), terms, np.inf, candidates=range(n))
 
 
 def missed(corrected: CorrectedSurrogate | None, n: int, new: int) -> float:
@@ -213,7 +213,8 @@ def test_a_row_of_another_component_changes_no_record(other: np.ndarray) -> None
         n = len(points)
         found = Evaluations(points, *valley(points), [PointStatus.OK] * n, [""] * n, np.zeros(n))
         known, pairs = Samples.start(INPUTS, OUTPUTS).with_evaluations(found), [(0, 1), (1, 2), (2, 3)]
-        return selection.after(known, SLANTED, iterate, pairs, np.ones(1), CorrectionTerms(), np.inf)
+        own = range(5)[: len(points)]
+        return selection.after(known, SLANTED, iterate, pairs, np.ones(1), CorrectionTerms(), np.inf, candidates=own)
 
     first = at(Selection(), POINTS[:4], 3)
     candidate = POINTS[3:4] + 0.05
@@ -234,8 +235,10 @@ def test_a_row_of_another_component_changes_no_record(other: np.ndarray) -> None
 def test_records_stay_where_nothing_new_was_forecast() -> None:
     pairs = [(0, 1), (1, 2)]
     first = Selection().after(samples(3), None, 2, pairs, np.ones(1), CorrectionTerms(), np.inf)
-    second = first.after(samples(4), None, 3, pairs, np.ones(1), CorrectionTerms(), np.inf)
-    again = second.after(samples(4), None, 3, pairs, np.ones(1), CorrectionTerms(), np.inf)
+    second, again = first, first
+    for _ in range(2):
+        again = second
+        second = second.after(samples(4), None, 3, pairs, np.ones(1), CorrectionTerms(), np.inf, candidates=range(4))
     assert second.plain.corrected is not None and again.plain.corrected is not None
     records = [
         [kriging.record.tolist() for kriging in one.plain.corrected.correction.krigings]

@@ -96,10 +96,10 @@ def test_a_candidate_carries_its_prediction_within_the_trust_region(flat: Runs) 
     made.step()
     request = made.loop.ask()
     assert request.purpose is Purpose.CANDIDATE
-    np.testing.assert_array_equal(request.candidate.predicted.u, request.points[0])
+    np.testing.assert_array_equal(request.candidates[0].predicted.u, request.points[0])
     step = request.points[0] - made.state.iterate.u
     assert made.state.trust_region.length(step, made.problem.limits) <= 0.2 + 1e-12
-    assert request.candidate.predicted.f < made.state.iterate.f
+    assert request.candidates[0].predicted.f < made.state.iterate.f
 
 
 def test_without_a_better_point_the_request_is_empty(flat: Runs) -> None:
@@ -113,7 +113,7 @@ def test_without_a_better_point_the_request_is_empty(flat: Runs) -> None:
     state = replace(made.state, stage=Stage.ITERATING)  # as if the derivative check were not due
     request = ask(state, made.problem, made.settings)
     assert request.points.shape == (0, 2)
-    assert (request.purpose, request.candidate) == (Purpose.CANDIDATE, None)
+    assert (request.purpose, request.candidates) == (Purpose.CANDIDATE, ())
     assert request.trust_region.exhausted
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gradopt.errors import EvaluationError
-from gradopt.loop.recovery import recover, with_failure
+from gradopt.loop.recovery import recoveries, with_failures
 from gradopt.loop.state import State, TruthPoint
 from gradopt.loop.subproblem import Candidate
 from gradopt.loop.trust_region import TrustRegion
@@ -36,7 +36,7 @@ def state(
 
 
 def recovered(at: State, on: Callable[[np.ndarray], Responses] = model) -> Candidate | None:
-    return recover(at, on, LIMITS, [])
+    return next(recoveries(at, on, LIMITS, []), None)
 
 
 def along(*parts: float) -> tuple[np.ndarray, ...]:
@@ -109,7 +109,25 @@ def candidate(u: Any, along_step: bool) -> Candidate:
 
 
 def test_failures_are_kept_by_their_step() -> None:
-    failed = with_failure((), candidate([1.0, 0.0], False))
-    failed = with_failure(failed, candidate([0.6, 0.0], True))
-    failed = with_failure(failed, candidate([0.0, 1.0], False))
+    failed = with_failures((), [candidate([1.0, 0.0], False)])
+    failed = with_failures(failed, [candidate([0.6, 0.0], True)])
+    failed = with_failures(failed, [candidate([0.0, 1.0], False)])
     assert [[u.tolist() for u in series] for series in failed] == [[[1.0, 0.0], [0.6, 0.0]], [[0.0, 1.0]]]
+
+
+def test_a_batch_that_failed_is_one_series_but_for_points_along_the_step_before() -> None:
+    batch = [candidate([0.6, 0.0], True), candidate([0.0, 1.0], False), candidate([0.0, 2.0], False)]
+    failed = with_failures(((np.array([1.0, 0.0]),),), batch)
+    assert [[u.tolist() for u in series] for series in failed] == [
+        [[1.0, 0.0], [0.6, 0.0]],
+        [[0.0, 1.0], [0.0, 2.0]],
+    ]
+
+
+def test_workers_get_all_points_along_the_step_then_other_regions_each_once() -> None:
+    found = list(recoveries(state(along(1.0)), model, LIMITS, []))
+    assert [one.along_step for one in found] == [True, True, True, *[False] * (len(found) - 3)]
+    np.testing.assert_allclose([one.predicted.u / MINIMUM for one in found[:3]], [[0.6] * 2, [1.5] * 2, [0.3] * 2])
+    points = [one.predicted.u for one in found] + [MINIMUM]
+    apart = [np.abs(a - b).max() for i, a in enumerate(points) for b in points[:i]]
+    assert len(found) > 3 and min(apart) > 1e-4

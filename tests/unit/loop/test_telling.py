@@ -39,7 +39,7 @@ def proposed(made: Any, u: np.ndarray, f: float, c: tuple[float, ...] = (), **ch
     """A request with a candidate at u whose predicted objective is f."""
     p = len(c)
     predicted = Responses(u, f, np.zeros(2), np.array(c), np.zeros((p, 2)))
-    return Request(u[None], Purpose.CANDIDATE, Candidate(predicted, False), made.state.trust_region, **changes)
+    return Request(u[None], Purpose.CANDIDATE, (Candidate(predicted, False),), made.state.trust_region, **changes)
 
 
 def outcome(made: Any, u: np.ndarray, y: np.ndarray, dydu: np.ndarray) -> Outcome:

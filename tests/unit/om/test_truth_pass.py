@@ -85,7 +85,8 @@ class Passes:
         """Evaluate a candidate and learn from it."""
         found = self.outcome(np.array(u))
         assert found.responses is not None
-        request = Request(np.array([u]), Purpose.CANDIDATE, Candidate(found.responses, False), self.state.trust_region)
+        proposed = (Candidate(found.responses, False),)
+        request = Request(np.array([u]), Purpose.CANDIDATE, proposed, self.state.trust_region)
         self.state = tell(self.state, request, [found], self.view, self.settings)
         return found
 

@@ -100,6 +100,31 @@ def test_the_optimizer_asks_for_initial_samples_at_once() -> None:
     assert together.batches[:3] == [4, 1, 2]
 
 
+def slope(x: np.ndarray) -> tuple[float, np.ndarray]:
+    bend = x[1] - x[0] ** 2
+    return valley(x), np.array([-400.0 * x[0] * bend - 2.0 * (1.0 - x[0]), 200.0 * bend])
+
+
+def test_the_driver_and_the_optimizer_evaluate_a_batch_at_once() -> None:
+    truth = go.FunctionTruth(slope, (X,), (F,))
+    driving, optimizing = AtOnce(truth), AtOnce(truth)
+    found = driven(driving, batch=3, max_evaluations=60)
+    optimizer = go.Optimizer((X,), (F,), [1.25, -1.75], configuration=None, settings=go.loop.Settings(batch=3))
+    exit = optimizer.run(optimizing, go.EvaluationStore())
+    for run, batches, end in ((found, driving.batches, found.exit), (optimizer, optimizing.batches, exit)):
+        assert end is go.Exit.CERTIFIED
+        assert batches[0] == 1 and batches.count(3) > 2
+        assert sum(batches) == run.evaluations
+
+
+def test_a_number_of_workers_is_that_of_the_candidates() -> None:
+    alone, together = (go.minimize(slope, [1.25, -1.75], jac=True, workers=number) for number in (None, 4))
+    assert together.success
+    spent = [one.evaluations for one in together.history]
+    assert 4 in np.diff(spent)
+    assert len(together.history) < 0.75 * len(alone.history)
+
+
 def test_finite_differences_of_several_points_are_made_at_once() -> None:
     truth = go.FunctionTruth(valley, (X,), (F,))
     together, x = AtOnce(truth), np.array([[0.5, 0.5], [-1.0, 0.2], [1.5, 1.0]])
@@ -114,7 +139,7 @@ def test_minimize_takes_workers_and_a_time_limit() -> None:
             pass
         return float(x @ x + x[0])
 
-    options = {"max_evaluations": 20}
+    options = {"max_evaluations": 20, "batch": 1}
     runs = [go.minimize(hill, [1.0, 1.0], options=options, workers=number) for number in (None, 2)]
     assert steps(runs[0].history) == steps(runs[1].history) and runs[1].success
     failed = go.minimize(hill, [2.0, 1.0], workers=1, time_limit=0.5)
@@ -132,7 +157,7 @@ def test_optimize_takes_workers() -> None:
         problem.model.add_objective("f")
         return problem
 
-    options: dict[str, Any] = {"configuration": None, "initial_samples": 2, "identity": "bowl"}
+    options: dict[str, Any] = {"configuration": None, "initial_samples": 2, "identity": "bowl", "batch": 1}
     runs = [go.optimize(make, workers=number, **options) for number in (None, 2)]
     assert steps(runs[0].history) == steps(runs[1].history)
     assert runs[0].new_evaluations == runs[1].new_evaluations and runs[1].success
