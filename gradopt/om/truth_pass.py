@@ -86,23 +86,29 @@ class TruthPasses:
         return outcomes
 
     def _evaluate_ahead(self, points: np.ndarray) -> None:
-        """Evaluate the first truth of a feed-forward model at design variables (q, k), for the passes that follow.
+        """Evaluate the truths of a feed-forward model at design variables (q, k), for the passes that follow.
 
-        Its inputs depend on the design variables alone; those of others may depend on its outputs.
+        One truth after the other, as the inputs of each may depend on the outputs of those before it; its points at
+        the same time.
         """
         comps = {id(comp): comp for comp in self._view.comps}
-        chain = private.feed_forward(self._view.problem.model) or ()
-        first = next((comps[id(one)] for one in chain if id(one) in comps), None)
-        if first is None or not isinstance(first.truth, EvaluatesAtOnce):
-            return
-        present, ahead = first.evaluator, _Reached(first.truth, self._store)
-        first.evaluate_with(ahead)
-        for u in points:
-            with suppress(EvaluationError):
-                self._view.run(u)
-        first.evaluate_with(present)
-        if ahead.seen:
-            self._store.evaluate(first.truth, np.array(ahead.seen))
+        chain = [comps[id(one)] for one in private.feed_forward(self._view.problem.model) or () if id(one) in comps]
+        present = [comp.evaluator for comp in chain]
+        try:
+            for comp in chain:
+                if isinstance(comp.truth, EvaluatesAtOnce):
+                    ahead = _Reached(comp.truth, self._store)
+                    comp.evaluate_with(ahead)
+                    for u in points:
+                        with suppress(EvaluationError):
+                            self._view.run(u)
+                    if ahead.seen:
+                        self._store.evaluate(comp.truth, np.array(ahead.seen))
+                assert comp.truth is not None
+                comp.evaluate_with(TruthEvaluator(comp.truth, self._store, complete=_without_unknown))
+        finally:
+            for comp, evaluator in zip(chain, present, strict=True):
+                comp.evaluate_with(evaluator)
 
     def repeat(self, state: State) -> Outcome:
         """Run the model at the current iterate again: nothing new is evaluated, not even where solvers iterate."""
@@ -266,6 +272,11 @@ class _Reached(TruthEvaluator):
     def evaluate(self, x: np.ndarray) -> Evaluation:
         self.seen.append(x[0].real.copy())
         raise om.AnalysisError("The truth is evaluated later.")
+
+
+def _without_unknown(x: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Zeros for unknown partials (m, d), which nothing depends on."""
+    return np.nan_to_num(known)
 
 
 class _Gathering:

@@ -88,6 +88,14 @@ def test_samples_that_take_several_evaluations_leave_one_for_the_start() -> None
     assert found.evaluations == alone.evaluations == 12 == found.store.evaluated
 
 
+def test_each_truth_of_a_feed_forward_model_evaluates_its_points_at_once() -> None:
+    first, second = (AtOnce(go.FunctionTruth(f, (X,), (name,))) for f, name in ((slope, F), (square, R)))
+    found = driven(first, second, initial_samples=4, batch=3, max_evaluations=60)
+    assert first.batches[:2] == second.batches[:2] == [4, 1]
+    assert first.batches.count(3) == second.batches.count(3) > 1
+    assert found.store.evaluated == sum(first.batches) + sum(second.batches)
+
+
 def test_the_optimizer_asks_for_initial_samples_at_once() -> None:
     truth = go.FunctionTruth(valley, (X,), (F,))
     together = AtOnce(truth)
