@@ -16,7 +16,7 @@ import pytest
 
 import gradopt
 from gradopt import Variable
-from gradopt.errors import FileFormatError, InputError
+from gradopt.errors import FileFormatError, InputError, StoreError
 from gradopt.truth import tables
 from gradopt.truth.function import FunctionTruth
 from gradopt.truth.store import EvaluationStore
@@ -105,11 +105,69 @@ def test_a_file_that_another_program_keeps_locked_is_explained(tmp_path: Path, m
     database.close()
 
 
-def test_rows_go_to_the_disk_and_readers_do_not_wait(tmp_path: Path) -> None:
+def test_readers_do_not_wait_and_a_row_waits_for_the_disk_once_a_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds, said = [100.0], list[str]()
+    monkeypatch.setattr(tables, "monotonic", lambda: seconds[0])
     opened = tables.Tables(tmp_path / "file")
     assert opened._database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert opened._database.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+    opened._database.set_trace_callback(lambda statement: said.append(statement.split(" (")[0]))
+    opened.register("truth", "square", "[]")
+    for passed, written in ((0.0, 1.0), (0.9, 2.0), (0.2, 3.0), (0.3, 4.0)):
+        seconds[0] += passed
+        said.clear()
+        opened.insert("truth", [(TRUTH.evaluate([[written]]), False)], "{}")
+        waits = written in (1.0, 3.0)  # at 100 s and 101.1 s
+        full, normal = ([f"PRAGMA synchronous = {level}"] * waits for level in ("FULL", "NORMAL"))
+        assert said == [*full, "INSERT INTO evaluations", *normal]
+        assert opened._database.execute("PRAGMA synchronous").fetchone() == (1,)  # NORMAL
     opened.close()
+
+
+def test_rows_of_one_call_are_written_all_or_none(tmp_path: Path) -> None:
+    opened = tables.Tables(tmp_path / "file")
+    opened.register("truth", "square", "[]")
+    rows = [(TRUTH.evaluate([[number]]), False) for number in (1.0, 2.0, 3.0)]
+    opened._database.execute(
+        "CREATE TRIGGER full BEFORE INSERT ON evaluations WHEN (SELECT COUNT(*) FROM evaluations) = 2 "
+        "BEGIN SELECT RAISE(ABORT, 'no room'); END"
+    )
+    with pytest.raises(sqlite3.Error, match="no room"):
+        opened.insert("truth", rows, "{}")
+    assert opened.count("truth") == 0 and not opened._database.in_transaction
+    assert opened._database.execute("PRAGMA synchronous").fetchone() == (1,)  # NORMAL
+    opened._database.execute("DROP TRIGGER full")
+    assert opened.insert("truth", rows, "{}") and opened.rows("truth", 1, 1).y.tolist() == [[1.0], [4.0], [9.0]]
+    opened.close()
+
+
+def test_a_look_up_and_a_check_read_few_rows_of_many(tmp_path: Path) -> None:
+    x = np.arange(3000.0)[:, None]
+    with EvaluationStore(tmp_path / "store") as store:
+        store.add(TRUTH, TRUTH.evaluate(x))
+    with EvaluationStore(tmp_path / "store") as store:
+        read, database = list[int](), store._open_tables._database
+        database.row_factory = lambda cursor, row: read.append(len(row)) or row  # type: ignore[func-returns-value]
+        assert store.evaluate(TRUTH, x[2500:2501]).y[0, 0] == 2500.0**2
+        wide = sum(length == 11 for length in read)  # those with all columns
+        assert wide == 1001 and store.verified == 1
+        read.clear()
+        store.evaluate(TRUTH, x[::500])
+        assert len(read) == 6
+
+
+def test_rows_of_a_call_that_could_not_be_written_are_all_in_the_error(tmp_path: Path) -> None:
+    with EvaluationStore(stored(tmp_path / "store")) as store:
+        database = store._open_tables._database
+        database.execute("CREATE TRIGGER full BEFORE INSERT ON evaluations BEGIN SELECT RAISE(ABORT, 'no room'); END")
+        with pytest.raises(StoreError, match="no room") as failed:
+            store.add(TRUTH, TRUTH.evaluate([[3.0], [4.0]]))
+        assert failed.value.evaluations.x[:, 0].tolist() == [3.0, 4.0]
+        assert store.evaluations(TRUTH).x[:, 0].tolist() == [1.0, 2.0, 3.0, 4.0]
+        database.execute("DROP TRIGGER full")
+    with EvaluationStore(tmp_path / "store") as store:
+        assert store.evaluations(TRUTH).x[:, 0].tolist() == [1.0, 2.0, 3.0, 4.0]
 
 
 def test_an_empty_file_becomes_a_store(tmp_path: Path) -> None:
