@@ -2,11 +2,11 @@
 
 The *truth model*, short truth, is Rosenbrock's function of three variables without partials; each evaluation takes 10
 ms on one of two workers and is noted when it begins and when it ends, in a log to which lines are only appended. Two
-programs are run by turns: `store.evaluate(ParallelTruth(...), points)` with 40 points, and `Optimizer.run` of a
-`ParallelTruth`, with finite differences and at most 80 evaluations. After a random number of evaluations and up to 40 ms more, either the program
-or one of its workers is killed (SIGKILL). A killed program is started again, on the same store; a point whose worker
-died is evaluated again (`retries`). After 50 kills, or as many as `--kills` says in all, a run may finish. Each is
-compared with an undisturbed run. Printed and written to the result file, for each run and as sums:
+programs are run by turns: `store.evaluate(ParallelTruth(...), points)` with 150 points, and `Optimizer.run` of a
+`ParallelTruth`, with finite differences and at most 150 evaluations. After a random number of evaluations and up to 40
+ms more, either the program or one of its workers is killed (SIGKILL). A killed program is started again, on the same
+store; a point whose worker died is evaluated again (`retries`). After 100 kills, or as many as `--kills` says in all, a
+run may finish. Each is compared with an undisturbed run. Printed and written to the result file, for each run and as sums:
 
 - `kills`: of which `of_workers`;
 - `rows` in the store, and `begun`: evaluations begun in all processes together;
@@ -55,8 +55,8 @@ from scripts.shared.script import Call, begin, parser_of, run
 from scripts.shared.statistics import over_seeds
 from scripts.workers.fake_truths import Noted, failing, fate
 
-D, POINTS, MOST, WORKERS, RETRIES = 3, 40, 80, 2, 1000
-KILLS, KILLS_OF_A_RUN, QUICK_KILLS = 100, 50, 4
+D, POINTS, MOST, WORKERS, RETRIES = 3, 150, 150, 2, 1000
+KILLS, KILLS_OF_A_RUN, QUICK_KILLS = 100, 100, 4
 OLDEST = 1.0  # time in which an evaluation that has ended has to be in the file, s; by hand: the machine is busy
 DELAY = 0.04  # seconds, at most, from the last evaluation to a kill
 LIMIT = 1.0  # time limit, s
@@ -191,18 +191,19 @@ def counts_of(
     begun = [x for _, _, what, x, _ in log if what == "begin"]
     ended = {x: when for _, _, what, x, when in log if what == "end"}
     last = {worker: x for _, worker, what, x, _ in log if what == "begin"}
-    again = [last[victim] for victim in victims if victim in last and begun.count(last[victim]) > 1]
+    at = Counter(last[victim] for victim in victims)
+    again = sum(min(times, begun.count(x) - 1) for x, times in at.items())  # others had just been written
     ages = [end - ended[x] for x in set(begun) - after if x in ended]
     verified = int(bool(begun) and begun[0] in before)
     return Counter(
         kills=len(victims) + killed,
         of_workers=len(victims),
         begun=len(begun),
-        in_flight=len(again) + len(set(begun) - after) * killed,
+        in_flight=again + len(set(begun) - after) * killed,
         unwritten=len(ages),
         verified=verified,
         lost=len(before - after) + sum(age > OLDEST or not killed for age in ages),
-        repeated=len(begun) - len(set(begun)) - len(again) + sum(x in before for x in set(begun)) - verified,
+        repeated=len(begun) - len(set(begun)) - again + sum(x in before for x in set(begun)) - verified,
     )
 
 
