@@ -6,7 +6,8 @@ programs are run by turns: `store.evaluate(ParallelTruth(...), points)` with 150
 `ParallelTruth`, with finite differences and at most 150 evaluations. After a random number of evaluations and up to 40
 ms more, either the program or one of its workers is killed (SIGKILL). A killed program is started again, on the same
 store; a point whose worker died is evaluated again (`retries`). After 100 kills, or as many as `--kills` says in all, a
-run may finish. Each is compared with an undisturbed run. Printed and written to the result file, for each run and as sums:
+run may finish. Each is compared with an undisturbed run. Printed and written to the result file, for each run and as
+sums:
 
 - `kills`: of which `of_workers`;
 - `rows` in the store, and `begun`: evaluations begun in all processes together;

@@ -238,18 +238,63 @@ def check_whole(path: Path) -> np.ndarray:
     return np.asarray(found.x[:, 0])
 
 
-def test_processes_write_one_file_at_the_same_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("processes", "pause", "points"), [(3, 0.001, 30), (4, 0.0, 200)])
+def test_processes_write_one_file_at_the_same_time(tmp_path: Path, processes: int, pause: float, points: int) -> None:
+    """Each process evaluates all points, in an order of its own, and makes the file or opens it."""
     path = tmp_path / "store"
-    workers = [start(seed, path, 0.001, 30) for seed in range(3)]
-    assert [read_line(worker) for worker in workers] == ["ready\n"] * 3
+    workers = [start(seed, path, pause, points) for seed in range(processes)]
+    assert [read_line(worker) for worker in workers] == ["ready\n"] * processes
     for worker in workers:
         assert worker.stdin
         worker.stdin.write("go\n")
         worker.stdin.flush()
     for worker in workers:
         output, _ = worker.communicate(timeout=60)
-        assert worker.returncode == 0 and len(output.splitlines()) == 30
-    assert sorted(check_whole(path)) == list(range(30))
+        assert worker.returncode == 0 and len(output.splitlines()) == points
+    assert sorted(check_whole(path)) == list(range(points))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["store"]
+
+
+APPEND = """
+import sys
+import numpy as np
+import gradopt as go
+
+truth = go.FunctionTruth(lambda x: x @ x, (go.Variable("u", (2,)),), (go.Variable("v"),), identity="square")
+number = int(sys.argv[1])
+sys.stdin.readline()
+for block in range(10):  # the file is opened and closed beside the others
+    with go.EvaluationStore("store", verify_stored=False) as store:
+        for row in range(25):
+            store.evaluate(truth, [[number, 25 * block + row]])
+        store.add(truth, truth.evaluate([[number, -1 - 2 * block], [number, -2 - 2 * block]]))
+"""
+
+
+def test_processes_that_open_and_close_one_file_lose_no_row_and_see_no_lock(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(gradopt.__file__).parents[1])}
+    programs = [
+        subprocess.Popen(
+            [sys.executable, "-c", APPEND, str(number)],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env=environment,
+        )
+        for number in range(4)
+    ]
+    for program in programs:
+        assert program.stdin
+        program.stdin.write("go\n")
+        program.stdin.flush()
+    told = [program.communicate(timeout=120)[1] for program in programs]
+    assert told == [""] * 4 and [program.returncode for program in programs] == [0] * 4
+    square = FunctionTruth(lambda x: x @ x, (Variable("u", (2,)),), (Variable("v"),), identity="square")
+    with EvaluationStore(tmp_path / "store") as store:
+        found = store.evaluations(square)
+    assert sorted(map(tuple, found.x.tolist())) == [(float(n), float(row)) for n in range(4) for row in range(-20, 250)]
+    np.testing.assert_array_equal(found.y[:, 0], (found.x**2).sum(axis=1))
 
 
 def test_a_killed_process_loses_no_row_and_leaves_no_half(tmp_path: Path) -> None:
