@@ -194,7 +194,7 @@ def counts_of(
     last = {worker: x for _, worker, what, x, _ in log if what == "begin"}
     at = Counter(last[victim] for victim in victims)
     again = sum(min(times, begun.count(x) - 1) for x, times in at.items())  # others had just been written
-    ages = [end - ended[x] for x in set(begun) - after if x in ended]
+    ages = [end - ended[x] for x in set(begun) - after - set(at) if x in ended]  # those in `at` were begun again
     verified = int(bool(begun) and begun[0] in before)
     return Counter(
         kills=len(victims) + killed,

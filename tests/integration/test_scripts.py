@@ -36,6 +36,8 @@ WRITTEN = {  # beside the result file
     "surrogates.training_cost": {"gradient.png"},
     "surrogates.uncertainty_coverage": {"uncertainty.png"},
     "wing.evaluations_vs_slsqp": set(),
+    "workers.finite_differences": set(),
+    "workers.kills": set(),
     "workers.store_speed": {"seconds.png"},
 }
 NO_XFOIL = not (shutil.which("xfoil") and shutil.which("Xvfb"))
@@ -133,6 +135,7 @@ TIMES = [
     *(f"samples.{d}.runs.{n}.seconds_of_iteration" for d in (5, 20) for n in (10, 30, 100)),
     *(f"single.{name}.{figure}" for name in ("airfoil", "HS39") for figure in ("seconds", "iterations", "evaluations")),
 ]
+DIFFERENCES = ["evaluation.median", *(f"workers.2.{name}" for name in ("one.median", "together", "processor"))]
 STORE = [
     *(f"sizes.1000.{name}" for name in ("open", "first", "all", "bytes")),
     *(
@@ -166,6 +169,8 @@ def figure(result: dict[str, Any], path: str) -> float:
         ("loop.kill_and_resume", KILLS),
         ("loop.loop_time", TIMES),
         ("wing.evaluations_vs_slsqp", WING),
+        ("workers.finite_differences", DIFFERENCES),
+        ("workers.kills", KILLS[:1] + KILLS[2:]),
         ("workers.store_speed", STORE),
     ],
 )
