@@ -38,6 +38,7 @@ WRITTEN = {  # beside the result file
     "wing.evaluations_vs_slsqp": set(),
     "workers.finite_differences": set(),
     "workers.kills": set(),
+    "workers.many_evaluations": set(),
     "workers.store_speed": {"seconds.png"},
 }
 NO_XFOIL = not (shutil.which("xfoil") and shutil.which("Xvfb"))
@@ -136,6 +137,8 @@ TIMES = [
     *(f"single.{name}.{figure}" for name in ("airfoil", "HS39") for figure in ("seconds", "iterations", "evaluations")),
 ]
 DIFFERENCES = ["evaluation.median", *(f"workers.2.{name}" for name in ("one.median", "together", "processor"))]
+MANY = [f"engines.processes.50.{name}" for name in ("rows_per_second", "processor", "bytes")]
+MANY += [f"engines.processes.at_100000.{name}" for name in ("hours", "store")]
 STORE = [
     *(f"sizes.1000.{name}" for name in ("open", "first", "all", "bytes")),
     *(
@@ -171,6 +174,7 @@ def figure(result: dict[str, Any], path: str) -> float:
         ("wing.evaluations_vs_slsqp", WING),
         ("workers.finite_differences", DIFFERENCES),
         ("workers.kills", KILLS[:1] + KILLS[2:]),
+        ("workers.many_evaluations", MANY),
         ("workers.store_speed", STORE),
     ],
 )
