@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -84,12 +83,11 @@ def call_beside(recipe: Recipe, argument: Any, time_limit: float, threads: int |
 
 
 def _call_in(processes: Processes, recipe: Recipe, argument: Any, time_limit: float) -> Outcome:
-    began = time.monotonic()
     try:
         return processes.call(recipe, argument, time_limit)
     except LostEvaluation as lost:
         kind = TimedOut if isinstance(lost, TimeLimitExceeded) else Lost
-        return kind(str(lost), time.monotonic() - began)
+        return kind(str(lost), lost.seconds)
 
 
 class Engine:

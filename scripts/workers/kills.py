@@ -25,6 +25,7 @@ and 2 % kill their worker. Printed and written:
 
 - `ratio`: evaluations until certified, failed ones included, over those of the run without failures: median, quartiles
   and largest of the pairs in which both are certified; `certified`: number of such runs of all;
+- `by_chance`: the ratio where each failed evaluation is made good by others with the same chance to fail, 1 / 0.73;
 - `beyond_limit`: time by which the evaluations that hang exceed the limit, s: median and largest.
 
 The exit code is 1 if anything was lost or repeated, or a result differs, or an evaluation exceeded the limit by 1 s.
@@ -54,7 +55,7 @@ from gradopt.sampling import latin_hypercube
 from gradopt.truth import Evaluations, ParallelTruth
 from scripts.shared.script import Call, begin, parser_of, run
 from scripts.shared.statistics import over_seeds
-from scripts.workers.fake_truths import Noted, failing, fate
+from scripts.workers.fake_truths import DIES, FAILS, HANGS, Noted, failing, fate
 
 D, POINTS, MOST, WORKERS, RETRIES = 3, 150, 150, 2, 1000
 KILLS, KILLS_OF_A_RUN, QUICK_KILLS = 100, 100, 4
@@ -284,7 +285,12 @@ def fail(call: Call) -> int:
     ratio = over_seeds([one["evaluations"][1] / one["evaluations"][0] for one in both])
     ratio["quartiles"] = np.percentile(ratio["all"], [25, 75])
     usually = sum(one["exits"][0] == "certified" for one in runs)
-    counts = {"certified": len(both), "certified_without": usually, "runs": runs}
+    counts = {
+        "by_chance": 1.0 / (1.0 - FAILS - HANGS - DIES),
+        "certified": len(both),
+        "certified_without": usually,
+        "runs": runs,
+    }
     found = {"ratio": ratio, **counts, "beyond_limit": over_seeds(beyond) if beyond else {}}
     call.write(found)
     table = Table("ratio: median", "quartiles", "largest", "certified", "beyond the limit, s: median", "largest")
