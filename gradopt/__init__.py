@@ -137,6 +137,7 @@ _SUBMODULES = {  # public submodule: its public names that do not stand here too
         "ParallelTruth",
         "PointStatus",
         "Program",
+        "Progress",
         "estimate_noise",
     ),
 }

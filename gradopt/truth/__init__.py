@@ -7,6 +7,7 @@ from gradopt.truth.function import FunctionTruth
 from gradopt.truth.model import ModelTruth
 from gradopt.truth.parallel import ParallelTruth
 from gradopt.truth.program import Finished, Program
+from gradopt.truth.progress import Progress
 from gradopt.truth.protocol import Evaluations, PointStatus, Truth
 from gradopt.truth.store import EvaluationStore
 
@@ -23,6 +24,7 @@ __all__ = [
     "ParallelTruth",
     "PointStatus",
     "Program",
+    "Progress",
     "Truth",
     "estimate_noise",
 ]

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from gradopt.data.variables import Variable, total_size
 from gradopt.errors import InputError, WorkersError, explain
 from gradopt.truth.points import as_points
+from gradopt.truth.progress import Progress, Watch
 from gradopt.truth.protocol import Evaluations, PointStatus, Truth
 from gradopt.truth.rows import check_shape, check_truth, row_at
 from gradopt.workers.engine import Engine, Lost, Workers, recipe_of
@@ -65,6 +66,7 @@ class ParallelTruth:
         retries: int = 0,
         threads: int | None = 1,
         isolated: bool = True,
+        progress: Callable[[Progress], object] | None = None,
     ) -> None:
         """Describe the truth; processes are started at the first evaluation.
 
@@ -80,12 +82,19 @@ class ParallelTruth:
             threads: Number of threads of OpenMP, BLAS and torch in each process; None = what the environment says.
             isolated: Whether each evaluation runs in a process beside the worker of the executor, which then survives
                 all that happens there. False evaluates in the executor's worker itself, without a time limit.
+            progress: Function that receives the `Progress` of each call that evaluates points: at its beginning, at its
+                end, and in between ten times a second at most. Its exceptions end the call. The logger "gradopt" has
+                the same as lines of level INFO, of calls that take longer than ten seconds.
 
         Raises:
             InputError: If an argument is of another kind, or the truth cannot be pickled.
             MissingExtraError: If cloudpickle is not installed.
         """
         self._engine = Engine(workers, time_limit=time_limit, retries=retries, threads=threads, isolated=isolated)
+        if progress is not None and not callable(progress):
+            remedy = "Such as progress=lambda progress: bar.update(progress.done)."
+            raise InputError(explain("progress", "be a function of a Progress, or None", repr(progress), remedy))
+        self._progress = progress
         if callable(truth):
             self.truth: Truth = truth()
             self._recipe = recipe_of(_Evaluate(truth))
@@ -164,13 +173,16 @@ class ParallelTruth:
         """
         points = as_points(x, self.inputs)
         m, d = total_size(self.outputs), total_size(self.inputs)
+        watch = Watch(len(points), self._engine.running, self._progress)
         with closing(self._engine.as_completed(self._recipe, list(points))) as outcomes:
             for row, outcome in outcomes:
                 if isinstance(outcome, Lost):
-                    yield row, _failed(points[row], m, outcome)
+                    found = _failed(points[row], m, outcome)
                 else:
                     check_shape("dydx of truth.evaluate(x)", outcome.value, (1, m, d))
-                    yield row, row_at(outcome.value, 0, points[row])
+                    found = row_at(outcome.value, 0, points[row])
+                yield row, found
+                watch.ended(not found.ok[0], float(found.seconds[0]))  # a store has written it
 
 
 def on_workers(truth: Truth, workers: Workers | None, time_limit: float) -> Truth:

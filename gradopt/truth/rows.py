@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
 
 import numpy as np
 
@@ -33,6 +35,23 @@ class StoredTruth:
     failed: int
     first: str
     last: str
+
+
+@dataclass(eq=False)
+class Session:
+    """Use of a store by one truth object.
+
+    Attributes:
+        truth: Truth, referenced so that no other object gets its `id`.
+        first: Number of the first row that is written since the truth met the store.
+        verified: Whether an earlier row was evaluated again, or there is none.
+        lock: Lock of that evaluation.
+    """
+
+    truth: Truth
+    first: int
+    verified: bool
+    lock: Any = field(default_factory=Lock)
 
 
 def check_truth(truth: object) -> None:
@@ -69,6 +88,8 @@ def check_shape(argument: str, found: Evaluations, expected: tuple[int, int, int
 
 def row_at(found: Evaluations, row: int, point: np.ndarray) -> Evaluations:
     """Take one row, at the requested point, which is its key."""
+    if found.n == 1 and found.x[0].tobytes() == point.tobytes():
+        return found
     one = slice(row, row + 1)
     return Evaluations(
         point[None], found.y[one], found.dydx[one], found.status[one], found.message[one], found.seconds[one]

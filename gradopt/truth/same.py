@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from gradopt.data.variables import column_names
@@ -16,7 +14,7 @@ _USUAL = (
 _TINY = float(np.finfo(float).tiny)
 
 
-def difference(stored: Evaluations, got: Evaluations, rows: Sequence[Evaluations], truth: Truth) -> str:
+def difference(stored: Evaluations, got: Evaluations, rows: Evaluations, truth: Truth) -> str:
     """Describe the largest difference beyond round-off and the tolerance of solvers.
 
     Values may differ by 1e-6 of themselves, and by 1e-9 of their usual size: the median of the output in the store,
@@ -27,7 +25,7 @@ def difference(stored: Evaluations, got: Evaluations, rows: Sequence[Evaluations
     Args:
         stored: Stored evaluation of one point.
         got: Evaluation of the same point now.
-        rows: All stored evaluations of the truth.
+        rows: Stored evaluations of the truth, as many as show the usual size of its results.
         truth: Truth.
 
     Returns:
@@ -38,15 +36,16 @@ def difference(stored: Evaluations, got: Evaluations, rows: Sequence[Evaluations
     if not stored.ok[0]:
         return ""
     outputs, inputs = column_names(truth.outputs), column_names(truth.inputs)
-    good = [row for row in rows if row.ok[0]]
+    good = rows.ok
+    y, dydx = (rows.y[good], rows.dydx[good]) if good.any() else (stored.y, stored.dydx)
     old, new = stored.y[0], got.y[0]
-    usual = np.median(np.abs([row.y[0] for row in good]), axis=0) + np.nansum(abs(stored.dydx[0] * stored.x[0]), axis=1)
+    usual = np.median(np.abs(y), axis=0) + np.nansum(abs(stored.dydx[0] * stored.x[0]), axis=1)
     wrong = abs(new - old) / (_RELATIVE * np.maximum(abs(old), abs(new)) + _USUAL * usual + _TINY)
     if wrong.max(initial=0.0) > 1.0:
         row = int(np.argmax(wrong))
         return f"stored {outputs[row]} = {float(old[row])!r}, got {float(new[row])!r}"
     old, new = stored.dydx[0], got.dydx[0]
-    usual = np.median([_largest(row.dydx[0]) for row in good], axis=0)
+    usual = np.median([_largest(one) for one in dydx], axis=0)
     allowed = _RELATIVE * np.maximum(_largest(old), _largest(new)) + _USUAL * usual + _TINY
     wrong = np.nan_to_num(abs(new - old) / allowed[:, None])
     if wrong.max(initial=0.0) > 1.0:

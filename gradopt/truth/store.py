@@ -7,9 +7,9 @@ import logging
 import sqlite3
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
-from threading import Lock, RLock
+from threading import RLock
 from types import TracebackType
 from typing import Any
 
@@ -21,39 +21,27 @@ from gradopt.errors import InputError, StaleStoreError, StoreError, explain
 from gradopt.truth.domains import fail_outside_domain, failed_by_former_transform
 from gradopt.truth.identity import check_identity
 from gradopt.truth.points import as_points
-from gradopt.truth.protocol import EvaluatesAtOnce, Evaluations, Truth
-from gradopt.truth.rows import StoredTruth, check_shape, check_truth, evaluated, row_at, shape_of, variables_of
+from gradopt.truth.protocol import Evaluations, Truth
+from gradopt.truth.rows import Session, StoredTruth, check_shape, check_truth, evaluated, row_at, shape_of, variables_of
 from gradopt.truth.same import difference
 from gradopt.truth.tables import MEMORY, Tables, digest_of_truth
 from gradopt.versions import versions
 
 logger = logging.getLogger("gradopt")
 
-
-@dataclass(eq=False)
-class _Session:
-    """Use of a store by one truth object.
-
-    Attributes:
-        truth: Truth, referenced so that no other object gets its `id`.
-        first: Number of the first row that is written since the truth met the store.
-        verified: Whether an earlier row was evaluated again, or there is none.
-        lock: Lock of that evaluation.
-    """
-
-    truth: Truth
-    first: int
-    verified: bool
-    lock: Any = field(default_factory=Lock)
+_TOGETHER = 1000  # rows that are written all or none, by hand: other processes wait for them some 0.1 s
+_USUAL = 1000  # rows of which the usual size of the results is computed, by hand
 
 
 class EvaluationStore:
     """Evaluations in an SQLite file, or in memory.
 
-    Each evaluation is on the disk before it is returned and before the next begins; those of a truth that evaluates
-    several points at the same time, such as a `ParallelTruth`, are written by this process as they come. Several
-    processes on one machine may use one file; a point that two of them evaluate at the same time is stored once. A
-    truth finds its rows by its `identity` and by the names, shapes and units of its variables; their bounds may change.
+    Each evaluation is in the file before it is returned and before the next begins; those of a truth that evaluates
+    several points at the same time, such as a `ParallelTruth`, are written by this process as they come. A row
+    outlives the end of the process by whatever signal; a loss of power takes at most rows that were written within a
+    second after another one. Several processes on one machine may use one file; a point that two of them evaluate at
+    the same time is stored once. A truth finds its rows by its `identity` and by the names, shapes and units of its
+    variables; their bounds may change.
 
     Where a truth finds rows of an earlier run, one of them is evaluated again and compared: `identity` cannot include
     all that the results depend on. A finished store may be read from a folder without permission to write.
@@ -87,8 +75,9 @@ class EvaluationStore:
     def _open(self) -> None:
         self.evaluated = self.verified = 0
         self._lock = RLock()
-        self._sessions: dict[int, _Session] = {}
+        self._sessions: dict[int, Session] = {}
         self._shown: set[str] = set()
+        self._registered: set[str] = set()
         self._unwritten: list[tuple[str, Truth, Evaluations, bool]] = []
         self._versions = json.dumps(versions())
         self._tables: Tables | None = Tables(self.path or MEMORY)
@@ -171,26 +160,28 @@ class EvaluationStore:
         missing: dict[bytes, np.ndarray] = {}
         again: set[bytes] = set()
         for point in points:
-            stored, key = self._select(digest, m, d, point), point.tobytes()
-            if stored and (
-                failed_by_former_transform(stored[0], truth.outputs) or (retry_failed and not stored[0].ok[0])
-            ):
+            key = point.tobytes()
+            if key in rows or key in missing:
+                continue
+            stored = self._row(digest, m, d, point)
+            if stored and (failed_by_former_transform(stored, truth.outputs) or (retry_failed and not stored.ok[0])):
                 again.add(key)
             if stored and key not in again:
-                self._verify(truth, digest, stored[0])
-                rows[key] = stored[0]
+                self._verify(truth, digest, stored)
+                rows[key] = stored
             else:
                 missing[key] = point
         with closing(self._new(truth, list(missing.values()))) as evaluations:
             for point, found in evaluations:
                 self.evaluated += 1
-                self._write(digest, truth, found, point.tobytes() in again)
-                rows[point.tobytes()] = self._select(digest, m, d, point)[0]
+                key = point.tobytes()
+                written = self._write(digest, truth, [(found, key in again)])
+                rows[key] = found if written else self._row(digest, m, d, point) or found
         return fail_outside_domain(Evaluations.join([rows[point.tobytes()] for point in points], m, d), truth.outputs)
 
     def _new(self, truth: Truth, points: list[np.ndarray]) -> Generator[tuple[np.ndarray, Evaluations]]:
         """Evaluate points (d,): at the same time where the truth can, else one at a time."""
-        if points and isinstance(truth, EvaluatesAtOnce):
+        if points and hasattr(truth, "as_completed"):  # `isinstance` of a protocol takes as long as a look-up
             self._check_writable(truth)
             for row, found in truth.as_completed(np.array(points)):
                 yield points[row], row_at(found, 0, points[row])
@@ -215,13 +206,12 @@ class EvaluationStore:
         digest, (m, d) = self._digest(truth), shape_of(truth)
         check_shape("evaluations", evaluations, (evaluations.n, m, d))
         self._check_writable(truth)
-        for row in range(evaluations.n):
-            self._write(digest, truth, row_at(evaluations, row, evaluations.x[row] + 0.0), False)
+        rows = [row_at(evaluations, row, evaluations.x[row] + 0.0) for row in range(evaluations.n)]
+        self._write(digest, truth, [(row, False) for row in rows])
 
     def evaluations(self, truth: Truth) -> Evaluations:
         """Return all rows of a truth, failed ones included, in the order in which they were written."""
-        m, d = shape_of(truth)
-        return fail_outside_domain(Evaluations.join(self._select(self._digest(truth), m, d), m, d), truth.outputs)
+        return fail_outside_domain(self._rows(self._digest(truth), *shape_of(truth)), truth.outputs)
 
     def dataset(self, truth: Truth) -> Dataset:
         """Return the good rows of a truth as training data, in the order in which they were written.
@@ -253,19 +243,26 @@ class EvaluationStore:
             raise InputError(explain("store", "be open", "a closed one", "Open the file again: EvaluationStore(path)."))
         return self._tables
 
-    def _select(self, digest: str, m: int, d: int, x: np.ndarray | None = None) -> list[Evaluations]:
+    def _row(self, digest: str, m: int, d: int, x: np.ndarray) -> Evaluations | None:
+        """Return the evaluation of a point (d,), None where there is none."""
         with self._lock:
-            found = self._open_tables.select(digest, m, d, x)
-            kept = [one for truth, _, one, _ in self._unwritten if truth == digest]
-        kept = [one for one in kept if x is None or np.array_equal(one.x[0], x)]
-        return found + [one for one in kept if not any(np.array_equal(one.x, other.x) for other in found)]
+            kept = (one for truth, _, one, _ in self._unwritten if truth == digest and np.array_equal(one.x[0], x))
+            return self._open_tables.row(digest, m, d, x) or next(kept, None)
 
-    def _session(self, truth: Truth) -> _Session:
+    def _rows(self, digest: str, m: int, d: int, most: int = -1) -> Evaluations:
+        """Return the evaluations of a truth, those that could not be written included; at most `most` of the file."""
+        with self._lock:
+            found = self._open_tables.rows(digest, m, d, most)
+            kept = [one for truth, _, one, _ in self._unwritten if truth == digest]
+        there = {x.tobytes() for x in found.x} if kept else set()
+        return Evaluations.join([found, *(one for one in kept if one.x[0].tobytes() not in there)], m, d)
+
+    def _session(self, truth: Truth) -> Session:
         with self._lock:
             found = self._sessions.get(id(truth))
             if found is None:
                 first = self._open_tables.next_row()
-                found = self._sessions[id(truth)] = _Session(truth, first, first == 1)
+                found = self._sessions[id(truth)] = Session(truth, first, first == 1)
             return found
 
     def _verify(self, truth: Truth, digest: str, stored: Evaluations) -> None:
@@ -277,12 +274,13 @@ class EvaluationStore:
             if session.verified or not self._earlier(session, digest, stored):
                 return
             if not stored.ok[0]:  # a good row says more
-                rows = self._select(digest, *shape_of(truth))
-                stored = next((row for row in rows if row.ok[0] and self._earlier(session, digest, row)), stored)
+                with self._lock:
+                    good = self._open_tables.first_good(digest, *shape_of(truth), session.first)
+                stored = good or stored
             got = evaluated(truth, stored.x[0])
             self.evaluated += 1
             self.verified += 1
-            found = difference(stored, got, self._select(digest, *shape_of(truth)), truth)
+            found = difference(stored, got, self._rows(digest, *shape_of(truth), _USUAL), truth)
             if found:
                 error = StaleStoreError(
                     f"The store {self._name} holds other results than the truth {truth.identity!r} gives now: at x = "
@@ -294,7 +292,7 @@ class EvaluationStore:
             session.verified = True
             logger.info("A stored point, evaluated again, gives the same results: x = %s.", stored.x[0].tolist())
 
-    def _earlier(self, session: _Session, digest: str, stored: Evaluations) -> bool:
+    def _earlier(self, session: Session, digest: str, stored: Evaluations) -> bool:
         with self._lock:
             return self._open_tables.row_of(digest, stored.x[0]) < session.first
 
@@ -308,31 +306,38 @@ class EvaluationStore:
             self._flush()
             self._check_there(truth)
 
-    def _write(self, digest: str, truth: Truth, found: Evaluations, replace_failed: bool) -> None:
+    def _write(self, digest: str, truth: Truth, rows: list[tuple[Evaluations, bool]]) -> bool:
+        """Write rows; returns whether the last one is in the file as it is."""
         with self._lock:
-            self._unwritten.append((digest, truth, found, replace_failed))
-            self._flush()
+            self._unwritten += [(digest, truth, found, replace_failed) for found, replace_failed in rows]
+            return self._flush()
 
-    def _flush(self) -> None:
-        """Write what is not on the disk yet."""
+    def _flush(self) -> bool:
+        """Write what is not in the file yet; returns whether the last row is there as it is."""
+        written = True
         while self._unwritten:
-            digest, truth, found, replace_failed = self._unwritten[0]
+            digest, truth, first, _ = self._unwritten[0]
+            group = takewhile(lambda one: one[0] == self._unwritten[0][0], self._unwritten[:_TOGETHER])
+            rows = [(found, replace_failed) for *_, found, replace_failed in group]
             try:
-                self._open_tables.register(digest, truth.identity or "", variables_of(truth))
-                self._open_tables.insert(digest, found, self._versions, replace_failed)
+                if digest not in self._registered:
+                    self._open_tables.register(digest, truth.identity or "", variables_of(truth))
+                    self._registered.add(digest)
+                written = self._open_tables.insert(digest, rows, self._versions)
             except (sqlite3.Error, OSError) as error:
                 remedy = (
                     "It is kept in memory and in `evaluations` of this error. Make room or end what locks the file, "
                     "and go on in this process; or write it elsewhere: "
                     "EvaluationStore(new).add(truth, error.evaluations)."
                 )
-                where = f"x = {found.x[0].tolist()}, y = {found.y[0].tolist()}"
+                where = f"x = {first.x[0].tolist()}, y = {first.y[0].tolist()}"
                 what = (
                     f"The store {self._name} cannot be written ({error}): the evaluation at {where} is not on the disk."
                 )
                 raise self._lost(f"{what} {remedy}", digest, truth) from error
             self._check_there(truth)
-            self._unwritten.pop(0)
+            del self._unwritten[: len(rows)]
+        return written
 
     def _check_there(self, truth: Truth) -> None:
         """Raise where the file is gone, with all rows of the truth: they are readable while the file is open."""
@@ -342,13 +347,13 @@ class EvaluationStore:
             what = f"The file {gone!r} of the store was deleted or replaced during the run: nothing is kept any more."
             digest = self._digest(truth)
             try:
-                stored = self._select(digest, *shape_of(truth))
+                stored = self._rows(digest, *shape_of(truth))
             except (StoreError, ValueError):  # as far as they can be read
-                stored = []
+                stored = Evaluations.join([], *shape_of(truth))
             raise self._lost(f"{what} {remedy}", digest, truth, stored)
 
-    def _lost(self, message: str, digest: str, truth: Truth, stored: list[Evaluations] | None = None) -> StoreError:
-        kept = [found for other, _, found, _ in self._unwritten if other == digest] if stored is None else stored
+    def _lost(self, message: str, digest: str, truth: Truth, stored: Evaluations | None = None) -> StoreError:
+        kept = [found for other, _, found, _ in self._unwritten if other == digest] if stored is None else [stored]
         error = StoreError(message)
         error.evaluations = Evaluations.join(kept, *shape_of(truth))
         return error
@@ -373,12 +378,12 @@ class EvaluationStore:
     def _show(self, digest: str, truth: Truth) -> None:
         """Log what the file holds of a truth, and warn where all of it is of other versions."""
         with self._lock:
-            rows, earlier = self._open_tables.truths(), self._open_tables.truths(self._session(truth).first)
-        count = sum(number for other, _, _, number, *_ in rows if other == digest)
+            count = self._open_tables.count(digest)
+            earlier = [] if count else self._open_tables.truths(self._session(truth).first)
         logger.info("The store %s holds %d evaluations of the truth %r.", self._name, count, truth.identity)
         name = (truth.identity or "").partition(" ")[0]  # of the function, as the rest is a hash
         others = [row for row in earlier if row[2] == variables_of(truth) and row[1].partition(" ")[0] == name]
-        if not count and others:
+        if others:
             logger.warning(
                 "The store %s holds no evaluation of the truth %r, but %d of other versions, the last one %r; they are "
                 "not used. Code, constants or versions of packages differ. Where the results are the same, pass "

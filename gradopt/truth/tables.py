@@ -6,22 +6,23 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from time import sleep
-from typing import Any
+from time import monotonic, sleep
 
 import numpy as np
 
 from gradopt.errors import FileFormatError, InputError, StoreError, explain
-from gradopt.truth.protocol import Evaluations, PointStatus
+from gradopt.truth.protocol import Evaluations
+from gradopt.truth.row_format import COLUMNS, from_rows, stored_message, to_blob, to_row
 
 FORMAT = "gradopt.evaluations"
 SCHEMA_VERSION = 2
 MEMORY = ":memory:"
 _WAIT = 60.0  # time to wait for another process that writes, s; by hand, far above the milliseconds of one row
+_SYNC_EVERY = 1.0  # time after which a row waits for the disk, s; by hand: waiting takes milliseconds, writing 0.1 ms
+_LOG_PAGES = 8000  # pages of 4 kB in the log from which they go to the file, 1000 by default: that takes 0.1 ms a row
 _WAL_ATTEMPTS, _WAL_PAUSE = 200, 0.02  # attempts to switch to WAL, and pause between them, s; by hand: 4 s in all
 
 _TABLES = (
@@ -41,7 +42,11 @@ _TABLES = (
         digest BLOB NOT NULL,
         UNIQUE (truth, x))""",
 )
-_COLUMNS = ("truth", "x", "y", "dydx", "status", "message", "seconds", "time", "versions", "digest")
+_SELECT = f"SELECT id, {', '.join(COLUMNS)} FROM evaluations"
+_INTO = f"INSERT INTO evaluations ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
+_INSERT = f"{_INTO} ON CONFLICT (truth, x) DO NOTHING"
+_CHANGED = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS if name not in ("truth", "x"))
+_REPLACE = f"{_INTO} ON CONFLICT (truth, x) DO UPDATE SET {_CHANGED} WHERE status != 'ok'"
 _REMEDY = "Copy the file again from where it was made, or evaluate into a new one."
 
 
@@ -70,6 +75,7 @@ class Tables:
         """
         self.path = str(path)
         self.read_only = False
+        self._waited = -np.inf  # when rows waited for the disk last, s
         if self.path != MEMORY:
             self._check_place()
         try:
@@ -94,48 +100,67 @@ class Tables:
         """Close the file; rows in memory are lost."""
         self._database.close()
 
-    def select(self, truth: str, m: int, d: int, x: np.ndarray | None = None) -> list[Evaluations]:
-        """Read rows of a truth, in the order in which they were written.
+    def row(self, truth: str, m: int, d: int, x: np.ndarray) -> Evaluations | None:
+        """Read the row of a point.
 
         Args:
             truth: Digest of the truth.
             m: Number of output columns.
             d: Number of input columns.
-            x: Point (d,) whose row alone is read, if there is one; None = all rows.
+            x: Point (d,).
 
         Returns:
-            One `Evaluations` of one point for each row.
+            Evaluations of one point, None where there is no row.
 
         Raises:
-            FileFormatError: If the file is damaged, or a row was changed after it was written.
+            FileFormatError: If the file is damaged, or the row was changed after it was written.
             StoreError: If the file cannot be read.
         """
-        where, values = ("", (truth,)) if x is None else (" AND x = ?", (truth, to_blob(x)))
-        query = f"SELECT id, {', '.join(_COLUMNS)} FROM evaluations WHERE truth = ?{where} ORDER BY id"
+        key = (truth, to_blob(x))
         with self._reading():
-            rows = self._database.execute(query, values).fetchall()
-        return [self._read(row, values, m, d) for row in rows]
+            found = self._execute(f"{_SELECT} WHERE truth = ? AND x = ?", *key).fetchall()
+        return from_rows(found, key, m, d, self._changed) if found else None
+
+    def rows(self, truth: str, m: int, d: int, most: int = -1) -> Evaluations:
+        """Read rows of a truth, in the order in which they were written; raises what `row` does.
+
+        Args:
+            truth: Digest of the truth.
+            m: Number of output columns.
+            d: Number of input columns.
+            most: Number of rows after which reading ends; -1 = all rows.
+        """
+        with self._reading():
+            rows = self._execute(f"{_SELECT} WHERE +truth = ? ORDER BY id LIMIT ?", truth, most)
+            return from_rows(rows, (truth,), m, d, self._changed)
+
+    def first_good(self, truth: str, m: int, d: int, before: int) -> Evaluations | None:
+        """Read the first row of a truth that has not failed, of those before a row; raises what `row` does."""
+        where = "WHERE +truth = ? AND status = 'ok' AND id < ? ORDER BY id LIMIT 1"
+        with self._reading():
+            found = self._execute(f"{_SELECT} {where}", truth, before).fetchall()
+        return from_rows(found, (truth,), m, d, self._changed) if found else None
 
     def count(self, truth: str) -> int:
-        """Return the number of rows of a truth; raises what `select` does."""
+        """Return the number of rows of a truth; raises what `row` does."""
         with self._reading():
             query = "SELECT COUNT(*) FROM evaluations WHERE truth = ?"
             return int(self._database.execute(query, (truth,)).fetchone()[0])
 
     def next_row(self) -> int:
-        """Return the number of the row that is written next; raises what `select` does."""
+        """Return the number of the row that is written next; raises what `row` does."""
         with self._reading():
             return int(self._database.execute("SELECT COALESCE(MAX(id), 0) FROM evaluations").fetchone()[0]) + 1
 
     def row_of(self, truth: str, x: np.ndarray) -> float:
-        """Return the number of the row of a point (d,), infinity where there is none; raises what `select` does."""
+        """Return the number of the row of a point (d,), infinity where there is none; raises what `row` does."""
         query = "SELECT id FROM evaluations WHERE truth = ? AND x = ?"
         with self._reading():
             found = self._database.execute(query, (truth, to_blob(x))).fetchone()
         return np.inf if found is None else int(found[0])
 
     def truths(self, before: int | None = None) -> list[tuple[str, str, str, int, int, str, str]]:
-        """Read what the file holds of each truth; raises what `select` does.
+        """Read what the file holds of each truth; raises what `row` does.
 
         Args:
             before: Number of the row before which rows count; None = all rows.
@@ -159,36 +184,51 @@ class Tables:
         """Write identity and variables of a truth, unless they are there; raises `sqlite3.Error`."""
         self._database.execute("INSERT OR IGNORE INTO truths VALUES (?, ?, ?)", (digest, identity, variables))
 
-    def insert(self, truth: str, found: Evaluations, versions: str, replace_failed: bool) -> None:
-        """Write one evaluation to the disk, unless a row of its point is there.
+    def insert(self, truth: str, rows: Sequence[tuple[Evaluations, bool]], versions: str) -> bool:
+        """Write evaluations to the file, all or none; a point that has a row keeps it.
+
+        The rows outlive the end of this process, by whatever signal. They wait for the disk, and outlive a loss of
+        power, where a second has passed since others did: to wait at each of a thousand rows a second would take all
+        the time.
 
         Args:
             truth: Digest of the truth, which is in the table `truths`.
-            found: Evaluations of one point.
+            rows: Evaluations of one point, and whether to replace a failed row of the same point; a good row is never
+                replaced.
             versions: Versions of the packages, as JSON.
-            replace_failed: Whether to replace a failed row of the same point; a good row is never replaced.
+
+        Returns:
+            Whether the last one is in the file as it was given, to the last character.
 
         Raises:
-            sqlite3.Error: If the row cannot be written.
+            sqlite3.Error: If they cannot be written.
         """
-        conflict = "NOTHING"
-        if replace_failed:
-            changed = (name for name in _COLUMNS if name not in ("truth", "x"))
-            conflict = f"UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in changed)} WHERE status != 'ok'"
-        row = (
-            truth,
-            *(to_blob(array) for array in (found.x[0], found.y[0], found.dydx[0])),
-            found.status[0].value,
-            found.message[0].encode("utf-8", "replace").decode("utf-8"),  # a lone surrogate cannot be stored
-            float(found.seconds[0]),
-            datetime.now(UTC).isoformat(),
-            versions,
-        )
-        marks = ", ".join("?" for _ in _COLUMNS)
-        self._database.execute(
-            f"INSERT INTO evaluations ({', '.join(_COLUMNS)}) VALUES ({marks}) ON CONFLICT (truth, x) DO {conflict}",
-            (*row, _digest_of_row(row)),
-        )
+        waits = monotonic() - self._waited >= _SYNC_EVERY
+        if waits:
+            self._execute("PRAGMA synchronous = FULL")
+        try:
+            if len(rows) > 1:
+                self._execute("BEGIN IMMEDIATE")
+            for found, replace_failed in rows:
+                written = self._insert(to_row(truth, found, versions), replace_failed)
+            if len(rows) > 1:
+                self._execute("COMMIT")
+        except BaseException:
+            if self._database.in_transaction:
+                self._execute("ROLLBACK")
+            raise
+        finally:
+            if waits:
+                self._execute("PRAGMA synchronous = NORMAL")
+        self._waited = monotonic() if waits else self._waited
+        return written and stored_message(found) == found.message[0]
+
+    def _insert(self, row: tuple[object, ...], replace_failed: bool) -> bool:
+        """Write a row; returns whether it has been written."""
+        return self._execute(_REPLACE if replace_failed else _INSERT, *row).rowcount == 1
+
+    def _execute(self, statement: str, *values: object) -> sqlite3.Cursor:
+        return self._database.execute(statement, values)
 
     def missing(self) -> str:
         """Return the path of the file that is gone or was replaced since the store was opened, "" where there is none.
@@ -254,7 +294,8 @@ class Tables:
             return
         if self.path != MEMORY and database.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             self._switch_to_wal()
-        database.execute("PRAGMA synchronous = FULL")
+        database.execute("PRAGMA synchronous = NORMAL")
+        database.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         if not tables:
             database.execute("BEGIN IMMEDIATE")
             for statement in _TABLES:
@@ -295,22 +336,8 @@ class Tables:
                     raise
                 sleep(_WAL_PAUSE)
 
-    def _read(self, row: tuple[Any, ...], wanted: tuple[object, ...], m: int, d: int) -> Evaluations:
-        number, *fields, digest = row
-        try:
-            if tuple(fields[: len(wanted)]) != wanted or _digest_of_row(tuple(fields)) != digest:
-                raise ValueError("its digest is that of other numbers")
-            _, x, y, dydx, status, message, seconds, *_ = fields
-            return Evaluations(
-                np.frombuffer(x, "<f8").reshape(1, d),
-                np.frombuffer(y, "<f8").reshape(1, m),
-                np.frombuffer(dydx, "<f8").reshape(1, m, d),
-                [PointStatus(status)],
-                [message],
-                np.array([seconds]),
-            )
-        except (ValueError, TypeError, AttributeError, OverflowError) as broken:
-            raise self._damaged(f"Row {number} of the table `evaluations`", str(broken)) from broken
+    def _changed(self, number: int, reason: str) -> FileFormatError:
+        return self._damaged(f"Row {number} of the table `evaluations`", reason)
 
     def _damaged(self, what: str, reason: str = "its digest is that of another text") -> FileFormatError:
         return FileFormatError(
@@ -326,18 +353,3 @@ class Tables:
                 remedy = "Run again where the file can be read."
                 raise StoreError(f"The store {self.path!r} cannot be read ({error}). {remedy}") from error
             raise self._damaged("A part", str(error)) from error
-
-
-def to_blob(array: np.ndarray) -> bytes:
-    """Convert numbers to bytes: float64, little-endian."""
-    return np.ascontiguousarray(array, dtype="<f8").tobytes()
-
-
-def _digest_of_row(row: tuple[Any, ...]) -> bytes:
-    """Hash all fields of a row but its number."""
-    truth, x, y, dydx, status, message, seconds, time, versions = row
-    words = [truth, status, message, float(seconds).hex(), time, versions, len(x), len(y), len(dydx)]
-    found = hashlib.sha256(json.dumps(words).encode())
-    for blob in (x, y, dydx):
-        found.update(blob)
-    return found.digest()

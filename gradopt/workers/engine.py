@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -21,6 +20,7 @@ from gradopt.workers.process import LostEvaluation, Processes, TimeLimitExceeded
 Workers = int | Executor | Callable[[], Executor]
 """Number of processes of this machine, an executor, or a function that returns one."""
 
+_AHEAD = 2000  # calls that are given to the executor before others have ended; by hand: more than it has workers
 _REBUILDS = 3  # executors that may break one after the other without a result in between; by hand
 _LOST_BY_DASK = {"KilledWorker"}  # error of an evaluation whose worker died several times
 
@@ -83,12 +83,11 @@ def call_beside(recipe: Recipe, argument: Any, time_limit: float, threads: int |
 
 
 def _call_in(processes: Processes, recipe: Recipe, argument: Any, time_limit: float) -> Outcome:
-    began = time.monotonic()
     try:
         return processes.call(recipe, argument, time_limit)
     except LostEvaluation as lost:
         kind = TimedOut if isinstance(lost, TimeLimitExceeded) else Lost
-        return kind(str(lost), time.monotonic() - began)
+        return kind(str(lost), lost.seconds)
 
 
 class Engine:
@@ -126,6 +125,7 @@ class Engine:
         self._isolated = isolated
         self._processes = Processes(threads)
         self._executor: Executor | None = None
+        self._submitted: dict[Future[Any], int] = {}
         self._lock = threading.RLock()
         self._finalizer: weakref.finalize[..., Any] | None = None
 
@@ -148,12 +148,12 @@ class Engine:
         left = [self._retries] * len(arguments)
         again, rebuilds = deque(range(len(arguments))), 0
         ended: SimpleQueue[Future[Any]] = SimpleQueue()
-        running: dict[Future[Any], int] = {}
+        running = self._submitted = dict[Future[Any], int]()
         error: Exception | None = None
         broken: BrokenExecutor | None = None
         try:
             while again or running:
-                while again and error is None and broken is None:
+                while again and error is None and broken is None and len(running) < _AHEAD:
                     try:
                         future = self._submit(recipe, arguments[again[0]])
                     except BrokenExecutor as failed:
@@ -190,6 +190,10 @@ class Engine:
         finally:
             if running:
                 self._interrupt(list(running))
+
+    def running(self) -> int:
+        """Return the number of calls that run now, as far as the executor tells."""
+        return sum(future.running() for future in list(self._submitted))
 
     def close(self) -> None:
         """End the processes of this engine, and the executor where it is its own; later calls start others."""

@@ -36,7 +36,13 @@ _CODE = "import sys; sys.path[:] = {path!r}; from gradopt.workers.child import m
 
 
 class LostEvaluation(EvaluationError):
-    """The process of an evaluation died, or was ended at its time limit."""
+    """The process of an evaluation died, or was ended at its time limit.
+
+    Attributes:
+        seconds: Time of the evaluation until its process had ended, s, without the start of the process.
+    """
+
+    seconds = 0.0
 
 
 class TimeLimitExceeded(LostEvaluation):
@@ -93,12 +99,17 @@ class WorkerProcess:
                 return answer
             except TimeoutError:
                 self.end()
-                reason = f"{what} exceeded its time limit of {limit:g} s; its process was ended."
-                raise TimeLimitExceeded(reason) from None
+                lost: LostEvaluation = TimeLimitExceeded(
+                    f"{what} exceeded its time limit of {limit:g} s; its process was ended."
+                )
+                lost.seconds = time.monotonic() - began
+                raise lost from None
             except (EOFError, ConnectionError):
                 death = self._death()
                 if begun or new:  # else it has died while it was idle, and nothing is lost
-                    raise LostEvaluation(f"{death} after {time.monotonic() - began:.3g} s.") from None
+                    lost = LostEvaluation(f"{death} after {time.monotonic() - began:.3g} s.")
+                    lost.seconds = time.monotonic() - began
+                    raise lost from None
             except BaseException:
                 self.end()
                 raise

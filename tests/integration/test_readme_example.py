@@ -128,6 +128,10 @@ def errors_say_what_to_do(names: Names, printed: str) -> None:
     assert "broken.gradopt" in lines[7]
 
 
+def progress_is_shown(names: Names, printed: str) -> None:
+    assert printed.startswith("\r0 of 40 evaluations done (0 failed)") and printed.endswith("\n 40 0\n")
+
+
 def points_are_evaluated_by_workers(names: Names, printed: str) -> None:
     assert printed.startswith("20 ")
     np.testing.assert_allclose(names["found"].y[:, 0], (names["points"] ** 2).sum(axis=1))
@@ -155,6 +159,7 @@ CHECKS: dict[tuple[str, int], Callable[[Names, str], None]] = {
     ("examples.md", 8): the_loop_is_compared_with_slsqp,
     ("examples.md", 9): errors_say_what_to_do,
     ("gradinn.md", 0): a_prior_lowers_the_error,
+    ("many_evaluations.md", 0): progress_is_shown,
     ("truths.md", 0): an_executable_is_optimized,
     ("truths.md", 1): a_stored_point_is_verified,
     ("workers.md", 0): points_are_evaluated_by_workers,

@@ -36,6 +36,10 @@ WRITTEN = {  # beside the result file
     "surrogates.training_cost": {"gradient.png"},
     "surrogates.uncertainty_coverage": {"uncertainty.png"},
     "wing.evaluations_vs_slsqp": set(),
+    "workers.finite_differences": set(),
+    "workers.kills": set(),
+    "workers.many_evaluations": set(),
+    "workers.store_speed": {"seconds.png"},
 }
 NO_XFOIL = not (shutil.which("xfoil") and shutil.which("Xvfb"))
 NEEDS_XFOIL = pytest.mark.skipif(NO_XFOIL, reason="XFOIL needs the Debian packages xfoil and xvfb")
@@ -132,6 +136,18 @@ TIMES = [
     *(f"samples.{d}.runs.{n}.seconds_of_iteration" for d in (5, 20) for n in (10, 30, 100)),
     *(f"single.{name}.{figure}" for name in ("airfoil", "HS39") for figure in ("seconds", "iterations", "evaluations")),
 ]
+DIFFERENCES = ["evaluation.median", *(f"workers.2.{name}" for name in ("one.median", "together", "processor"))]
+MANY = [f"engines.processes.50.{name}" for name in ("rows_per_second", "processor", "bytes")]
+MANY += [f"engines.processes.at_100000.{name}" for name in ("hours", "store")]
+STORE = [
+    *(f"sizes.1000.{name}" for name in ("open", "first", "all", "bytes")),
+    *(
+        f"sizes.{rows}.{name}.wall.median"
+        for rows in (100, 1000)
+        for name in ("append", "append_call", "look_up", "sqlite")
+    ),
+    *("rows_per_second.median", "rows_per_second.least"),
+]
 KILLS = ["kills", "evaluations", "rows", "begun"]
 
 
@@ -156,6 +172,10 @@ def figure(result: dict[str, Any], path: str) -> float:
         ("loop.kill_and_resume", KILLS),
         ("loop.loop_time", TIMES),
         ("wing.evaluations_vs_slsqp", WING),
+        ("workers.finite_differences", DIFFERENCES),
+        ("workers.kills", KILLS[:1] + KILLS[2:]),
+        ("workers.many_evaluations", MANY),
+        ("workers.store_speed", STORE),
     ],
 )
 def test_script_writes_its_figures(name: str, figures: list[str], smoke: Smoke) -> None:

@@ -356,3 +356,20 @@ def test_rows_have_time_and_versions(tmp_path: Path) -> None:
     identity, variables = database.execute("SELECT identity, variables FROM truths").fetchone()
     database.close()
     assert time.endswith("+00:00") and "numpy" in versions and identity == "counted" and '["v", [1], "N"]' in variables
+
+
+class Transposed:
+    """A truth whose partials stand in memory by columns."""
+
+    inputs, outputs, identity = INPUTS, (Variable("v", (2,)),), "transposed"
+
+    def evaluate(self, x: Any) -> Evaluations:
+        partials = np.array([[[1.0, 2.0], [3.0, 4.0]]]).transpose(0, 2, 1)
+        return Evaluations(x, np.ones((1, 2)), partials, [PointStatus.OK], [""], np.zeros(1))
+
+
+def test_new_evaluations_are_in_the_order_in_memory_of_stored_ones(store: EvaluationStore) -> None:
+    """Sums over numbers in another order in memory differ in their last bits, and so would a continued run."""
+    for _ in range(2):
+        found = store.evaluate(Transposed(), [[1.0, 2.0]])
+        assert found.dydx.strides == (32, 16, 8)

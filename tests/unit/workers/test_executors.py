@@ -7,10 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ import pytest
 from gradopt import EvaluationStore
 from gradopt.errors import WorkersError
 from gradopt.truth import ParallelTruth
+from gradopt.workers import engine
+from gradopt.workers.child import Returned
 from tests.unit.workers.conftest import LIMIT, make_truth
 from tests.unit.workers.test_parallel_truth import EXITS, HANGS, KILLED, points
 
@@ -114,3 +117,25 @@ def test_dask(tmp_path: Path) -> None:
         truth = ParallelTruth(make_truth(beside(tmp_path)), client.get_executor(), time_limit=30.0)
         found = truth.evaluate(points(0, ENDS_EXECUTOR, 0))  # Dask starts the worker again, and the evaluation too
         assert found.ok.all()
+
+
+class Counted(ThreadPoolExecutor):
+    """Counts the calls that it has received."""
+
+    received = 0
+
+    def submit(self, call: Any, /, *arguments: Any, **words: Any) -> Future[Any]:
+        self.received += 1
+        return super().submit(call, *arguments, **words)
+
+
+def test_few_calls_wait_in_the_executor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_AHEAD", 3)
+    recipe, found = engine.recipe_of(lambda: lambda number: number**2), dict[int, int]()
+    with Counted(1) as executor:
+        calls = engine.Engine(executor, isolated=False)
+        for number, outcome in calls.as_completed(recipe, range(10)):
+            assert executor.received <= len(found) + 3 and calls.running() <= 1
+            assert isinstance(outcome, Returned)
+            found[number] = outcome.value
+    assert found == {number: number**2 for number in range(10)}

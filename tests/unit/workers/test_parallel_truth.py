@@ -48,6 +48,20 @@ def test_a_hang_is_cut_within_a_second_of_its_limit(truth: ParallelTruth) -> Non
     assert LIMIT <= found.seconds[0] < LIMIT + SECOND
 
 
+def test_the_time_of_a_lost_evaluation_is_without_the_start_of_its_process(tmp_path: Path) -> None:
+    truth = make_truth(tmp_path)()
+    home = os.getpid()
+
+    def slow_to_make() -> FunctionTruth:
+        if os.getpid() != home:
+            time.sleep(2.0)
+        return truth
+
+    with ParallelTruth(slow_to_make, 1, time_limit=0.1) as new:
+        found = new.evaluate(points(HANGS, KILLED))
+    assert 0.1 <= found.seconds[0] < 2.0 and 0.0 < found.seconds[1] < 2.0
+
+
 def test_points_are_evaluated_at_the_same_time_in_other_processes(tmp_path: Path, truth: ParallelTruth) -> None:
     with ParallelTruth(make_truth(tmp_path), 2, time_limit=60.0) as two:
         found = two.evaluate(points(MEETS, MEETS, 0, 0))

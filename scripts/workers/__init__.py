@@ -1,0 +1,1 @@
+"""Many evaluations: the store, workers that die, finite differences on workers."""
