@@ -100,8 +100,9 @@ def main(argv: list[str] | None = None) -> int:
             console.print(f"[bold]{name:15}[/] {module.TITLE}", soft_wrap=True)
         return 0
     one_shot = getattr(arguments, "one_shot", False)
-    if one_shot and (arguments.fresh or arguments.max_evaluations is not None):
-        parser.error("--fresh and --max-evaluations are options of the loop: leave them out, or leave out --one-shot")
+    if one_shot and (arguments.fresh or arguments.max_evaluations is not None or arguments.workers > 1):
+        options = "--fresh, --max-evaluations and --workers"
+        parser.error(f"{options} are options of the loop: leave them out, or leave out --one-shot")
     folder = arguments.out or Path("results") / arguments.name
     run = _run_one_shot if one_shot else _run_adaptive
     if arguments.name in STUDIES:

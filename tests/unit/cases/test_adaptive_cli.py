@@ -132,6 +132,14 @@ def test_limit_of_evaluations_is_kept(tmp_path: Path, capsys: pytest.CaptureFixt
     assert (record(tmp_path)["evaluations"], record(tmp_path)["evaluations_from_store"]) == (6, 4)
 
 
+@pytest.mark.usefixtures("undrawn")
+def test_workers_evaluate_a_batch_in_each_iteration(tmp_path: Path) -> None:
+    assert main([*DISK, "--workers", "2", "--max-evaluations", "7"]) == 0
+    found = record(tmp_path)
+    assert (found["evaluations"], found["settings"]["workers"]) == (7, 2)
+    assert [one["evaluations"] for one in found["iterations"]] == [1, 3, 5, 7]
+
+
 def test_samples_without_one_shot_are_explained(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "rosenbrock", "--samples", "9"]) == 1
     message = "`--samples` must come with --one-shot, got 9. Add --one-shot, or limit the loop with --max-evaluations."

@@ -130,9 +130,10 @@ def test_folder_with_brackets_is_printed_as_it_is(tmp_path: Path, capsys: pytest
         (["run", "sellar", "--max-evaluations", "0"], "argument --max-evaluations: must be at least 1, got 0"),
         (
             [*QUICK, "--fresh"],
-            "--fresh and --max-evaluations are options of the loop: leave them out, or leave out --one-shot",
+            "--fresh, --max-evaluations and --workers are options of the loop: leave them out, or leave out --one-shot",
         ),
         ([*QUICK, "--max-evaluations", "9"], "are options of the loop: leave them out, or leave out --one-shot"),
+        ([*QUICK, "--workers", "2"], "are options of the loop: leave them out, or leave out --one-shot"),
     ],
 )
 def test_wrong_usage_exits_with_2(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
