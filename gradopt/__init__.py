@@ -114,7 +114,7 @@ _SUBMODULES = {  # public submodule: its public names that do not stand here too
         "tell",
     ),
     "om": ("BaselineResult", "BaselineVisit", "DataDistance", "DataDistanceComp", "run_slsqp_on_truth"),
-    "optimizer": ("Constraint", "LinearConstraint", "Objective"),
+    "optimizer": ("Constraint", "Generator", "LinearConstraint", "Objective"),
     "plots": (
         "Trace",
         "plot_convergence",

@@ -42,8 +42,8 @@ FLOORS = {
     "scripts": 10,
 }
 EXTRAS = {
-    *("aerosandbox", "casadi", "chaospy", "cloudpickle", "distributed", "jenn", "mpi4py", "neuralfoil"),
-    *("openaerostruct", "rich", "sklearn", "smt"),
+    *("aerosandbox", "casadi", "chaospy", "cloudpickle", "distributed", "executorlib", "gest_api"),
+    *("jenn", "mpi4py", "neuralfoil", "openaerostruct", "rich", "sklearn", "smt"),
 }
 LONGEST = 400  # lines of a file
 PACKAGE = Path(gradopt.__file__).parent  # the installed one, where it is installed

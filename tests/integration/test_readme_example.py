@@ -82,6 +82,11 @@ def a_run_is_saved_and_continued_between_all_evaluations(names: Names, printed: 
     np.testing.assert_allclose([height, width * height**2], [2.0 * width, 0.5], rtol=1e-3)
 
 
+def another_program_calls_the_loop(names: Names, printed: str) -> None:
+    assert printed.startswith("certified")
+    np.testing.assert_allclose(names["generator"].optimizer.x, [0.1, np.sqrt(2.5)], rtol=1e-3)
+
+
 def the_parts_of_the_loop_make_a_run(names: Names, printed: str) -> None:
     u = names["state"].iterate.u
     assert printed.startswith("certified")
@@ -151,13 +156,14 @@ CHECKS: dict[tuple[str, int], Callable[[Names, str], None]] = {
     ("examples.md", 0): a_model_is_optimized_and_certified,
     ("examples.md", 1): minimize_follows_scipy,
     ("examples.md", 2): a_run_is_saved_and_continued_between_all_evaluations,
-    ("examples.md", 3): truths_are_evaluated_once,
-    ("examples.md", 4): surrogates_predict_held_out_samples,
-    ("examples.md", 5): every_prior_can_be_fitted,
-    ("examples.md", 6): the_loop_is_plotted,
-    ("examples.md", 7): the_parts_of_the_loop_make_a_run,
-    ("examples.md", 8): the_loop_is_compared_with_slsqp,
-    ("examples.md", 9): errors_say_what_to_do,
+    ("examples.md", 3): another_program_calls_the_loop,
+    ("examples.md", 4): truths_are_evaluated_once,
+    ("examples.md", 5): surrogates_predict_held_out_samples,
+    ("examples.md", 6): every_prior_can_be_fitted,
+    ("examples.md", 7): the_loop_is_plotted,
+    ("examples.md", 8): the_parts_of_the_loop_make_a_run,
+    ("examples.md", 9): the_loop_is_compared_with_slsqp,
+    ("examples.md", 10): errors_say_what_to_do,
     ("gradinn.md", 0): a_prior_lowers_the_error,
     ("many_evaluations.md", 0): progress_is_shown,
     ("truths.md", 0): an_executable_is_optimized,
