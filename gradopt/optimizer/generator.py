@@ -130,7 +130,8 @@ class Generator:
 
         The gest-api wants the number of points that is asked for, or a `ValueError`. The programs that call this take
         fewer, and end at an error; so that fewer are returned: those of the request of the loop that have not been
-        suggested, often one. None are left while results of the request are missing, and when the run has ended.
+        suggested. After the initial samples these are `settings.batch` candidates, 1 unless it is set. None are left
+        while results of the request are missing, and when the run has ended.
 
         Args:
             num_points: Largest number of points; None = all that are known.
