@@ -23,6 +23,7 @@ Workers = int | Executor | Callable[[], Executor]
 _AHEAD = 2000  # calls that are given to the executor before others have ended; by hand: more than it has workers
 _REBUILDS = 3  # executors that may break one after the other without a result in between; by hand
 _LOST_BY_DASK = {"KilledWorker"}  # error of an evaluation whose worker died several times
+_BROKEN = {"ExecutorlibSocketError"}  # errors of executors that break, besides `BrokenExecutor`
 
 _local = threading.local()  # functions made in this thread
 _beside: dict[int | None, Processes] = {}  # processes beside this one, a worker of an executor, by their threads
@@ -261,6 +262,8 @@ def _outcome(future: Future[Any]) -> Outcome | BrokenExecutor:
     except Exception as error:
         if type(error).__name__ in _LOST_BY_DASK:
             return Lost(f"The worker of the executor died ({type(error).__name__}: {error}).")
+        if type(error).__name__ in _BROKEN:
+            return BrokenExecutor(f"{type(error).__name__}: {error}")
         return Raised(error)
 
 

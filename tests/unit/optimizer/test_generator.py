@@ -114,6 +114,12 @@ def test_each_point_is_suggested_once_and_none_while_results_are_missing() -> No
     assert start == {**START, "_id": 5}
 
 
+def test_candidates_are_as_many_as_the_batch() -> None:
+    generator = Generator(posed(), START, configuration=None, settings=Settings(batch=3))
+    generator.ingest(evaluated(generator.suggest(3)))
+    assert len(generator.suggest(8)) == 3
+
+
 def test_rows_come_back_in_any_order_and_in_parts() -> None:
     generator, ordered = made(), run_to_end(made())
     points = generator.suggest(5)
@@ -146,13 +152,12 @@ def test_a_failed_point_is_one_without_a_value(value: float | str | None) -> Non
 
 
 def test_partials_that_are_missing_are_finite_differenced() -> None:
-    generator, purposes = Generator(posed(observables=[]), START, configuration=None), set()
-    while not generator.done:
-        points = generator.suggest(None)
-        purposes.add(generator.optimizer.ask().purpose)
-        generator.ingest(values(points))
-    assert generator.optimizer.exit is Exit.CERTIFIED
-    assert Purpose.DIFFERENCE in purposes
+    generator = Generator(posed(observables=[]), START, configuration=None)
+    generator.ingest(values(generator.suggest(1)))
+    while generator.optimizer.ask().purpose is not Purpose.DIFFERENCE:
+        generator.ingest(values(generator.suggest(1)))
+    generator.ingest(values(generator.suggest(None)))
+    assert np.isfinite(data_of(generator.optimizer)[2]).all(axis=(1, 2)).any()
 
 
 def test_a_partial_that_is_not_finite_is_unknown() -> None:

@@ -1,14 +1,10 @@
-"""Executors of others as engines: the standard ones, and Dask with a real scheduler and a real worker."""
+"""Executors as engines: the standard ones. Those of other packages are in `test_engines.py`."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -85,38 +81,6 @@ def test_threads_without_processes_evaluate_here(tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as executor:
         found = ParallelTruth(make_truth(tmp_path), executor, isolated=False).evaluate(points(0, 0))
     assert set(found.y[:, 1]) == {os.getpid()}
-
-
-@contextmanager
-def started(*command: str, says: str) -> Iterator[None]:
-    """A program that runs, from when it has printed something, until the end of the block."""
-    process = subprocess.Popen([sys.executable, "-m", *command], stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    try:
-        until = time.monotonic() + 60.0
-        while says not in (line := process.stderr.readline()):
-            assert line and time.monotonic() < until, f"{command} did not start"
-        yield
-    finally:
-        process.terminate()
-        process.stderr.close()
-        process.wait()
-
-
-@pytest.mark.filterwarnings("ignore")  # of Dask's
-def test_dask(tmp_path: Path) -> None:
-    distributed = pytest.importorskip("distributed", reason="Dask is not installed: pip install 'gradopt[dask]'")
-    file = tmp_path / "scheduler.json"
-    place = ("--scheduler-file", str(file), "--no-dashboard")
-    with (
-        started("distributed.cli.dask_scheduler", *place, "--host", "127.0.0.1", "--port", "0", says="Scheduler at"),
-        started("distributed.cli.dask_worker", *place, "--nthreads", "2", says="Registered to"),
-        distributed.Client(scheduler_file=str(file)) as client,
-    ):
-        check(client.get_executor(), tmp_path)
-        truth = ParallelTruth(make_truth(beside(tmp_path)), client.get_executor(), time_limit=30.0)
-        found = truth.evaluate(points(0, ENDS_EXECUTOR, 0))  # Dask starts the worker again, and the evaluation too
-        assert found.ok.all()
 
 
 class Counted(ThreadPoolExecutor):
