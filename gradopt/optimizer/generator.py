@@ -107,7 +107,6 @@ class Generator:
         self._request: Request | None = None
         self._first = 0  # identifier of the first point of the request
         self._suggested = 0  # points of the request that were suggested
-        self._count: int | None = None  # points that were asked for last: candidates of the next request
         self._results: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # those that came, by row of the request
 
     @property
@@ -131,8 +130,8 @@ class Generator:
 
         The gest-api wants the number of points that is asked for, or a `ValueError`. The programs that call this take
         fewer, and end at an error; so that fewer are returned: those of the request of the loop that have not been
-        suggested. A new request has as many candidates as were asked for last, those of `settings.batch` by default.
-        None are left while results of the request are missing, and when the run has ended.
+        suggested. After the initial samples these are `settings.batch` candidates, 1 unless it is set. None are left
+        while results of the request are missing, and when the run has ended.
 
         Args:
             num_points: Largest number of points; None = all that are known.
@@ -145,7 +144,6 @@ class Generator:
         """
         if num_points is not None and num_points < 0:
             raise InputError(explain("num_points", "be a whole number of at least 0", num_points, "Or None for all."))
-        self._count = num_points or None
         request = self._current()
         if request is None:
             return []
@@ -221,7 +219,7 @@ class Generator:
         """The request of the loop, the next one with points where there is none; None when the run has ended."""
         optimizer = self.optimizer
         while self._request is None and not optimizer.done:
-            request = optimizer.ask(self._count)
+            request = optimizer.ask()
             if len(request.points):
                 self._first += self._suggested
                 self._request, self._suggested, self._results = request, 0, {}
