@@ -36,6 +36,7 @@ WRITTEN = {  # beside the result file
     "surrogates.training_cost": {"gradient.png"},
     "surrogates.uncertainty_coverage": {"uncertainty.png"},
     "wing.evaluations_vs_slsqp": set(),
+    "workers.engines": set(),
     "workers.finite_differences": set(),
     "workers.kills": set(),
     "workers.many_evaluations": set(),
@@ -136,6 +137,7 @@ TIMES = [
     *(f"samples.{d}.runs.{n}.seconds_of_iteration" for d in (5, 20) for n in (10, 30, 100)),
     *(f"single.{name}.{figure}" for name in ("airfoil", "HS39") for figure in ("seconds", "iterations", "evaluations")),
 ]
+ENGINES = [f"engines.{name}.same" for name in ("in process", "2 processes", "Dask", "MPI", "executorlib", "generator")]
 DIFFERENCES = ["evaluation.median", *(f"workers.2.{name}" for name in ("one.median", "together", "processor"))]
 MANY = [f"engines.processes.50.{name}" for name in ("rows_per_second", "processor", "bytes")]
 MANY += [f"engines.processes.at_100000.{name}" for name in ("hours", "store")]
@@ -172,6 +174,7 @@ def figure(result: dict[str, Any], path: str) -> float:
         ("loop.kill_and_resume", KILLS),
         ("loop.loop_time", TIMES),
         ("wing.evaluations_vs_slsqp", WING),
+        ("workers.engines", ENGINES),
         ("workers.finite_differences", DIFFERENCES),
         ("workers.kills", KILLS[:1] + KILLS[2:]),
         ("workers.many_evaluations", MANY),

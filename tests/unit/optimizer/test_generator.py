@@ -201,6 +201,16 @@ def test_a_variable_without_bounds_has_none() -> None:
     assert generator.optimizer.problem.limits.lower.tolist() == [-math.inf, -2.0]
 
 
+def test_a_run_that_ends_without_another_point_is_done() -> None:
+    generator = made()
+    while not generator.done:
+        points = generator.suggest(1)
+        assert points
+        wrong = [{name: -row[name] for name in PARTIALS} for row in evaluated(points)]
+        generator.ingest([{**row, **part} for row, part in zip(evaluated(points), wrong, strict=True)])
+    assert generator.optimizer.exit is not Exit.CERTIFIED
+
+
 def test_it_ends_with_the_budget() -> None:
     generator = Generator(posed(), START, configuration=None, settings=Settings(max_evaluations=3))
     run_to_end(generator)
