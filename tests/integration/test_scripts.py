@@ -28,6 +28,7 @@ WRITTEN = {  # beside the result file
     "loop.kill_and_resume": set(),
     "loop.loop_time": {"seconds.png"},
     "loop.noisy_gradients": {"noisy_gradients.png"},
+    "loop.rounds": {"rounds.png"},
     "surrogates.accuracy_vs_peers": {"rows.jsonl", "errors_5d.png", "seconds_5d.png", "samples.png"},
     "surrogates.friedman_few_samples": {"errors.png"},
     "surrogates.incremental_fit_cost": set(),
