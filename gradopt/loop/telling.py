@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,23 +16,18 @@ from gradopt.loop.learning import can_differentiate, learned, on_corrected
 from gradopt.loop.problem import Problem, initial_surrogates
 from gradopt.loop.record import record
 from gradopt.loop.recovery import with_failures
-from gradopt.loop.refinement import exhausted, judged_differences, tells_nothing, undecided
+from gradopt.loop.refinement import exhausted, judged_differences, undecided
 from gradopt.loop.request import Outcome, Purpose, Request
 from gradopt.loop.settings import Settings
 from gradopt.loop.state import Exit, Stage, State, TruthPoint, with_iterate
-from gradopt.loop.subproblem import Candidate
-from gradopt.loop.trust_region import FAR_TOO_LONG, TrustRegion
+from gradopt.loop.trials import FORGIVEN, judged_trials
+from gradopt.loop.trust_region import FAR_TOO_LONG
 from gradopt.optimality.curvature import negative_curvature
-from gradopt.optimality.kkt import KKT, scaled_kkt
 from gradopt.optimality.merit import initial_penalties, merit, next_penalties, raised_penalties
-from gradopt.optimality.problem import Limits
-from gradopt.optimality.scales import Explored, conditions_at, without_objective
+from gradopt.optimality.scales import Explored, without_objective
 
 logger = logging.getLogger("gradopt")
 
-# Changes of the merit, in parts of it or of the objective's scale.
-_ROUND_OFF = 1e-12  # predicted reduction that may be round-off
-_FORGIVEN = 1e-8  # rise up to which a step towards the optimality conditions is accepted
 _VIOLATED = 1e-3  # violation, in parts of its scale, above which a penalty may rise: finite differences leave less
 _IDLE = 10  # iterations in a row without a new evaluation after which a run ends, as it would go on for ever; by hand
 _REOPENED = 0.1  # part of the first trust-region radius that central differences start again with at least; by hand
@@ -211,7 +206,8 @@ def _iterated(
     penalties = found.penalties if len(found.penalties) else state.penalties
     state = replace(state, trust_region=request.trust_region, penalties=penalties)
     true, ratio, accepted, tied, fit = None, np.nan, False, False, ""
-    trials = _trials(state, request, outcomes, problem, settings)
+    trues = [_point(state, outcome, problem) for outcome in outcomes]
+    trials = judged_trials(state, request, trues, problem, settings)
     if not trials:
         state = replace(state, failed=with_failures(state.failed, request.candidates))
     else:
@@ -255,81 +251,11 @@ def _iterated(
     return state if state.done or state.stage is Stage.REFINING else _judged(state, problem, settings)
 
 
-@dataclass(frozen=True, eq=False)
-class _Trial:
-    """A candidate that was evaluated.
-
-    Attributes:
-        candidate: The candidate.
-        true: Its evaluation.
-        ratio: Ratio of actual to predicted reduction of the merit.
-        accepted: Whether it may become the current iterate.
-        tied: Whether values tell it and the current iterate not apart.
-        region: Trust region that follows from it.
-    """
-
-    candidate: Candidate
-    true: TruthPoint
-    ratio: float
-    accepted: bool
-    tied: bool
-    region: TrustRegion
-
-
-def _trials(
-    state: State, request: Request, outcomes: Sequence[Outcome], problem: Problem, settings: Settings
-) -> list[_Trial]:
-    """Judge the candidates that did not fail; last the acceptable one with the least merit, or else the first one."""
-    trials, limits = [], problem.limits
-    for candidate, outcome in zip(request.candidates, outcomes, strict=True):
-        true = _point(state, outcome, problem)
-        if true is not None:
-            tied = tells_nothing(state, candidate, true, problem, settings)
-            ratio, accepted = _compared(state, candidate, true, limits, settings, tied)
-            length = state.trust_region.length(candidate.predicted.u - state.iterate.u, limits)
-            radius = state.trust_region.radius if np.isnan(candidate.radius) else candidate.radius
-            region = replace(state.trust_region, radius=radius).after(ratio, length)
-            trials.append(_Trial(candidate, true, ratio, accepted, tied, region))
-    best = min(
-        (one for one in trials if one.accepted),
-        key=lambda one: merit(one.true, limits, state.penalties),
-        default=trials[0] if trials else None,
-    )
-    return sorted(trials, key=lambda one: one is best)
-
-
 def _estimated(state: State, problem: Problem, settings: Settings) -> State:
     """The state with the derivatives at the current iterate that the corrected surrogates have now."""
     found = on_corrected(state, problem, settings)(state.iterate.u)
     state = with_iterate(state, replace(state.iterate, gradient=found.gradient, jacobian=found.jacobian))
     return replace(state, kkt=settings.conditions(state.iterate, state.explored, problem.limits))
-
-
-def _compared(
-    state: State, found: Candidate, true: TruthPoint, limits: Limits, settings: Settings, tied: bool
-) -> tuple[float, bool]:
-    """Ratio of actual to predicted reduction, and whether to accept the candidate."""
-    points = state.explored._replace(iterates=(*state.explored.iterates, true))
-    scales = conditions_at(true, points, limits, settings.tolerance, settings.feasibility_tolerance)[1]
-    before = merit(state.iterate, limits, state.penalties)
-    predicted = before - merit(found.predicted, limits, state.penalties)
-    actual = before - merit(true, limits, state.penalties)
-    size = np.nanmax([scales.objective, abs(before)])
-    if tied or predicted <= _ROUND_OFF * size or (actual <= 0.0 and max(predicted, -actual) <= _FORGIVEN * size):
-        # Values have no digits left to compare; gradients have.
-        steepest = max(float(np.abs(point.gradient * scales.lengths).max()) for point in (true, state.iterate))
-        scales = replace(scales, objective=np.nanmax([scales.objective, steepest]))
-        there, here = (
-            scaled_kkt(point, limits, scales, settings.tolerance, settings.feasibility_tolerance)
-            for point in (true, state.iterate)
-        )
-        better = _distance(there) < _distance(here)
-        return (1.0 if better else -1.0), better
-    return actual / predicted, actual > 0.0
-
-
-def _distance(conditions: KKT) -> float:
-    return max(conditions.feasibility, conditions.stationarity, conditions.complementarity)
 
 
 def _judged(state: State, problem: Problem, settings: Settings) -> State:
@@ -382,7 +308,7 @@ def _escaped(state: State, request: Request, outcome: Outcome, problem: Problem,
     step = true.u - iterate.u
     drop = merit(iterate, limits, state.penalties) - merit(true, limits, state.penalties)
     check = DerivativeCheck.of(state, limits)
-    accepted = drop > _FORGIVEN * max(check.unit, abs(iterate.f))
+    accepted = drop > FORGIVEN * max(check.unit, abs(iterate.f))
     bends = (check.slope(true) - check.slope(iterate)) @ step
     state = replace(
         state,

@@ -85,8 +85,7 @@ class Optimizer:
             constraints: Constraints on other outputs.
             linear: Exact linear constraints on the inputs.
             bounds: Lower and upper bounds of the design variables, each (d,); None = those of `inputs`.
-            configuration: Configuration of the global surrogate; None fits none, "default" is that of
-                `AdaptiveDriver`.
+            configuration: Configuration of the global surrogate; None fits none, "default" as `AdaptiveDriver`.
             initial_surrogate: Fitted surrogate of the truth. It is corrected, none is fitted in its place, and the
                 truth is evaluated at its optimum first.
             initial_data: Samples of the truth that cost nothing.
@@ -183,8 +182,7 @@ class Optimizer:
         """Return the points to be evaluated next; the same ones until they are told.
 
         Args:
-            count: Number of candidates at most; None = `settings.batch`. It changes neither the points of finite
-                differences nor a request that has not been told.
+            count: Number of candidates at most of a new request; None = `settings.batch`.
 
         Returns:
             A request: `points` (q, d), physical, and their `purpose`. Without points (q = 0) there is nothing to
@@ -194,8 +192,8 @@ class Optimizer:
             InputError: If the run has ended, or the number is not positive.
         """
         if self._request is None:
-            settings = self.settings if count is None else replace(self.settings, batch=count)
-            request = ask(self.state, self.problem, settings)
+            batch = self.settings.batch if count is None else count
+            request = ask(self.state, self.problem, replace(self.settings, batch=batch))
             if request.purpose in (Purpose.DIFFERENCE, Purpose.REFINEMENT):
                 if self._plan is None:
                     self._plan = self._plan_for(request.purpose)
