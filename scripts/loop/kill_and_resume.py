@@ -84,7 +84,7 @@ class Slow(om.ExplicitComponent):  # type: ignore[misc]
 
     def _note(self, what: str, x: list[float]) -> None:
         with self._log.open("a") as log:
-            log.write(json.dumps([os.getpid(), what, x]) + "\n")
+            log.write("\n" + json.dumps([os.getpid(), what, x]) + "\n")  # a process before may have left half a line
 
 
 def optimize(folder: Path, seed: int, size: int) -> gradopt.OptimizeResult:
@@ -125,7 +125,8 @@ def points(folder: Path, what: str, pid: int | None = None) -> list[tuple[float,
     """Return the points of the log that were begun or ended, by one process or by all."""
     log = folder / "log.jsonl"
     text = log.read_text() if log.exists() else ""
-    lines = [json.loads(line) for line in text.split("\n")[:-1]]  # the last one is being written, or empty
+    # Each line is the beginning of one: the process was killed, or is writing, where it does not end.
+    lines = [json.loads(line) for line in text.split("\n") if line.endswith("]]")]
     return [tuple(x) for process, kind, x in lines if kind == what and pid in (None, process)]
 
 
