@@ -18,7 +18,7 @@ from gradopt.data.dataset import Dataset
 from gradopt.data.scaling import Scaling, column_transforms, is_usable
 from gradopt.data.variables import Variable, total_size
 from gradopt.errors import FileFormatError, explain
-from gradopt.loop.state import Iteration, State, TruthPoint
+from gradopt.loop.state import Iteration, Stage, State, TruthPoint
 from gradopt.loop.trust_region import TrustRegion
 from gradopt.optimality.kkt import KKT
 from gradopt.optimality.problem import Responses
@@ -109,6 +109,8 @@ def check_state(state: State) -> None:
         raise FileFormatError(explain("kkt", "be given where there is an iterate", got, REMEDY))
     for record in (*state.history, *(() if state.pending is None else (state.pending,))):
         _check_iteration(record, k, p)
+    if not state.selections and state.stage not in (Stage.START, Stage.SETTLING):
+        raise FileFormatError(explain("selections", f"be given in the stage {state.stage.value!r}", "none", REMEDY))
     components = len(state.points[0].rows) if state.points else 0
     if state.selections and len(state.selections) != components:
         expected = f"have one entry for each of {components} components"
@@ -172,6 +174,9 @@ def _check_responses(found: Responses, k: int, p: int) -> None:
         ("jacobian", found.jacobian, (p, k)),
     ):
         check_array(name, array, shape)
+    if not (np.isfinite(found.u).all() and np.isfinite(found.c).all() and isfinite(found.f)):
+        expected = "have finite design variables, objective and constraints"
+        raise FileFormatError(explain("points", expected, shortened((found.u, found.f, found.c)), REMEDY))
     if found.error is not None:
         check_array("error", found.error, (1 + p, k))
 
@@ -206,6 +211,8 @@ def _check_corrected(found: CorrectedSurrogate) -> None:
     check_scaling(correction.scaling, found.inputs, found.outputs, d, m)
     _check_correction(correction, d, m)
     base = found.surrogate
+    if base is not None and not all(hasattr(base, name) for name in ("inputs", "outputs", "evaluate")):
+        raise FileFormatError(explain("surrogate", "be a surrogate", shortened(base), REMEDY))
     if base is not None and [total_size(base.inputs), total_size(base.outputs)] != [d, m]:
         got = [total_size(base.inputs), total_size(base.outputs)]
         raise FileFormatError(explain("surrogate", f"have {d} and {m} columns", got, REMEDY))
@@ -237,6 +244,8 @@ def _check_correction(correction: Correction, d: int, m: int) -> None:
         if not 0.0 < one.spread < inf:
             raise FileFormatError(explain("spread", "be positive", one.spread, REMEDY))
         _check_kriging(one.kriging, d, m)
+        if not is_usable(one.kriging.lengths * one.spread).all():
+            raise FileFormatError(explain("lengths", "be usable numbers", shortened(one.kriging.lengths), REMEDY))
 
 
 def _check_kriging(kriging: Kriging, d: int, m: int) -> None:

@@ -246,6 +246,12 @@ def test_mutated_files_are_refused_or_work(originals: dict[str, Parts], tmp_path
     assert check_mutations(originals, tmp_path, kind, range(80)) > 40
 
 
+# No surrogate in its place, no selection, an infinite constraint, a kernel length of nearly 0.
+@pytest.mark.parametrize("seed", [1084, 1359, 1608, 1884])
+def test_mutations_that_once_got_further_are_refused(originals: dict[str, Parts], tmp_path: Path, seed: int) -> None:
+    assert check_mutations(originals, tmp_path, "optimizer", range(seed, seed + 1)) == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(10))
 @pytest.mark.parametrize("kind", USES)
